@@ -1,0 +1,70 @@
+"""What every explainer receives and returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class LogitsFunction(Protocol):
+    """The part of a classifier that an explainer needs."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images `[B,3,H,W]` float in [0,1], RGB, to logits `[B,K]`; normalization is the classifier's own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Saliency maps of a batch, image by image what single runs give.
+
+    Attributes:
+        saliency: `[B,1,H,W]` or `[B,3,H,W]` float32 in [0,1], larger = more salient.
+        score_before: `[B]` float32, softmax score of the target on the image.
+        score_after: `[B]` float32, softmax score of the target on the image perturbed by its own map.
+        iterations: `[B]` int64, optimization steps taken.
+        diagnostics: further figures, each `[B]` float32, by name.
+    """
+
+    saliency: Tensor
+    score_before: Tensor
+    score_after: Tensor
+    iterations: Tensor
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Explainer(Protocol):
+    """A method that says which pixels of an image a classifier's score rests on."""
+
+    def explain(
+        self,
+        classifier: LogitsFunction,
+        images: Tensor,
+        targets: Tensor,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Explanation:
+        """Explain `targets` `[B]` int64 in `images` `[B,3,H,W]` float in [0,1].
+
+        `generators` holds one generator per image, seeded by (run seed, image id), for methods that draw
+        random numbers, so that a map depends on neither batch, order nor worker.
+        """
+        ...
+
+
+def target_scores(classifier: LogitsFunction, images: Tensor, targets: Tensor) -> Tensor:
+    """Softmax score `[B]` of each image's own target class."""
+    return classifier.logits(images).softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+
+
+def validate_batch(images: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless images are `[B,3,H,W]` float in [0,1] and targets `[B]` int64."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(f"images must be float [B,3,H,W], got {images.dtype} {tuple(images.shape)}")
+    if targets.shape != images.shape[:1] or targets.dtype != torch.int64:
+        raise ValueError(
+            f"targets must be int64 [{images.shape[0]}], got {targets.dtype} {tuple(targets.shape)}"
+        )
+    if images.numel() and (images.amin() < 0 or images.amax() > 1):
+        raise ValueError("images must lie in [0, 1]; normalization belongs to the classifier")

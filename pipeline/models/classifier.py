@@ -1,0 +1,227 @@
+"""A classifier: a frozen network together with its preprocessing and its class names.
+
+Shapes: B images, K classes, D features, H, W height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from pipeline.models.preprocessing import Preprocessing
+
+
+class ClassifierError(ValueError):
+    """A network, a weights file or a labels file that cannot be used, in one line that says what to do."""
+
+
+class Classifier:
+    """A network that classifies images, in evaluation mode, its parameters frozen.
+
+    Args:
+        module: takes normalized images [B, 3, H, W], float32, and returns logits [B, K]. It is switched to
+            evaluation mode and its parameters stop requiring gradients.
+        preprocessing: how images are brought to the network's input size, and the mean and standard deviation
+            that `logits` applies.
+        class_names: K names, in the order of the logits.
+        wordnet_ids: K WordNet ids ("n01440764"), where the classes have them.
+        name: for people: reports, tables.
+        feature_layer: the name of the submodule whose output is `features`; found by itself when None.
+
+    Attributes:
+        input_size: side of the square input, in pixels.
+        weights_digest: SHA-256 of the weights when the classifier was made (see `weights_digest`), hexadecimal.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        class_names: tuple[str, ...] | list[str],
+        *,
+        wordnet_ids: tuple[str, ...] | list[str] | None = None,
+        name: str = "classifier",
+        feature_layer: str | None = None,
+    ) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
+        self.class_names = tuple(class_names)
+        self.wordnet_ids = None if wordnet_ids is None else tuple(wordnet_ids)
+        self.name = name
+        self.feature_layer = feature_layer
+        self.weights_digest = weights_digest(module.state_dict())
+        if self.wordnet_ids is not None and len(self.wordnet_ids) != len(self.class_names):
+            raise ClassifierError(
+                f"{name}: {len(self.class_names)} class names but {len(self.wordnet_ids)} WordNet ids"
+            )
+        if feature_layer is not None and feature_layer not in dict(module.named_modules()):
+            raise ClassifierError(f"{name} has no layer {feature_layer!r}; see module.named_modules()")
+        self._features_from: tuple[str, bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.name}, {len(self.class_names)} classes, {self.input_size} px)"
+
+    @property
+    def input_size(self) -> int:
+        return self.preprocessing.crop_side
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        parameter = next(self.module.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def to(self, device: torch.device | str) -> Classifier:
+        """Moves the network; returns this same classifier."""
+        self.module.to(device)
+        return self
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] → (images − mean) / std, differentiable, same shape and dtype."""
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} {list(images.shape)}"
+            )
+        mean, std = (
+            images.new_tensor(values).view(1, 3, 1, 1)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        return (images - mean) / std
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Class scores before the softmax.
+
+        Args:
+            images: [B, 3, H, W], float, RGB in [0, 1], on the network's device.
+
+        Returns:
+            [B, K], differentiable with respect to the images.
+
+        Raises:
+            ValueError: images of another shape or of integers.
+            ClassifierError: the network returns something other than [B, K].
+        """
+        logits = logits_tensor(self.module(self.normalized(images)), self.name)
+        if logits.shape != (len(images), len(self.class_names)):
+            raise ClassifierError(
+                f"{self.name} returns {list(logits.shape)} for {len(images)} images and {len(self.class_names)} "
+                f"classes; expected [{len(images)}, {len(self.class_names)}]"
+            )
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """The network's own description of whole images (summaries.md section 8; paper, section 4.3).
+
+        The output (before the nonlinearity) of the first fully connected layer of the network's head; where the
+        only fully connected layer is the one that gives the logits, or there is none, that last layer's input,
+        averaged over its positions. `feature_layer` names another layer, whose output is averaged likewise.
+
+        Args:
+            images: as for `logits`.
+
+        Returns:
+            [B, D].
+
+        Raises:
+            ClassifierError: no such layer can be found; `feature_layer` is then the way out.
+        """
+        if self._features_from is None:
+            self._features_from = (self.feature_layer, False) if self.feature_layer else self._find_feature_layer()
+        layer_name, from_input = self._features_from
+        captured: list[Tensor] = []
+
+        def capture(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            # A copy: the ReLU that follows may work in place.
+            captured.append((inputs[0] if from_input else output).clone())
+
+        handle = self.module.get_submodule(layer_name).register_forward_hook(capture)
+        try:
+            self.module(self.normalized(images))
+        finally:
+            handle.remove()
+        if not captured:
+            raise ClassifierError(f"{self.name}: the network never calls its layer {layer_name!r}")
+        features = captured[-1]
+        if features.ndim == 4:
+            return features.mean(dim=(2, 3))
+        if features.ndim == 3:
+            return features.mean(dim=1)
+        if features.ndim != 2:
+            raise ClassifierError(
+                f"{self.name}: layer {layer_name!r} gives {list(features.shape)}, from which no features [B, D] "
+                "can be made; name another with feature_layer"
+            )
+        return features
+
+    def _find_feature_layer(self) -> tuple[str, bool]:
+        """(layer, whether its input is meant): found by running the network once on a black image."""
+        calls: list[tuple[str, nn.Module, torch.Size]] = []
+        handles = [
+            layer.register_forward_hook(
+                lambda module, _inputs, output, name=name: calls.append((name, module, output.shape))
+            )
+            for name, layer in self.module.named_modules()
+            if isinstance(layer, nn.Linear | _ConvNd)
+        ]
+        try:
+            with torch.no_grad():
+                side = self.input_size
+                self.module(self.normalized(torch.zeros(1, 3, side, side, device=self.device)))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not calls or calls[-1][2][1] != len(self.class_names):
+            found = f"the last is {calls[-1][0]!r}" if calls else "there is none"
+            raise ClassifierError(
+                f"{self.name}: no fully connected or convolutional layer gives the {len(self.class_names)} logits "
+                f"({found}), so the layer for features cannot be found; name one with feature_layer"
+            )
+        # The head: the fully connected layers after the last layer that still sees positions. Those inside
+        # squeeze-and-excitation or transformer blocks are followed by layers with positions.
+        head: list[str] = []
+        for name, layer, shape in reversed(calls):
+            if not isinstance(layer, nn.Linear) or len(shape) != 2:
+                break
+            head.append(name)
+        return (head[-1], False) if len(head) > 1 else (calls[-1][0], True)
+
+
+def logits_tensor(output: Any, name: str) -> Tensor:
+    """The logits in what a network returned: a tensor, or an object with an attribute `logits`.
+
+    Raises:
+        ClassifierError: neither, or not [B, K].
+    """
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor):
+        raise ClassifierError(
+            f"{name} returns {type(logits).__name__}; it must return one tensor of logits [B, K] "
+            "(wrap it in a module that does)"
+        )
+    if logits.ndim != 2:
+        raise ClassifierError(f"{name} returns a tensor {list(logits.shape)}; it must return logits [B, K]")
+    return logits
+
+
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """SHA-256 over the name, dtype, shape and bytes of every entry of a state dict, sorted by name; hexadecimal.
+
+    The device and the order of the entries do not matter.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        if isinstance(value, Tensor):
+            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(f"{name}|{value.dtype}|{list(value.shape)}|".encode())
+            digest.update(content)
+        else:
+            digest.update(f"{name}|{type(value).__name__}|".encode())
+            digest.update(pickle.dumps(value, protocol=4))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""From saliency maps to visual summaries: pure functions on tensors and arrays."""
