@@ -36,7 +36,8 @@ class Classifier:
 
     Attributes:
         input_size: side of the square input, in pixels.
-        weights_digest: SHA-256 of the weights when the classifier was made (see `weights_digest`), hexadecimal.
+        weights_digest: SHA-256 of the weights when the classifier was made (see `weights_digest`),
+        hexadecimal.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class Classifier:
         """Images [B, 3, H, W] in [0, 1] → (images − mean) / std, differentiable, same shape and dtype."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
-                f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} {list(images.shape)}"
+                f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} "
+                f"{list(images.shape)}"
             )
         mean, std = (
             images.new_tensor(values).view(1, 3, 1, 1)
@@ -110,17 +112,18 @@ class Classifier:
         logits = logits_tensor(self.module(self.normalized(images)), self.name)
         if logits.shape != (len(images), len(self.class_names)):
             raise ClassifierError(
-                f"{self.name} returns {list(logits.shape)} for {len(images)} images and {len(self.class_names)} "
-                f"classes; expected [{len(images)}, {len(self.class_names)}]"
+                f"{self.name} returns {list(logits.shape)} for {len(images)} images and "
+                f"{len(self.class_names)} classes; expected [{len(images)}, {len(self.class_names)}]"
             )
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """The network's own description of whole images (summaries.md section 8; paper, section 4.3).
+        """The network's own description of whole images (summaries.md section 10; paper, section 4.4).
 
-        The output (before the nonlinearity) of the first fully connected layer of the network's head; where the
-        only fully connected layer is the one that gives the logits, or there is none, that last layer's input,
-        averaged over its positions. `feature_layer` names another layer, whose output is averaged likewise.
+        The output (before the nonlinearity) of the first fully connected layer of the network's head; where
+        the only fully connected layer is the one that gives the logits, or there is none, that last layer's
+        input, averaged over its positions. `feature_layer` names another layer, whose output is averaged
+        likewise.
 
         Args:
             images: as for `logits`.
@@ -132,7 +135,8 @@ class Classifier:
             ClassifierError: no such layer can be found; `feature_layer` is then the way out.
         """
         if self._features_from is None:
-            self._features_from = (self.feature_layer, False) if self.feature_layer else self._find_feature_layer()
+            named = self.feature_layer
+            self._features_from = (named, False) if named else self._find_feature_layer()
         layer_name, from_input = self._features_from
         captured: list[Tensor] = []
 
@@ -148,23 +152,24 @@ class Classifier:
         if not captured:
             raise ClassifierError(f"{self.name}: the network never calls its layer {layer_name!r}")
         features = captured[-1]
-        if features.ndim == 4:
-            return features.mean(dim=(2, 3))
-        if features.ndim == 3:
-            return features.mean(dim=1)
-        if features.ndim != 2:
+        if features.ndim not in (2, 3, 4):
             raise ClassifierError(
-                f"{self.name}: layer {layer_name!r} gives {list(features.shape)}, from which no features [B, D] "
-                "can be made; name another with feature_layer"
+                f"{self.name}: layer {layer_name!r} gives {list(features.shape)}, from which no features [B, "
+                "D] can be made; name another with feature_layer"
             )
-        return features
+        if features.ndim == 2:
+            return features
+        # Tokens [B, N, D], and whatever a fully connected layer sees, hold the features in the last
+        # dimension.
+        features_last = features.ndim == 3 or isinstance(self.module.get_submodule(layer_name), nn.Linear)
+        return features.flatten(1, -2).mean(dim=1) if features_last else features.mean(dim=(2, 3))
 
     def _find_feature_layer(self) -> tuple[str, bool]:
         """(layer, whether its input is meant): found by running the network once on a black image."""
-        calls: list[tuple[str, nn.Module, torch.Size]] = []
+        calls: list[tuple[str, nn.Module, int]] = []
         handles = [
             layer.register_forward_hook(
-                lambda module, _inputs, output, name=name: calls.append((name, module, output.shape))
+                lambda module, _inputs, output, name=name: calls.append((name, module, output.ndim))
             )
             for name, layer in self.module.named_modules()
             if isinstance(layer, nn.Linear | _ConvNd)
@@ -176,17 +181,19 @@ class Classifier:
         finally:
             for handle in handles:
                 handle.remove()
-        if not calls or calls[-1][2][1] != len(self.class_names):
+        last = calls[-1][1] if calls else None
+        outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
+        if outputs != len(self.class_names):
             found = f"the last is {calls[-1][0]!r}" if calls else "there is none"
             raise ClassifierError(
-                f"{self.name}: no fully connected or convolutional layer gives the {len(self.class_names)} logits "
-                f"({found}), so the layer for features cannot be found; name one with feature_layer"
+                f"{self.name}: no fully connected or convolutional layer gives the {len(self.class_names)} "
+                f"logits ({found}), so the layer for features cannot be found; name one with feature_layer"
             )
         # The head: the fully connected layers after the last layer that still sees positions. Those inside
         # squeeze-and-excitation or transformer blocks are followed by layers with positions.
         head: list[str] = []
-        for name, layer, shape in reversed(calls):
-            if not isinstance(layer, nn.Linear) or len(shape) != 2:
+        for name, layer, dimensions in reversed(calls):
+            if not isinstance(layer, nn.Linear) or dimensions != 2:
                 break
             head.append(name)
         return (head[-1], False) if len(head) > 1 else (calls[-1][0], True)
@@ -210,7 +217,7 @@ def logits_tensor(output: Any, name: str) -> Tensor:
 
 
 def weights_digest(state: Mapping[str, Any]) -> str:
-    """SHA-256 over the name, dtype, shape and bytes of every entry of a state dict, sorted by name; hexadecimal.
+    """SHA-256 (hexadecimal) over name, dtype, shape and bytes of every entry of a state dict, sorted by name.
 
     The device and the order of the entries do not matter.
     """

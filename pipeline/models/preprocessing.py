@@ -1,4 +1,4 @@
-"""From a decoded image to the square image that the network sees: the geometry, and the statistics used after it."""
+"""From a decoded image to the square that the network sees, and the statistics it is normalized with."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 class Preprocessing:
     """How a network wants its input; the same steps as torchvision's classification presets.
 
-    The shorter side is resized to `resize_side` pixels and the central `crop_side` × `crop_side` is kept; with
-    `squash` the whole image is resized straight to that square instead, whatever its aspect. `mean` and `std`
-    (RGB, in units of pixel values scaled to [0, 1]) are applied by the classifier, not here.
+    The shorter side is resized to `resize_side` pixels and the central `crop_side` × `crop_side` is kept;
+    with `squash` the whole image is resized straight to that square instead, whatever its aspect. `mean` and
+    `std` (RGB, in units of pixel values scaled to [0, 1]) are applied by the classifier, not here.
 
     Raises:
         ValueError: a setting that no image could be prepared with.
@@ -56,7 +56,8 @@ class Preprocessing:
             raise ValueError(f"preprocessing: std is {self.std}; every value must be positive")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"preprocessing: interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
+                f"preprocessing: interpolation {self.interpolation!r} is not one of "
+                f"{', '.join(INTERPOLATIONS)}"
             )
 
     @classmethod
@@ -105,8 +106,8 @@ class Preprocessing:
         """Where the analyzed image lies in an original of `height` × `width` pixels.
 
         Returns:
-            (left, top, right, bottom) in pixels of the original, edges of pixels (0 is the image's left edge); the
-            analyzed image shows exactly this rectangle.
+            (left, top, right, bottom) in pixels of the original, edges of pixels (0 is the image's left
+            edge); the analyzed image shows exactly this rectangle.
         """
         if self.squash:
             return 0.0, 0.0, float(width), float(height)

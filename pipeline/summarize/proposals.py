@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-
 from cv2 import ximgproc
 
 REFERENCE_SIDE = 224.0

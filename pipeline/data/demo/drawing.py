@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 IMAGE_SIZE = 128
 SUPERSAMPLING = 4
@@ -57,13 +58,17 @@ class Placement:
         return points @ self.matrix.T + np.asarray(self.shift)
 
     def fill(self, fill: Fill) -> Fill:
-        return Fill(self(fill.outline), fill.color, tuple((self(points), color) for points, color in fill.marks))
+        return Fill(
+            self(fill.outline), fill.color, tuple((self(points), color) for points, color in fill.marks)
+        )
 
     def piece(self, piece: Piece) -> Piece:
         return Piece(piece.name, tuple(self.fill(fill) for fill in piece.fills), piece.discriminative)
 
 
-def ellipse(x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0) -> np.ndarray:
+def ellipse(
+    x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0
+) -> np.ndarray:
     """Outline of an ellipse around (x, y), turned by `angle` radians."""
     radius_y = radius_x if radius_y is None else radius_y
     turn = np.linspace(0, 2 * np.pi, max(12, int(3 * (radius_x + radius_y)) % 64), endpoint=False)
@@ -76,7 +81,12 @@ def rectangle(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -
     if radius <= 0:
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=float)
     radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
-    corners = [(x1 - radius, y1 - radius), (x0 + radius, y1 - radius), (x0 + radius, y0 + radius), (x1 - radius, y0 + radius)]
+    corners = [
+        (x1 - radius, y1 - radius),
+        (x0 + radius, y1 - radius),
+        (x0 + radius, y0 + radius),
+        (x1 - radius, y0 + radius),
+    ]
     points = []
     for quarter, (x, y) in enumerate(corners):
         turn = np.linspace(0, np.pi / 2, 6) + quarter * np.pi / 2
@@ -98,7 +108,9 @@ def smooth(points: Sequence[Sequence[float]], closed: bool = True, steps: int = 
 def ribbon(points: np.ndarray | Sequence[Sequence[float]], width: float | Sequence[float]) -> np.ndarray:
     """Outline of a line of the given width (one value, or one at each end, interpolated), with round ends."""
     line = np.asarray(points, dtype=float)
-    half = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, np.size(width)), np.atleast_1d(width)) / 2
+    half = (
+        np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, np.size(width)), np.atleast_1d(width)) / 2
+    )
     direction = np.gradient(line, axis=0)
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
     normal = np.stack([-direction[:, 1], direction[:, 0]], axis=1) * half[:, None]
@@ -117,15 +129,6 @@ def bounds(pieces: Iterable[Piece]) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 of everything the pieces paint."""
     points = np.concatenate([fill.outline for piece in pieces for fill in piece.fills])
     return (*points.min(axis=0), *points.max(axis=0))
-
-
-def pixel_box(piece: Piece) -> tuple[float, float, float, float]:
-    """Half-open box of whole pixels, clipped to the picture, that holds every pixel the piece can touch."""
-    x0, y0, x1, y1 = bounds([piece])
-    slack = 1 / SUPERSAMPLING  # Pillow paints the pixels an edge runs through
-    low = np.floor(np.array([x0, y0]) - slack).clip(0, IMAGE_SIZE)
-    high = np.ceil(np.array([x1, y1]) + 2 * slack).clip(0, IMAGE_SIZE)
-    return (*low.tolist(), *high.tolist())
 
 
 def paint(canvas: Image.Image, fills: Iterable[Fill]) -> None:
@@ -150,14 +153,30 @@ def paint(canvas: Image.Image, fills: Iterable[Fill]) -> None:
         canvas.paste(tile, (int(low[0]), int(low[1])), mask)
 
 
-def paint_labels(pieces: Iterable[tuple[int, Piece]]) -> np.ndarray:
-    """uint8 [128,128]: the label of the piece that is uppermost at each pixel, 0 where there is none."""
-    labels = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE), 0)
+def paint_labels(pieces: Iterable[Piece]) -> np.ndarray:
+    """uint8 [512,512], supersampled: 1 + the index of the uppermost piece, 0 where there is none."""
+    side = IMAGE_SIZE * SUPERSAMPLING
+    labels = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(labels)
-    for label, piece in pieces:
+    for label, piece in enumerate(pieces, start=1):
         for fill in piece.fills:
-            draw.polygon(_vertices(fill.outline - 0.5), fill=label)
+            draw.polygon(_vertices(fill.outline * SUPERSAMPLING), fill=label)
     return np.array(labels)
+
+
+def pixel_boxes(labels: np.ndarray, count: int) -> np.ndarray:
+    """float32 [count,4]: for each label the half-open box of the whole pixels in which it can be seen at all.
+
+    All zeros for a label that is nowhere.
+    """
+    boxes = np.zeros((count, 4), dtype=np.float32)
+    for index, place in enumerate(ndimage.find_objects(labels, count)):
+        if place is not None:
+            rows, columns = place
+            low = np.array([columns.start, rows.start]) // SUPERSAMPLING
+            high = -(-np.array([columns.stop, rows.stop]) // SUPERSAMPLING)
+            boxes[index] = (*low, *high)
+    return boxes
 
 
 def finish(canvas: Image.Image) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""The console script `visual-summaries <verb>`, and what all verbs share: messages instead of tracebacks."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+VERBS = {"summarize": "photographs → maps → visual summaries → report"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Dispatch to the verb's job."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: visual-summaries <verb> …\n")
+        for verb, description in VERBS.items():
+            print(f"  {verb:<12} {description}")
+        print("\nvisual-summaries <verb> --help says more.")
+        return 0 if arguments else 2
+    if arguments[0] not in VERBS:
+        print(f"visual-summaries: unknown verb {arguments[0]!r}; known: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"jobs.{arguments[0]}").main(arguments[1:])
+
+
+def run_command(action: Callable[..., None]) -> int:
+    """Call `action(console)`; print foreseeable errors as one message and return the exit status."""
+    from rich.console import Console
+
+    from pipeline.stages.failures import FORESEEN, USAGE
+
+    console = Console()
+    try:
+        action(console)
+    except FORESEEN as error:
+        print(f"visual-summaries: {error}", file=sys.stderr)
+        return 2 if isinstance(error, USAGE) else 1
+    except KeyboardInterrupt:
+        print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,143 @@
+"""RunConfig from the annotated default, a YAML file and `section.key=value` overrides, strictly checked."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.settings import RunConfig, Section
+
+__all__ = ["ConfigurationError", "RunConfig", "annotated_default", "load_config"]
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot be used; the message names the setting and what to do."""
+
+
+def load_config(
+    path: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Read the YAML file at `path` (if any), apply `section.key=value` overrides, check everything.
+
+    `values` are further settings by dotted name, taken as they are; overrides win over them.
+
+    Values of overrides are YAML, so `3`, `null`, `[a, b]` and `text` mean what they mean in a file.
+
+    Raises:
+        ConfigurationError: unreadable file, unknown name (with the nearest valid one), impossible value.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = _read_yaml(Path(path))
+    for name, value in (values or {}).items():
+        _assign(tree, name, value)
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigurationError(f"override {override!r} must have the form section.key=value")
+        _assign(tree, name.strip(), _parse(name, text))
+    _reject_unknown(tree)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationError(_describe(error)) from None
+
+
+def annotated_default(config: RunConfig | None = None) -> str:
+    """The configuration (by default the default one) as YAML with one comment per setting."""
+    config = config or RunConfig()
+    lines = ["# visual-summaries configuration; a run's own file holds only the lines that differ."]
+
+    def write(section: BaseModel, indent: str) -> None:
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(value, Section):
+                lines.append(f"{indent}{name}:  # {field.description}")
+                write(value, indent + "  ")
+            else:
+                text = json.dumps(value, ensure_ascii=False)
+                lines.append(f"{indent}{name}: {text}  # {field.description}")
+
+    write(config, "")
+    return "\n".join(lines) + "\n"
+
+
+def valid_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """All settings' dotted names, sections included."""
+    names = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names += valid_names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{path} must hold names and values, not {type(tree).__name__}")
+    return tree
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f"the value of {name}={text} is not valid YAML; quote it") from None
+
+
+def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigurationError(f"{section} is not a section, so {dotted} cannot be set")
+        tree = inner
+    tree[last] = value
+
+
+def _reject_unknown(tree: Mapping[str, Any], prefix: str = "") -> None:
+    names = valid_names()
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if dotted not in names:
+            raise ConfigurationError(f"unknown setting {dotted!r}{_nearest(dotted, names)}")
+        if isinstance(value, Mapping) and any(name.startswith(dotted + ".") for name in names):
+            _reject_unknown(value, f"{dotted}.")
+
+
+def _nearest(dotted: str, names: list[str]) -> str:
+    last = dotted.rsplit(".", 1)[-1]
+    same_leaf = [name for name in names if name.rsplit(".", 1)[-1] == last]
+    close = same_leaf or difflib.get_close_matches(dotted, names, n=3, cutoff=0.5)
+    if not close:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in names}
+        close = [leaves[leaf] for leaf in difflib.get_close_matches(last, leaves, n=3, cutoff=0.5)]
+    return f"; did you mean {' or '.join(close)}?" if close else "; see --print-config for all settings"
+
+
+def _describe(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        given = "" if isinstance(problem["input"], (dict, BaseModel)) else f" (given: {problem['input']!r})"
+        hint = ""
+        if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+            expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            close = difflib.get_close_matches(problem["input"], expected, n=1, cutoff=0.4)
+            hint = f"; did you mean {close[0]}?" if close else ""
+        lines.append(f"{name}: {problem['msg']}{given}{hint}")
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""Do the summaries find parts that are known? For data whose parts have boxes, as the demo set's."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Geometry(Protocol):
+    """The geometric part of a classifier's preprocessing, in pixels."""
+
+    resize_side: int
+    crop_side: int
+    squash: bool
+
+
+def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes `[n,4]` with boxes `[n,4]`, pair by pair: `[n]`; half-open pixels."""
+    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=1)
+    areas = [np.clip(values[:, 2:] - values[:, :2], 0, None).prod(axis=1) for values in (boxes, truth)]
+    union = areas[0] + areas[1] - intersection
+    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
+
+
+def part_overlap(member_boxes: np.ndarray, part_boxes: np.ndarray) -> float:
+    """How well one summary is one part: median over members of the overlap of member and part box.
+
+    Args:
+        member_boxes: `[m,4]` boxes of the summary's members.
+        part_boxes: `[m,4]` the part's true box in each member's image; NaN where it is not visible, which
+            counts as overlap 0.
+    """
+    visible = ~np.isnan(part_boxes).any(axis=1)
+    overlaps = np.zeros(len(member_boxes))
+    overlaps[visible] = box_overlap(member_boxes[visible], part_boxes[visible])
+    return float(np.median(overlaps)) if len(overlaps) else 0.0
+
+
+def analyzed_boxes(boxes: np.ndarray, size: tuple[int, int], preprocessing: Geometry) -> np.ndarray:
+    """Boxes `[n,4]` in pixels of a photograph of `size` (width, height) to pixels of the analyzed square.
+
+    The inverse of what the classifier's preprocessing does to the photograph: the shorter side is resized to
+    `resize_side` and the center `crop_side` is kept, or everything is squashed. Boxes are clipped to the square.
+    """
+    side = preprocessing.crop_side
+    width, height = size
+    if preprocessing.squash:
+        scale, offset = np.array([side / width, side / height]), np.zeros(2)
+    else:
+        scale = np.full(2, preprocessing.resize_side / min(width, height))
+        offset = (np.array([width, height]) * scale - side) / 2
+    scaled = boxes * np.tile(scale, 2) - np.tile(offset, 2)
+    return np.clip(scaled, 0, side)

@@ -1,0 +1,146 @@
+"""Weights files: read without running code that may be in them, and fitted to a network strictly."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from pipeline.models.classifier import ClassifierError
+
+SUFFIXES = (".safetensors", ".pt", ".pth")
+# Under these names training scripts store the weights among other things.
+CONTAINERS = ("state_dict", "model_state_dict", "model")
+SHOWN = 3
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a weights file: tensors by name, floating-point ones as float32, on the CPU.
+
+    Args:
+        path: `.safetensors`, or `.pt` / `.pth` as `torch.save(module.state_dict(), path)` writes it, possibly
+            inside a checkpoint (`state_dict`, `model_state_dict`, `model`) or with the prefix `module.`.
+
+    Raises:
+        ClassifierError: missing, empty, truncated, not a weights file, holding Python objects that would
+            have to be unpickled, or values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ClassifierError(f"{path}: there is no such weights file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ClassifierError(f"{path}: a weights file must end in {', '.join(SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise ClassifierError(f"{path}: the weights file is empty; copy or download it again")
+    state = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
+    if not state:
+        raise ClassifierError(f"{path}: there are no weights in the file")
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ClassifierError(f"{path}: {name} holds values that are not finite; the weights are damaged")
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ClassifierError(
+            f"{path}: truncated or not a safetensors file ({error}); copy or download it again"
+        ) from None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():
+            # torch warns of odd pickles and of TorchScript; both end in an error of our own.
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        message = str(error)
+        refused = re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", message)
+        if refused:
+            raise ClassifierError(
+                f"{path}: holds Python objects ({refused[1] or refused[2]}), not only tensors; loading them "
+                "could run code from the file, so they are refused. Where you trust the file, save its "
+                "tensors alone: torch.save(module.state_dict(), path)"
+            ) from None
+        if "TorchScript" in message:
+            raise ClassifierError(
+                f"{path}: is a TorchScript program, not weights; save torch.jit.load(path).state_dict() "
+                "instead"
+            ) from None
+        raise ClassifierError(
+            f"{path}: truncated, or not a file written by torch.save; copy or download it again"
+        ) from None
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ClassifierError(
+            f"{path}: holds {type(content).__name__} rather than tensors by name; "
+            "save it with torch.save(module.state_dict(), path)"
+        )
+    prefix = "module." if all(name.startswith("module.") for name in content) else ""
+    return {name.removeprefix(prefix): value for name, value in content.items()}
+
+
+def classes_in(state: Mapping[str, Tensor], module: nn.Module, number_of_classes: int) -> int:
+    """How many classes weights were trained for, by their difference from a network of `number_of_classes`.
+
+    Only where every tensor of another shape differs in nothing but its first size, `number_of_classes` in the
+    network and one same number in the file, is it that number; else `number_of_classes`.
+    """
+    different = [
+        (state[name].shape, tensor.shape)
+        for name, tensor in module.state_dict().items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    counts = {found[0] for found, expected in different if found and expected}
+    only_first = all(
+        found and expected and expected[0] == number_of_classes and found[1:] == expected[1:]
+        for found, expected in different
+    )
+    return counts.pop() if only_first and len(counts) == 1 else number_of_classes
+
+
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | Path, network: str) -> None:
+    """Load weights into a network; every one must have its place and its shape.
+
+    Raises:
+        ClassifierError: names what is missing, unexpected and differently shaped.
+    """
+    expected = module.state_dict()
+    differing = [
+        name for name, tensor in expected.items() if name in state and state[name].shape != tensor.shape
+    ]
+    fitting = {name: tensor for name, tensor in state.items() if name not in differing}
+    result = module.load_state_dict(fitting, strict=False)
+    missing = [name for name in result.missing_keys if name not in differing]
+    unexpected = list(result.unexpected_keys)
+    if not (missing or unexpected or differing):
+        return
+    shapes = [
+        f"{name} {list(state[name].shape)} instead of {list(expected[name].shape)}" for name in differing
+    ]
+    problems = [
+        f"{len(names)} {what} ({_first(names)})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    raise ClassifierError(
+        f"{path} does not fit {network}, which has {len(expected)} tensors: {'; '.join(problems)}. "
+        "Name the network that these weights were saved from, or give this network's own weights"
+    )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -1,0 +1,238 @@
+"""What the report shows, as plain data. A stage fills these dataclasses from the tables; `site` writes the pages.
+
+Pictures are of the analyzed image, the square of side S that the classifier sees. Figures that do not exist (a
+cluster too small for structural similarity, a run without labels) are None and appear as a dash.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class MemberContent:
+    """One member of a summary: a row of table `members` with its picture.
+
+    Args:
+        image: uint8 [S, S, 3], RGB.
+        regions_mask: bool [S, S], the salient regions that the member's box touches.
+        hull: float [n, 2], x and y of the convex hull of the salient pixels inside the box, in pixels. With fewer
+            than 3 points the box is outlined instead.
+        box: x0, y0, x1, y1 in pixels, half-open.
+        image_id: sha256 of the image file.
+        uri: where the image was read from.
+        similarity: score between the member and the exemplar.
+        ssim: median structural similarity to the other members, -1..1.
+        drop: (before − after) / before when the regions are blurred together.
+        exemplar: whether the summary was built around this member.
+        kept: false when pruning left it out; then `reason` says why.
+    """
+
+    image: np.ndarray
+    regions_mask: np.ndarray
+    hull: np.ndarray
+    box: Sequence[float]
+    image_id: str
+    uri: str
+    similarity: float | None = None
+    ssim: float | None = None
+    drop: float | None = None
+    exemplar: bool = False
+    kept: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SummaryContent:
+    """One summary, kept or pruned: a row of table `summaries` with the members to show.
+
+    Args:
+        number: number within the class, kept ones first.
+        kept: false when the summary was pruned; then `reason` says why.
+        reason: why it was pruned.
+        members: members to show, in order of rank; the exemplar is moved to the front. They may be fewer than
+            `members_kept`; those that pruning left out are shown apart.
+        members_kept: members kept, in images.
+        members_before: members before pruning, in images.
+        support: members kept / explained images of the class.
+        similarity: mean score of the kept members to the exemplar.
+        ssim: median structural similarity over the summary's pairs, -1..1.
+        class_ssim: median of the medians of the class's clusters, -1..1.
+        drop: mean drop of the kept members.
+    """
+
+    number: int
+    kept: bool
+    reason: str | None
+    members: Sequence[MemberContent]
+    members_kept: int
+    members_before: int
+    support: float
+    similarity: float | None = None
+    ssim: float | None = None
+    class_ssim: float | None = None
+    drop: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleContent:
+    """One explained image: photograph, saliency and the salient part.
+
+    Args:
+        image: uint8 [S, S, 3], RGB.
+        saliency: uint8 [h, w], 255 = most salient; resized to the image. A map of several channels is averaged by
+            the caller.
+        regions_mask: bool [S, S], the salient regions.
+        image_id: sha256 of the image file.
+        uri: where the image was read from.
+        prediction_name: name of the predicted class.
+        score_before: softmax score of the explained class on the image.
+        score_after: the same after the salient pixels are blurred.
+        drop: (before − after) / before.
+        area: mean saliency, share of pixels.
+        crispness: mean 4m(1−m), 0 for a binary mask.
+    """
+
+    image: np.ndarray
+    saliency: np.ndarray
+    regions_mask: np.ndarray
+    image_id: str
+    uri: str
+    prediction_name: str | None = None
+    score_before: float | None = None
+    score_after: float | None = None
+    drop: float | None = None
+    area: float | None = None
+    crispness: float | None = None
+
+
+@dataclass(frozen=True)
+class ErrorContent:
+    """One row of table `errors`: something that was left out, and why."""
+
+    stage: str
+    label: str
+    reason: str
+    uri: str | None = None
+    image_id: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricContent:
+    """One row of table `metrics`. A value of unit `share` is shown in percent."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    method: str
+
+
+@dataclass(frozen=True)
+class StageContent:
+    """One row of table `runs`: `seconds` of wall time, `peak_memory` in bytes, `units` in shards."""
+
+    stage: str
+    seconds: float
+    units: int
+    units_cached: int
+    worker_seconds: float
+    peak_memory: int
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class ClassContent:
+    """Everything on the page of one class.
+
+    Args:
+        label: label of the class in the run (folder or manifest); any text.
+        class_name: name of the class among the classifier's outputs.
+        class_index: its index there.
+        images: images of the class, decoded or not.
+        explained: images that were explained.
+        accuracy: share of the decoded images whose highest score is this class.
+        drop: mean drop of the explained images.
+        area: mean saliency of the explained images, share of pixels.
+        crispness: mean crispness of the explained images.
+        summaries: kept and pruned, each with its members.
+        examples: explained images to show, about 8.
+        metrics: further figures of the class.
+        errors: what was left out of the class.
+    """
+
+    label: str
+    class_name: str
+    class_index: int
+    images: int
+    explained: int
+    accuracy: float | None = None
+    drop: float | None = None
+    area: float | None = None
+    crispness: float | None = None
+    summaries: Sequence[SummaryContent] = ()
+    examples: Sequence[ExampleContent] = ()
+    metrics: Sequence[MetricContent] = ()
+    errors: Sequence[ErrorContent] = ()
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """What the index shows of a class. Written class pages return it; `dataclasses.asdict` makes it JSON.
+
+    `page`, `strip` (the exemplars of the first summaries side by side; None without summaries) and `sheet` (the
+    contact sheet of all kept summaries; None without) are paths relative to the report's folder, with forward
+    slashes. `strip_width` and `strip_height` are in pixels.
+    """
+
+    label: str
+    class_name: str
+    class_index: int
+    page: str
+    strip: str | None
+    strip_width: int
+    strip_height: int
+    sheet: str | None
+    summaries: int
+    pruned: int
+    images: int
+    explained: int
+    accuracy: float | None
+    drop: float | None
+    errors: int
+
+
+@dataclass(frozen=True)
+class IndexContent:
+    """Everything on the first page.
+
+    Args:
+        title: heading of the report.
+        model: the classifier, as the person who ran it names it.
+        weights: sha256 of the classifier's weights, hexadecimal.
+        explainer: method and preset that made the saliency maps.
+        seed: seed of the run.
+        started: when the run started, as text.
+        classes: the cards that the class pages returned, in the order to show.
+        metrics: figures over all classes.
+        stages: stages in the order they ran.
+        errors: what was left out, all classes; the page shows the first ones and counts the others.
+        configuration: whole configuration as text.
+        versions: versions of Python, libraries and host as text.
+    """
+
+    title: str
+    model: str
+    weights: str
+    explainer: str
+    seed: int
+    started: str = ""
+    classes: Sequence[ClassCard] = ()
+    metrics: Sequence[MetricContent] = ()
+    stages: Sequence[StageContent] = ()
+    errors: Sequence[ErrorContent] = ()
+    configuration: str = ""
+    versions: str = ""

@@ -1,0 +1,242 @@
+"""Drawing on arrays: members as in the visual-summaries paper's Figure 1, saliency overlays, contact sheets."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+RED = (214, 16, 38)
+"""The common part, and nothing else in the report."""
+
+TEAL = (13, 110, 110)
+"""Accent: the frame of the exemplar."""
+
+PAPER = (255, 255, 255)
+INK = (52, 64, 66)
+
+FADED_CONTRAST = 0.26
+"""Share of its contrast to paper white that the part of a photograph keeps that is not salient."""
+
+LINE_WIDTH = 2.6
+"""Width of the red outline, in pixels of a picture of side 224; it scales with the picture."""
+
+HALO_WIDTH = 1.3
+"""Width of the white line on each side of the red one, likewise."""
+
+_SUPERSAMPLING = 4
+
+# Every 28⅓rd entry of matplotlib's viridis (S. van der Walt, N. Smith; CC0).
+_VIRIDIS = (0x440154, 0x482878, 0x3E4989, 0x31688E, 0x26828E, 0x1F9E89, 0x35B779, 0x6ECE58, 0xB5DE2B, 0xFDE725)
+
+
+def color_map() -> np.ndarray:
+    """Lookup table from saliency to color: viridis, perceptually uniform and safe for color blindness.
+
+    Returns:
+        uint8 [256, 3], RGB, from dark violet to yellow.
+    """
+    anchors = np.array([(code >> 16, code >> 8 & 255, code & 255) for code in _VIRIDIS], np.float64)
+    places = np.linspace(0.0, 255.0, len(anchors))
+    channels = [np.interp(np.arange(256), places, anchors[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+_COLORS = color_map()
+
+
+def member_picture(
+    image: np.ndarray, regions_mask: np.ndarray, hull: np.ndarray, box: Sequence[float], size: int = 224
+) -> np.ndarray:
+    """A member of a visual summary: its salient regions in color, the rest faded, the common part outlined in red.
+
+    The outline is antialiased and lies between two thin white lines, so that it shows on any background; it is
+    moved inside the picture where the part reaches the border. (Visual-summaries paper, Figure 1; specification
+    summaries.md §9.)
+
+    Args:
+        image: uint8 [S, S, 3], RGB.
+        regions_mask: bool [S, S], the salient regions that the member's box touches.
+        hull: float [n, 2], x and y of the part's convex hull in pixels, in order around it; with fewer than 3
+            points the box is outlined instead.
+        box: x0, y0, x1, y1 in pixels, half-open.
+        size: side of the picture in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        ValueError: an array has the wrong type or shape.
+    """
+    picture = salient_picture(image, regions_mask, size)
+    points = np.asarray(hull, np.float64).reshape(-1, 2)
+    if len(points) < 3:
+        x0, y0, x1, y1 = (float(edge) for edge in box)
+        points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    if not np.isfinite(points).all():
+        raise ValueError(f"the hull of a member must hold finite coordinates, got {points.tolist()}")
+    return _outline(picture, points * (size / image.shape[0]))
+
+
+def salient_picture(image: np.ndarray, regions_mask: np.ndarray, size: int = 224) -> np.ndarray:
+    """The photograph with its salient regions in color and the rest gray and faded toward white.
+
+    Args:
+        image: uint8 [S, S, 3], RGB.
+        regions_mask: bool [S, S].
+        size: side of the picture in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        ValueError: an array has the wrong type or shape.
+    """
+    resized = photograph(image, size)
+    mask = np.asarray(regions_mask)
+    if mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
+        raise ValueError(f"regions must be bool {list(image.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
+    gray = np.asarray(Image.fromarray(resized).convert("L"), np.float32)[..., None]
+    faded = 255.0 - FADED_CONTRAST * (255.0 - gray)
+    share = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+    return _blend(faded, resized.astype(np.float32), np.asarray(share, np.float32) / 255.0)
+
+
+def photograph(image: np.ndarray, size: int = 224) -> np.ndarray:
+    """The image uint8 [S, S, 3] resized to uint8 [size, size, 3].
+
+    Raises:
+        ValueError: the image has the wrong type or shape.
+    """
+    _check_image(image)
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """Saliency in color over the photograph in gray.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        saliency: uint8 [h, w], 255 = most salient; resized to the image.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: an array has the wrong type or shape.
+    """
+    _check_image(image, square=False)
+    saliency = np.asarray(saliency)
+    if saliency.dtype != np.uint8 or saliency.ndim != 2 or not saliency.size:
+        raise ValueError(f"saliency must be uint8 [h, w], got {saliency.dtype} {list(saliency.shape)}")
+    height, width = image.shape[:2]
+    resized = Image.fromarray(saliency).resize((width, height), Image.Resampling.BILINEAR)
+    gray = np.asarray(Image.fromarray(image).convert("L"), np.float32)[..., None]
+    colors = _COLORS[np.asarray(resized)].astype(np.float32)
+    return _blend(colors, gray, np.full((height, width), 0.3, np.float32))
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray | None], columns: int, gap: int, captions: Sequence[str] | None = None
+) -> np.ndarray:
+    """Pictures of one size side by side, row by row, on white.
+
+    Args:
+        pictures: uint8 [h, w, 3], all alike; None leaves a place empty.
+        columns: pictures in a row.
+        gap: white between two pictures, in pixels; there is none around the sheet.
+        captions: one line for each row, written above it; use Latin letters only, for the font of Pillow that
+            is drawn everywhere has no others.
+
+    Returns:
+        uint8 [H, W, 3]. A sheet with one row is only as wide as its pictures.
+
+    Raises:
+        ValueError: no pictures, pictures of different sizes, or not one caption for each row.
+    """
+    present = [picture for picture in pictures if picture is not None]
+    if not present or columns < 1 or gap < 0:
+        raise ValueError("a contact sheet needs at least one picture, one column and a gap of 0 or more pixels")
+    height, width = present[0].shape[:2]
+    for picture in present:
+        if picture.dtype != np.uint8 or picture.shape != (height, width, 3):
+            raise ValueError(
+                f"pictures of a contact sheet must be uint8 {[height, width, 3]}, "
+                f"got {picture.dtype} {list(picture.shape)}"
+            )
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    if captions is not None and len(captions) != rows:
+        raise ValueError(f"a contact sheet of {rows} rows needs {rows} captions, got {len(captions)}")
+    letter = max(12, round(height * 0.105))
+    above = 0 if captions is None else round(letter * 1.75)
+    pitch = height + above + (gap if captions is None else max(gap, letter))
+    sheet = np.empty((rows * pitch - (pitch - height - above), columns * (width + gap) - gap, 3), np.uint8)
+    sheet[:] = PAPER
+    for place, picture in enumerate(pictures):
+        if picture is not None:
+            top, left = place // columns * pitch + above, place % columns * (width + gap)
+            sheet[top : top + height, left : left + width] = picture
+    if captions is None:
+        return sheet
+    canvas = Image.fromarray(sheet)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(letter)
+    for row, caption in enumerate(captions):
+        draw.text((0, row * pitch + letter), caption, fill=INK, font=font, anchor="ls")
+    return np.asarray(canvas)
+
+
+def framed(picture: np.ndarray, width: int = 3) -> np.ndarray:
+    """A copy of the picture uint8 [H, W, 3] with a frame of `width` pixels in the accent color: an exemplar."""
+    copy = picture.copy()
+    copy[:width] = copy[-width:] = TEAL
+    copy[:, :width] = copy[:, -width:] = TEAL
+    return copy
+
+
+def encode(picture: np.ndarray, kind: str = "WEBP") -> bytes:
+    """The picture uint8 [H, W, 3] as a file of `kind`, WEBP (quality 80) or PNG; the same bytes each time."""
+    stream = io.BytesIO()
+    options = {"quality": 80, "method": 4} if kind == "WEBP" else {"optimize": True}
+    Image.fromarray(picture).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _check_image(image: np.ndarray, square: bool = True) -> None:
+    fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not fits or not image.size or (square and image.shape[0] != image.shape[1]):
+        got = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image must be uint8 {'[S, S, 3]' if square else '[H, W, 3]'}, got {got}")
+
+
+def _blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """below and above float [H, W, 1 or 3] in 0..255, share [H, W] of the one above -> uint8 [H, W, 3]."""
+    share = share[..., None]
+    mixed = np.rint(below * (1.0 - share) + above * share)
+    return np.broadcast_to(mixed, (*mixed.shape[:2], 3)).clip(0, 255).astype(np.uint8)
+
+
+def _outline(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The closed polygon through points [n, 2] (x, y in pixels of the picture) drawn in red between white lines."""
+    size = picture.shape[0]
+    scale = max(1.0, size / 224)
+    line, halo = LINE_WIDTH * scale, (LINE_WIDTH + 2 * HALO_WIDTH) * scale
+    points = points.clip(line / 2, size - line / 2)
+    result = picture.astype(np.float32)
+    for width, color in ((halo, PAPER), (line, RED)):
+        color_everywhere = np.broadcast_to(np.float32(color), result.shape)
+        result = _blend(result, color_everywhere, _stroke(points, width, size)).astype(np.float32)
+    return result.astype(np.uint8)
+
+
+def _stroke(points: np.ndarray, width: float, size: int) -> np.ndarray:
+    """Share [size, size] of each pixel that a line of `width` pixels around the polygon covers."""
+    mask = Image.new("L", (size * _SUPERSAMPLING, size * _SUPERSAMPLING))
+    draw = ImageDraw.Draw(mask)
+    # Pillow's coordinates are pixel centers, ours are pixel edges.
+    fine = points * _SUPERSAMPLING - 0.5
+    thick = width * _SUPERSAMPLING
+    for start, end in zip(fine, np.roll(fine, -1, axis=0), strict=True):
+        draw.line([*start, *end], fill=255, width=round(thick))
+        draw.ellipse([*(start - thick / 2), *(start + thick / 2)], fill=255)
+    return np.asarray(mask.reduce(_SUPERSAMPLING), np.float32) / 255.0

@@ -1,0 +1,143 @@
+"""Every setting of a run with its default, meaning and limits. The one annotated default is made from this."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: typed, immutable, no unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSettings(Section):
+    images: str | None = Field(None, description="folder <class>/**/*.jpg; 'demo' draws the built-in demo set")
+    manifest: str | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
+    class_map: str | None = Field(
+        None, description="JSON, YAML or CSV: label → class index; default: recognized by name or WordNet id"
+    )
+    classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
+    images_per_class: int | None = Field(None, ge=1, description="at most so many are explained; default: all")
+    held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
+    test: Share = Field(0.15, description="share of a class set aside to report accuracy")
+    parts: str | None = Field(
+        None, description="CSV of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
+    )
+    demo_images_per_class: int = Field(30, ge=1, description="images drawn per class of the demo set")
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> "DataSettings":
+        if self.held_out + self.test >= 1:
+            raise ValueError("held_out + test must stay below 1: nothing would be left to explain")
+        return self
+
+
+class ModelSettings(Section):
+    name: str = Field("torchvision:squeezenet1_1", description="torchvision:<name>, module:function, or demo")
+    weights: str | None = Field(
+        None, description="weights enum (downloads), .safetensors or weights-only .pt file, or 'random'"
+    )
+    labels: str | None = Field(None, description="file of class names (txt, csv, json)")
+    resize: int | None = Field(None, ge=1, description="shorter side before cropping, px; default: the weights'")
+    crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
+    squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
+    feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
+    mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
+    std: tuple[float, float, float] | None = Field(None, description="RGB deviation; default: the weights'")
+    batch_size: int = Field(32, ge=1, description="images per forward pass")
+
+
+class ExplainSettings(Section):
+    explainer: str = Field("crisp", description="method that makes the maps")
+    preset: Literal["authors", "paper"] = Field("authors", description="schedule and weights of the crisp masks")
+    blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
+    policy: Literal["predicted-correctly", "all"] = Field(
+        "predicted-correctly", description="which images are explained"
+    )
+    target: Literal["label", "prediction"] = Field("label", description="class whose score is explained")
+    batch_size: int = Field(16, ge=1, description="images optimized together")
+    shard_size: int = Field(16, ge=1, description="images per unit of work and of resume")
+
+    @field_validator("explainer")
+    @classmethod
+    def _explainer_is_known(cls, name: str) -> str:
+        from pipeline.explain.registry import EXPLAINERS
+
+        if name not in EXPLAINERS:
+            raise ValueError(f"unknown explainer; known: {', '.join(EXPLAINERS)}")
+        return name
+
+
+class RegionSettings(Section):
+    threshold: Share = Field(0.5, description="saliency above this is salient")
+    minimum_area: Share = Field(0.01, description="smaller regions are dropped, share of the image")
+
+
+class ProposalSettings(Section):
+    limit: int = Field(500, ge=1, description="proposals per image at most")
+    minimum_side: float = Field(20.0, gt=0, description="shortest side, px of a 224-px image")
+
+
+class MatchingSettings(Section):
+    score: Literal["lom", "phm", "nam"] = Field("lom", description="local offset, Hough or appearance matching")
+    mode: Literal["frozen", "legacy"] = Field("frozen", description="lom on a frozen table, or as published")
+    mask_overlap: Share = Field(0.75, description="a proposal counts if more of its area than this is salient")
+    redundancy_overlap: Share = Field(0.5, description="intersection / smaller area that makes two redundant")
+    redundancy_area_ratio: float = Field(2.0, ge=1, description="… if their areas differ by less than this")
+    background_images: int = Field(20, ge=1, description="images per class that whitening statistics come from")
+
+
+class ClusteringSettings(Section):
+    preference_factor: float = Field(1.3, description="preference = factor × median of the shifted scores")
+    damping: float = Field(0.9, ge=0.5, lt=1, description="damping of affinity propagation")
+    maximum_iterations: int = Field(1000, ge=1, description="message-passing steps at most")
+    stable_iterations: int = Field(100, ge=1, description="steps without change that count as converged")
+
+
+class PruningSettings(Section):
+    maximum_members: int = Field(50, ge=1, description="members per summary at most")
+    minimum_members: int = Field(3, ge=2, description="a cluster with fewer images is no summary")
+    cluster_threshold: float = Field(0.9, ge=0, description="keep if the median SSIM ≥ this × class median")
+    member_share: Share = Field(0.6, description="drop a member if this share of its SSIMs is below class median")
+
+
+class SpecialistSettings(Section):
+    regularization: float = Field(1.0, gt=0, description="C of the linear support vector machines")
+    negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
+
+
+class ReportSettings(Section):
+    examples: int = Field(8, ge=0, description="photographs with their maps on a class page")
+    members: int = Field(16, ge=1, description="members shown per summary")
+
+
+class RaySettings(Section):
+    address: str | None = Field(None, description="cluster address; default: this machine, loopback only")
+    cpus: int | None = Field(None, ge=1, description="processors on this machine; default: all")
+    gpus: float | None = Field(None, ge=0, description="GPUs to use; default: all there are")
+    explain_gpus: float = Field(1.0, ge=0, description="GPUs per worker of model stages, if there are any")
+    workers: int | None = Field(None, ge=1, description="workers; default: as many as fit")
+    attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
+    unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a unit counts as hung")
+
+
+class RunConfig(Section):
+    """The whole configuration of a run."""
+
+    output: str = Field("runs/latest", description="folder of tables and report")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    error_tolerance: Share = Field(0.05, description="share of images that may fail before the run fails")
+    data: DataSettings = Field(DataSettings(), description="photographs and classes")
+    model: ModelSettings = Field(ModelSettings(), description="classifier")
+    explain: ExplainSettings = Field(ExplainSettings(), description="saliency maps")
+    regions: RegionSettings = Field(RegionSettings(), description="salient regions")
+    proposals: ProposalSettings = Field(ProposalSettings(), description="object proposals")
+    matching: MatchingSettings = Field(MatchingSettings(), description="proposal flow and pruning by mask")
+    clustering: ClusteringSettings = Field(ClusteringSettings(), description="affinity propagation")
+    pruning: PruningSettings = Field(PruningSettings(), description="members and pruning by similarity")
+    specialists: SpecialistSettings = Field(SpecialistSettings(), description="one SVM per summary")
+    report: ReportSettings = Field(ReportSettings(), description="pages")
+    ray: RaySettings = Field(RaySettings(), description="workers; never changes a result")

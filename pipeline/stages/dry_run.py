@@ -1,0 +1,187 @@
+"""The plan of a run without running it: classes, images, stages, what is complete, what the rest will cost."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError, read_image
+from pipeline.explain.crisp import PRESETS
+from pipeline.stages.inputs import Inputs, gather_inputs
+from pipeline.stages.run import STAGES, find_outcome, fingerprint, start_state
+from pipeline.stages.stage import PlannedShard
+from pipeline.stages.worker import classifier_of
+from pipeline.summarize.hog import describe
+from pipeline.summarize.matching import match
+from pipeline.summarize.proposals import REFERENCE_SIDE, selective_search
+
+TIMED_PASSES = 3
+TIMED_BATCH = 4
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One line of the plan: units complete and planned; None where that depends on an earlier stage."""
+
+    stage: str
+    units: int | None
+    complete: int
+    images: int | None
+
+
+def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[StagePlan]:
+    """Walk the stages on paper. Every later stage is unknown until the images have been read once."""
+    state = start_state(config, inputs, console)
+    lines = []
+    known = True
+    for stage in STAGES:
+        if not known:
+            lines.append(StagePlan(stage.name, None, 0, None))
+            continue
+        units = stage.named_units(state.plan, fingerprint(config, inputs, stage))
+        complete = [unit for unit in units if find_outcome(state.store, stage, unit)]
+        images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
+        lines.append(StagePlan(stage.name, len(units), len(complete), images))
+        state.plan.shards[stage.writes] = [
+            PlannedShard(
+                state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name), unit.label, unit.size
+            )
+            for unit in units
+        ]
+        known = stage.name != "images" or len(complete) == len(units)
+    return lines
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one processor core, measured on this machine a moment ago."""
+
+    map: float
+    proposals: float
+    pair: float
+
+
+def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
+    """Time a few passes of the network, one selective search and one pair of images, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        side = inputs.preprocessing.crop_side
+        classifier = classifier_of(config)
+        classifier.module.to(memory_format=torch.channels_last)
+        images = torch.rand(TIMED_BATCH, 3, side, side, requires_grad=True)
+        targets = torch.zeros(TIMED_BATCH, dtype=torch.int64)
+
+        def one_pass() -> None:
+            scores = classifier.logits(images).softmax(dim=1)[torch.arange(TIMED_BATCH), targets]
+            torch.autograd.grad(scores.sum(), [images])
+
+        one_pass()
+        pass_seconds = _time(one_pass, TIMED_PASSES) / TIMED_BATCH
+        picture = _sample_image(inputs, side)
+        boxes = selective_search(picture, 0, config.proposals.limit, config.proposals.minimum_side)
+
+        def propose() -> None:
+            describe(picture, selective_search(picture, 0, config.proposals.limit, config.proposals.minimum_side))
+
+        features, tensor = torch.as_tensor(describe(picture, boxes)), torch.from_numpy(boxes)
+
+        def pair() -> None:
+            match(
+                features,
+                tensor,
+                features,
+                tensor,
+                config.matching.score,
+                config.matching.mode,
+                side / REFERENCE_SIDE,
+                (side, side),
+                (side, side),
+            )
+
+        pair()
+        return Costs(
+            map=pass_seconds * PRESETS[config.explain.preset].iterations,
+            proposals=_time(propose, 1),
+            pair=_time(pair, 2),
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time(action: Callable[[], object], times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        action()
+    return (time.perf_counter() - started) / times
+
+
+def _sample_image(inputs: Inputs, side: int) -> np.ndarray:
+    """The first readable photograph of the run; noise if there is none."""
+    for group in inputs.catalog.classes:
+        for entry in group.entries[:3]:
+            try:
+                image = inputs.preprocessing.analyzed_image(read_image(entry.uri).image)
+                return image.permute(1, 2, 0).contiguous().numpy()
+            except DecodeError:
+                continue
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def print_plan(config: RunConfig, console: Console) -> None:
+    """Print classes, stages and the estimated cost."""
+    inputs = gather_inputs(config)
+    classes = Table(title=f"{len(inputs.catalog.classes)} classes, {inputs.catalog.image_count} images")
+    for name in ("class", "index", "name", "to explain", "held-out", "test"):
+        classes.add_column(name, justify="left" if name in ("class", "name") else "right")
+    fit = []
+    for group in inputs.catalog.classes:
+        splits = [entry.split for entry in group.entries]
+        fit.append(splits.count("fit"))
+        classes.add_row(
+            _plain(group.label),
+            str(group.class_index),
+            _plain(inputs.class_names[group.class_index]),
+            *(str(splits.count(split)) for split in ("fit", "held-out", "test")),
+        )
+    console.print(classes)
+    stages = Table(title=f"Stages, into {_plain(config.output)}")
+    for name in ("stage", "units", "complete", "images to do"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    lines = plan_stages(config, inputs, console)
+    for line in lines:
+        unknown = "after images"
+        stages.add_row(
+            line.stage,
+            unknown if line.units is None else str(line.units),
+            str(line.complete),
+            unknown if line.images is None else str(line.images),
+        )
+    console.print(stages)
+    by_name = {line.stage: line for line in lines}
+    costs = measure_costs(config, inputs)
+    explain = by_name["explain"].images if by_name["explain"].images is not None else sum(fit)
+    proposals = by_name["propose"].images if by_name["propose"].images is not None else sum(fit)
+    matching = by_name["match"]
+    pairs = sum(count * (count + 1) // 2 for count in fit)
+    pairs = 0 if matching.units is not None and matching.complete == matching.units else pairs
+    total = explain * costs.map + proposals * costs.proposals + pairs * costs.pair
+    console.print(
+        "Estimated cost, timed on one core of this machine (a GPU makes maps many times faster):\n"
+        f"  maps       at most {explain} × {costs.map:.2f} s\n"
+        f"  proposals  at most {proposals} × {costs.proposals:.2f} s\n"
+        f"  matching   at most {pairs} image pairs × {costs.pair * 1000:.0f} ms\n"
+        f"  together   {total / 60:.1f} core-minutes",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _plain(text: str) -> str:
+    """Text for a rich table: brackets are not markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,109 @@
+"""Stage `images`: photographs → `images`: identity, size, prediction, scores and features of every image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError, read_image
+from pipeline.stages.stage import Plan, Stage
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerContext, chunks
+
+IMAGES_PER_UNIT = 128
+
+
+class ImagesStage(Stage):
+    name = "images"
+    writes = "images"
+    uses_model = True
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.explain.policy, config.model.batch_size]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        units = []
+        for group in plan.catalog.classes:
+            for entries in chunks(group.entries, IMAGES_PER_UNIT):
+                files = tuple((entry.uri, entry.split, *_file_state(entry.uri)) for entry in entries)
+                units.append(
+                    Unit(
+                        label=group.label,
+                        identity=(group.class_index, files),
+                        items=tuple(entry.uri for entry in entries),
+                        payload=(group.class_index, {entry.uri: entry.split for entry in entries}),
+                        divisible=True,
+                        size=len(entries),
+                    )
+                )
+        return units
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        class_index, splits = unit.payload
+        output = Output(rows=[])
+        seen: dict[str, str] = {}
+        for uris in chunks(items, worker.config.model.batch_size):
+            batch, rows = [], []
+            for uri in uris:
+                row: dict[str, Any] = {
+                    "image_id": "",
+                    "uri": uri,
+                    "label": unit.label,
+                    "class_index": class_index,
+                    "split": splits[uri],
+                    "explained": False,
+                }
+                try:
+                    decoded = read_image(uri)
+                    if (first := seen.setdefault(decoded.image_id, uri)) != uri:
+                        raise DecodeError(f"the same picture, byte for byte, as {first}", decoded.image_id)
+                    batch.append(worker.setup.preprocessing.analyzed_image(decoded.image))
+                    row |= {"width": decoded.width, "height": decoded.height, "mode": decoded.mode}
+                    row["image_id"] = decoded.image_id
+                    rows.append(row)
+                except DecodeError as error:
+                    row |= {"image_id": error.image_id or "", "decode_error": str(error)}
+                    output.rows.append(row)
+                    output.errors.append(
+                        error_row(self.name, unit.label, str(error), error.image_id, uri)
+                    )
+            if batch:
+                self._predict(worker, batch, rows)
+                output.rows.extend(rows)
+        output.rows.sort(key=lambda row: row["uri"])
+        return output
+
+    def excluded_row(self, unit: Unit, item: str, reason: str) -> dict[str, Any]:
+        return error_row(self.name, unit.label, reason, uri=item)
+
+    def _predict(self, worker: WorkerContext, batch: list[torch.Tensor], rows: list[dict[str, Any]]) -> None:
+        """Fill in prediction, scores and features of decoded rows."""
+        with torch.no_grad():
+            images = worker.model_input(batch)
+            probabilities = worker.classifier.logits(images).softmax(dim=1).cpu().numpy()
+            features = worker.classifier.features(images).cpu().numpy()
+        policy = worker.config.explain.policy
+        for row, scores, vector in zip(rows, probabilities, features, strict=True):
+            prediction = int(scores.argmax())
+            correct = prediction == row["class_index"]
+            row |= {
+                "prediction": prediction,
+                "prediction_name": worker.classifier.class_names[prediction],
+                "prediction_score": float(scores[prediction]),
+                "score": float(scores[row["class_index"]]),
+                "explained": row["split"] == "fit" and (policy == "all" or correct),
+                "probabilities": scores.astype(np.float32).tobytes(),
+                "features": vector.astype(np.float16).tobytes(),
+            }
+
+
+def _file_state(uri: str) -> tuple[int, int]:
+    """Size and modification time (ns) of a file: a changed file is read again."""
+    try:
+        state = Path(uri).stat()
+    except OSError:
+        return (-1, -1)
+    return (state.st_size, state.st_mtime_ns)

@@ -1,0 +1,259 @@
+"""Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import RunConfig
+from pipeline.evaluate.intervals import mean_interval
+from pipeline.evaluate.parts import analyzed_boxes, part_overlap
+from pipeline.stages.cluster import EDGES
+from pipeline.stages.stage import Plan, Stage
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext
+from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
+
+PART_OVERLAP = 0.3
+TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
+
+MAP_FIGURES = {
+    "drop": ("share", "relative drop of the target's score when the salient pixels are blurred; mean"),
+    "area": ("share", "mean saliency, share of pixels; mean"),
+    "crispness": ("0..1", "mean 4m(1−m) of the map, 0 for a binary one; mean"),
+}
+OVER_IMAGES = " over explained images, 95 % bootstrap interval over images"
+
+
+class MetricsStage(Stage):
+    name = "metrics"
+    reads = TABLES_READ
+    writes = "metrics"
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.seed, PART_OVERLAP]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        shards = {table: plan.by_label(table) for table in TABLES_READ}
+        inputs = {
+            table: tuple(path for paths in grouped.values() for path in paths)
+            for table, grouped in shards.items()
+        }
+        parts = plan.catalog.parts
+        truth = hashlib.sha256(Path(parts).read_bytes()).hexdigest() if parts else None
+        labels = [(group.label, group.class_index) for group in plan.catalog.classes]
+        return [
+            Unit(
+                label="",
+                identity=(tuple(inputs.items()), truth, labels),
+                items=("",),
+                inputs=inputs,
+                payload=(labels, parts),
+                size=sum(shard.size for shard in plan.shards["images"]),
+            )
+        ]
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        labels, parts = unit.payload
+        rows = [
+            *self._map_figures(worker, unit),
+            *self._summary_figures(worker, unit, [label for label, _ in labels]),
+            *self._specialization(worker, unit, labels),
+        ]
+        if parts:
+            rows += self._part_recovery(worker, unit, parts)
+        return Output(rows)
+
+    def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
+        values = defaultdict(list)
+        for row in worker.read(unit, "maps", ["label", *MAP_FIGURES]):
+            for figure in MAP_FIGURES:
+                values["", figure].append(row[figure])
+                values[row["label"], figure].append(row[figure])
+        return [
+            self._mean_row(worker, label, figure, numbers, MAP_FIGURES[figure][0], MAP_FIGURES[figure][1] + OVER_IMAGES)
+            for (label, figure), numbers in values.items()
+        ]
+
+    def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
+        kept = dict.fromkeys(labels, 0)
+        for row in worker.read(unit, "summaries", ["label", "kept"]):
+            kept[row["label"]] += row["kept"]
+        method = "clusters that survive pruning by structural similarity"
+        rows = [_row(label, "summaries", count, n=1, method=method) for label, count in kept.items()]
+        over_classes = f"{method}; mean over classes, 95 % bootstrap interval over classes"
+        return [*rows, self._mean_row(worker, "", "summaries", list(kept.values()), "", over_classes)]
+
+    def _specialization(
+        self, worker: WorkerContext, unit: Unit, labels: list[tuple[str, int]]
+    ) -> list[dict[str, Any]]:
+        """Accuracy of the network, and of its fusion with the specialists, on the test images."""
+        machines: dict[str, list[Specialist]] = defaultdict(list)
+        for row in worker.read(unit, "specialists", ["label", "coefficients", "intercept", "fit_accuracy"]):
+            coefficients = np.frombuffer(row["coefficients"], np.float32)
+            machines[row["label"]].append(Specialist(coefficients, row["intercept"], row["fit_accuracy"]))
+        columns = ["label", "class_index", "split", "probabilities", "features"]
+        rows = [
+            row
+            for path in unit.inputs["images"]
+            for row in worker.store.read("images", [path], columns).to_pylist()
+            if row["split"] != "fit" and row["features"] is not None
+        ]
+        specialized = [(label, index) for label, index in labels if machines[label]]
+        splits = {name: [row for row in rows if row["split"] == name] for name in ("held-out", "test")}
+        if not splits["test"]:
+            return []
+        classes = np.array([index for _, index in specialized], dtype=int)
+
+        def arrays(chosen: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            probabilities = np.stack([np.frombuffer(row["probabilities"], np.float32) for row in chosen])
+            features = np.stack([np.frombuffer(row["features"], np.float16) for row in chosen])
+            scores = class_scores(features, [machines[label] for label, _ in specialized])
+            return probabilities, scores, np.array([row["class_index"] for row in chosen])
+
+        alpha = 1.0
+        if splits["held-out"] and specialized:
+            alpha = choose_alpha(*_reordered(arrays(splits["held-out"]), classes))
+        probabilities, scores, truth = arrays(splits["test"])
+        fused = fuse(probabilities, scores, classes, alpha) if specialized else probabilities
+        before, after = probabilities.argmax(axis=1) == truth, fused.argmax(axis=1) == truth
+        test_labels = np.array([row["label"] for row in splits["test"]])
+        share = "over test images, which took part neither in the summaries nor in the choice of α; 95 % bootstrap interval"
+        figures = {
+            "accuracy before specialists": (before, f"top-1 accuracy of the network alone {share}"),
+            "accuracy after specialists": (
+                after,
+                f"top-1 accuracy of α·network + (1−α)·specialists, α = {alpha:g} chosen on "
+                f"{len(splits['held-out'])} held-out images, {share}",
+            ),
+            "accuracy gained by specialists": (
+                after.astype(float) - before,
+                f"difference of the two, image by image, {share}",
+            ),
+        }
+        result = []
+        for label in ["", *(label for label, _ in labels)]:
+            chosen = test_labels == label if label else np.ones(len(truth), bool)
+            if chosen.any():
+                result += [
+                    self._mean_row(worker, label, name, values[chosen], "share", method)
+                    for name, (values, method) in figures.items()
+                ]
+        return result
+
+    def _part_recovery(self, worker: WorkerContext, unit: Unit, parts: str) -> list[dict[str, Any]]:
+        """Share of each class's discriminative parts that a kept summary finds, and each part's best overlap."""
+        truth = read_parts(parts)
+        names = defaultdict(set)
+        for boxes in truth.values():
+            for (label, part), (_, discriminative) in boxes.items():
+                if discriminative:
+                    names[label].add(part)
+        columns = ["image_id", "label", "uri", "width", "height"]
+        photographs = {
+            (row["label"], row["image_id"]): row
+            for row in worker.read(unit, "images", columns)
+            if row["width"] is not None
+        }
+        kept = {
+            (row["label"], row["cluster"])
+            for row in worker.read(unit, "summaries", ["label", "cluster", "kept"])
+            if row["kept"]
+        }
+        members = defaultdict(list)
+        for row in worker.read(unit, "members", ["label", "cluster", "image_id", *EDGES, "kept"]):
+            if row["kept"] and (row["label"], row["cluster"]) in kept:
+                members[row["label"], row["cluster"]].append(row)
+        rows, shares = [], []
+        overlap_method = (
+            "best kept summary: median over its members of the overlap (intersection over union) of the member's "
+            "box with the part's true box, 0 where the part is not visible"
+        )
+        for label in sorted(names):
+            found = 0
+            for part in sorted(names[label]):
+                overlaps = [
+                    self._overlap(worker, label, part, rows_of, photographs, truth)
+                    for (owner, _), rows_of in sorted(members.items())
+                    if owner == label
+                ]
+                best = max(overlaps, default=0.0)
+                found += best >= PART_OVERLAP
+                rows.append(_row(label, f"overlap with part: {part}", best, len(overlaps), "0..1", overlap_method))
+            shares.append(found / len(names[label]))
+            method = f"share of the class's discriminative parts that a kept summary matches with median overlap ≥ {PART_OVERLAP}"
+            rows.append(_row(label, "parts found", shares[-1], len(names[label]), "share", method))
+        overall = f"share of discriminative parts matched by a kept summary (median overlap ≥ {PART_OVERLAP}); mean over classes"
+        return [*rows, self._mean_row(worker, "", "parts found", shares, "share", overall)]
+
+    def _overlap(
+        self,
+        worker: WorkerContext,
+        label: str,
+        part: str,
+        members: list[dict[str, Any]],
+        photographs: Mapping[tuple[str, str], Mapping[str, Any]],
+        truth: Mapping[str, Mapping[tuple[str, str], tuple[list[float], bool]]],
+    ) -> float:
+        boxes = []
+        for member in members:
+            photograph = photographs[label, member["image_id"]]
+            file = "/".join(Path(photograph["uri"]).parts[-2:])
+            box, _ = truth.get(file, {}).get((label, part), ([float("nan")] * 4, True))
+            size = (photograph["width"], photograph["height"])
+            boxes.append(analyzed_boxes(np.array([box]), size, worker.setup.preprocessing)[0])
+        own = np.array([[member[edge] for edge in EDGES] for member in members])
+        return part_overlap(own, np.array(boxes))
+
+    def _mean_row(
+        self, worker: WorkerContext, label: str, metric: str, values: Sequence[float], unit: str, method: str
+    ) -> dict[str, Any]:
+        value, low, high = mean_interval(np.asarray(values, dtype=float), worker.config.seed)
+        return _row(label, metric, value, len(values), unit, method, low, high)
+
+
+def read_parts(path: str) -> dict[str, dict[tuple[str, str], tuple[list[float], bool]]]:
+    """True part boxes: file ("<class>/<name>") → (class, part) → (box in pixels of the photograph, flag)."""
+    parts: dict[str, dict[tuple[str, str], tuple[list[float], bool]]] = defaultdict(dict)
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            box = [float(row[edge]) for edge in EDGES]
+            flag = row["discriminative"].strip().lower() in ("1", "true", "yes")
+            parts[row["file"]][row["class"], row["part"]] = (box, flag)
+    return parts
+
+
+def _reordered(
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray], classes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    probabilities, scores, truth = arrays
+    return probabilities, scores, classes, truth
+
+
+def _row(
+    label: str,
+    metric: str,
+    value: float,
+    n: int,
+    unit: str = "",
+    method: str = "",
+    low: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
+    def known(number: float | None) -> float | None:
+        return None if number is None or np.isnan(number) else float(number)
+
+    return {
+        "label": label,
+        "metric": metric,
+        "value": known(value),
+        "low": known(low),
+        "high": known(high),
+        "n": n,
+        "unit": unit,
+        "method": method,
+    }

@@ -1,0 +1,54 @@
+"""What a run found, in a table at its end."""
+
+from collections import Counter, defaultdict
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import RunConfig
+from pipeline.store.tables import TableStore
+
+SHOWN = {
+    "summaries": ("summaries", "{:.0f}"),
+    "drop": ("mean drop", "{:.2%}"),
+    "area": ("area", "{:.1%}"),
+    "crispness": ("4m(1−m)", "{:.4f}"),
+    "accuracy before specialists": ("accuracy", "{:.1%}"),
+    "accuracy after specialists": ("with specialists", "{:.1%}"),
+    "parts found": ("parts found", "{:.0%}"),
+}
+
+
+def print_outcome(config: RunConfig, console: Console) -> None:
+    """Print the figures of each class, what was left out, and how known parts were recovered."""
+    store = TableStore(config.output)
+    metrics = defaultdict(dict)
+    for row in store.read_all("metrics").to_pylist():
+        metrics[row["label"]][row["metric"]] = row["value"]
+    present = {name for figures in metrics.values() for name in figures}
+    columns = [(name, *SHOWN[name]) for name in SHOWN if name in present]
+    table = Table(title="What the classifier looks at")
+    table.add_column("class")
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right")
+    for label in [*sorted(label for label in metrics if label), ""]:
+        cells = [metrics[label].get(name) for name, _, _ in columns]
+        texts = ["–" if cell is None else form.format(cell) for cell, (_, _, form) in zip(cells, columns, strict=True)]
+        if label == "" and "summaries" in present:
+            texts[0] = f"{metrics['']['summaries']:.1f}"
+        table.add_row(label.replace("[", r"\[") or "all", *texts, end_section=False)
+    console.print(table)
+    _print_parts(metrics, console)
+    errors = Counter(row["stage"] for row in store.read_all("errors").to_pylist())
+    if errors:
+        listed = ", ".join(f"{count} in {stage}" for stage, count in errors.items())
+        console.print(f"Left out: {listed}; reasons in the table errors and in the report.", markup=False)
+
+
+def _print_parts(metrics: dict[str, dict[str, float]], console: Console) -> None:
+    prefix = "overlap with part: "
+    for label in sorted(metrics):
+        parts = {name.removeprefix(prefix): value for name, value in metrics[label].items() if name.startswith(prefix)}
+        if parts:
+            listed = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
+            console.print(f"  {label}: best overlap with {listed}", markup=False, highlight=False)

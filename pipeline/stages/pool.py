@@ -1,0 +1,207 @@
+"""A pool of worker actors owned by the driver: replaces the dead, isolates what kills them, notices hangs."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from pipeline.stages.failures import PoolError
+from pipeline.stages.stage import Stage
+from pipeline.stages.units import Outcome, Unit
+from pipeline.stages.worker import Worker, WorkerSetup
+from pipeline.store.tables import StoreError
+
+STARTUP_FAILURES = 3
+
+
+@dataclass
+class Attempt:
+    """A unit on its way: how often its worker died, what was found to be deadly, what remains to be probed."""
+
+    unit: Unit
+    deaths: int = 0
+    excluded: dict[str, str] = field(default_factory=dict)
+    probes: deque[str] | None = None
+
+    @property
+    def probe(self) -> str | None:
+        return self.probes[0] if self.probes else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that could not be done, and why."""
+
+    unit: Unit
+    reason: str
+
+
+class WorkerPool:
+    """Up to `size` actors with the same resources; one unit in flight each."""
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        size: int,
+        cpus: float,
+        gpus: float,
+        attempts: int,
+        timeout: float,
+    ) -> None:
+        """Start nothing yet; `attempts` worker deaths or errors are allowed per unit, `timeout` seconds each."""
+        self.setup, self.size, self.attempts, self.timeout = setup, size, attempts, timeout
+        self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        self._starting: dict[Any, Any] = {}
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, Attempt, float]] = {}
+        self._startup_failures = 0
+
+    def run(
+        self, stage: Stage, units: list[Unit], finished: Callable[[Outcome | Failure], None]
+    ) -> None:
+        """Do all units in any order; `finished` is called once for each.
+
+        Raises:
+            PoolError: workers fail to start again and again.
+            StoreError: the file system refuses; nothing else could be kept either.
+        """
+        queue = deque(Attempt(unit) for unit in units)
+        try:
+            while queue or self._busy:
+                self._start_workers(len(queue))
+                while queue and self._idle:
+                    self._submit(stage, self._idle.pop(), queue.popleft())
+                self._collect(stage, queue, finished)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill all workers."""
+        busy = [actor for actor, _, _ in self._busy.values()]
+        for actor in [*self._idle, *self._starting.values(), *busy]:
+            ray.kill(actor)
+        self._idle, self._starting, self._busy = [], {}, {}
+
+    def _start_workers(self, waiting: int) -> None:
+        alive = len(self._idle) + len(self._busy) + len(self._starting)
+        wanted = min(self.size, len(self._busy) + waiting)
+        for _ in range(wanted - alive):
+            actor = self._actor.remote(self.setup)
+            self._starting[actor.ready.remote()] = actor
+
+    def _submit(self, stage: Stage, actor: Any, attempt: Attempt) -> None:
+        if attempt.probe is not None:
+            reference = actor.probe.remote(stage, attempt.unit, attempt.probe)
+        else:
+            reference = actor.run.remote(stage, attempt.unit, attempt.excluded)
+        self._busy[reference] = (actor, attempt, time.monotonic() + self.timeout)
+
+    def _collect(
+        self, stage: Stage, queue: deque[Attempt], finished: Callable[[Outcome | Failure], None]
+    ) -> None:
+        """Take what has finished, died or run over its deadline."""
+        ready, _ = ray.wait([*self._busy, *self._starting], num_returns=1, timeout=1.0)
+        for reference in ready:
+            if reference in self._starting:
+                self._welcome(reference)
+            else:
+                actor, attempt, _ = self._busy.pop(reference)
+                try:
+                    self._succeeded(ray.get(reference), attempt, queue, finished)
+                    self._idle.append(actor)
+                except RayActorError:
+                    self._failed(attempt, "it crashed the worker", queue, finished)
+                except RayTaskError as error:
+                    if isinstance(error.cause, StoreError):
+                        raise error.cause from None
+                    self._idle.append(actor)
+                    self._failed(attempt, describe(error.cause or error), queue, finished, certain=True)
+        now = time.monotonic()
+        for reference, (actor, attempt, deadline) in list(self._busy.items()):
+            if now > deadline:
+                del self._busy[reference]
+                ray.kill(actor)
+                self._failed(attempt, f"no result after {self.timeout:.0f} s", queue, finished)
+
+    def _welcome(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except (RayActorError, RayTaskError) as error:
+            self._startup_failures += 1
+            if self._startup_failures >= STARTUP_FAILURES:
+                raise PoolError(f"workers cannot be started: {error}") from None
+        else:
+            self._startup_failures = 0
+            self._idle.append(actor)
+
+    def _succeeded(
+        self,
+        result: Any,
+        attempt: Attempt,
+        queue: deque[Attempt],
+        finished: Callable[[Outcome | Failure], None],
+    ) -> None:
+        if attempt.probe is None:
+            finished(result)
+        else:
+            attempt.probes.popleft()
+            queue.appendleft(attempt)
+
+    def _failed(
+        self,
+        attempt: Attempt,
+        reason: str,
+        queue: deque[Attempt],
+        finished: Callable[[Outcome | Failure], None],
+        certain: bool = False,
+    ) -> None:
+        """Try again; after some attempts (at once for an error that would recur) look for the culprits."""
+        if attempt.probe is not None:
+            attempt.excluded[attempt.probes.popleft()] = reason
+            queue.appendleft(attempt)
+            return
+        attempt.deaths += 1
+        if not certain and attempt.deaths < self.attempts:
+            queue.append(attempt)
+            return
+        already_taken_apart = attempt.probes is not None
+        if attempt.unit.divisible and not already_taken_apart and len(attempt.unit.items) > 1:
+            attempt.probes = deque(attempt.unit.items)
+            queue.append(attempt)
+        elif attempt.unit.divisible and not already_taken_apart:
+            attempt.probes = deque()
+            attempt.excluded = {item: reason for item in attempt.unit.items}
+            queue.append(attempt)
+        else:
+            finished(Failure(attempt.unit, reason))
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line for the `errors` table."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def worker_count(cpus: float, gpus: float, limit: int | None, resources: Mapping[str, float]) -> int:
+    """How many workers of these needs the cluster can hold at once.
+
+    Raises:
+        PoolError: not even one fits, now or ever.
+    """
+    fits = [resources.get("CPU", 0) // cpus if cpus else float("inf")]
+    if gpus:
+        fits.append(resources.get("GPU", 0) // gpus)
+    count = int(min(fits))
+    if count < 1:
+        raise PoolError(
+            f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has "
+            f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs: start nodes that have them, "
+            "or lower ray.explain_gpus"
+        )
+    return min(count, limit) if limit else count

@@ -1,0 +1,91 @@
+"""Stage `regions`: maps → `regions`: connected salient regions and what blurring each alone does."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError
+from pipeline.explain.crisp import PRESETS, make_perturbation
+from pipeline.explain.interface import target_scores
+from pipeline.stages.stage import Plan, Stage, units_per_shard
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerContext, decode_saliency
+from pipeline.summarize.regions import encode_run_length, salient_regions
+
+
+class RegionsStage(Stage):
+    name = "regions"
+    reads = ("images", "maps")
+    writes = "regions"
+    uses_model = True
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.regions.threshold, config.regions.minimum_area, blur_of(config)]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_shard(plan, "maps", also=("images",))
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        settings = worker.config.regions
+        photographs = {row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri"])}
+        output = Output(rows=[])
+        for row in worker.read(unit, "maps", ["image_id", "target", "saliency", "saliency_shape"]):
+            photograph = photographs[row["image_id"]]
+            saliency = decode_saliency(row).mean(axis=0) / 255.0
+            regions = salient_regions(saliency, settings.threshold, settings.minimum_area)
+            if not regions:
+                continue
+            try:
+                image = worker.analyzed_image(photograph)
+            except DecodeError as error:
+                output.errors.append(
+                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"])
+                )
+                continue
+            drops = blurred_drops(worker, image, row["target"], [region.mask for region in regions])
+            for number, (region, drop) in enumerate(zip(regions, drops, strict=True)):
+                x0, y0, x1, y1 = (float(edge) for edge in region.box)
+                output.rows.append(
+                    {
+                        "image_id": row["image_id"],
+                        "label": unit.label,
+                        "region": number,
+                        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+                        "area": float(region.mask.mean()),
+                        "run_length": np.asarray(encode_run_length(region.mask)).tolist(),
+                        "drop": drop,
+                    }
+                )
+        return output
+
+
+def blur_of(config: RunConfig) -> str:
+    """The perturbation that the run's maps were made with."""
+    return config.explain.blur or PRESETS[config.explain.preset].blur
+
+
+def blurred_drops(
+    worker: WorkerContext, image: torch.Tensor, target: int, masks: Sequence[np.ndarray]
+) -> list[float]:
+    """Relative drop of the target's score for each mask `[S,S]` whose pixels are blurred in `image`."""
+    batch_size = worker.config.model.batch_size
+    drops: list[float] = []
+    with torch.no_grad():
+        for start in range(0, len(masks), batch_size):
+            chosen = np.stack(masks[start : start + batch_size])
+            keep = torch.from_numpy(~chosen).to(worker.device).float()[:, None]
+            pictures = worker.model_input([image]).expand(len(chosen) + 1, -1, -1, -1)
+            keep = torch.cat([torch.ones_like(keep[:1]), keep])
+            perturbed = make_perturbation(pictures, blur_of(worker.config))(keep)
+            targets = torch.full((len(perturbed),), target, device=worker.device)
+            scores = target_scores(worker.classifier, perturbed, targets)
+            drops += ((scores[0] - scores[1:]) / scores[0]).tolist()
+    return drops
+
+
+def salient_mask(row: Mapping[str, Any], threshold: float) -> np.ndarray:
+    """Salient pixels `[H,W]` bool of a row of `maps` (the mean over channels of a 3-channel map)."""
+    return decode_saliency(row).mean(axis=0) / 255.0 > threshold

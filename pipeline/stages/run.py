@@ -1,0 +1,320 @@
+"""The run: a plain list of stages in the order of the data, and the driver that walks it."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from pipeline.config import RunConfig
+from pipeline.stages.cluster import ClusterStage
+from pipeline.stages.explain import ExplainStage
+from pipeline.stages.failures import RunFailed
+from pipeline.stages.images import ImagesStage
+from pipeline.stages.inputs import Inputs, gather_inputs
+from pipeline.stages.match import MatchStage
+from pipeline.stages.members import MembersStage
+from pipeline.stages.metrics import MetricsStage
+from pipeline.stages.progress import StageProgress
+from pipeline.stages.propose import ProposeStage
+from pipeline.stages.regions import RegionsStage
+from pipeline.stages.report import ReportStage, write_report
+from pipeline.stages.specialize import SpecializeStage
+from pipeline.stages.stage import Plan, PlannedShard, Stage
+from pipeline.stages.summarize import SummarizeStage
+from pipeline.stages.units import Outcome, Unit, error_row
+from pipeline.stages.worker import WorkerSetup, write_unit
+from pipeline.store.tables import Shard, TableStore, digest
+from schemas import make_table
+
+STAGES: list[Stage] = [
+    ImagesStage(),
+    ExplainStage(),
+    RegionsStage(),
+    ProposeStage(),
+    MatchStage(),
+    ClusterStage(),
+    MembersStage(),
+    SummarizeStage(),
+    SpecializeStage(),
+    MetricsStage(),
+]
+
+LIBRARIES = ("torch", "torchvision", "numpy", "ray", "pyarrow", "scikit-learn", "opencv-contrib-python-headless")
+MANIFEST_INTERVAL_SECONDS = 2.0
+
+
+@dataclass
+class RunState:
+    """What the driver knows while it walks the stages."""
+
+    config: RunConfig
+    inputs: Inputs
+    store: TableStore
+    console: Console
+    plan: Plan
+    run: str
+    errors: dict[str, list[Shard]] = field(default_factory=dict)
+    stage_rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_pipeline(config: RunConfig, console: Console) -> str:
+    """Run all stages on Ray, resuming whatever is complete; return the path of the report.
+
+    Raises:
+        RunFailed: more images failed than `error_tolerance` allows, or a stage gave nothing to go on with.
+        PoolError, ClusterError, StoreError, ConfigurationError and the loaders' errors: see there.
+    """
+    from pipeline.stages.session import ray_session
+
+    inputs = gather_inputs(config)
+    state = start_state(config, inputs, console)
+    catalog_errors(state)
+    with ray_session(config.ray) as resources:
+        workers = Workers(state, resources)
+        try:
+            for stage in STAGES:
+                run_stage(state, stage, workers)
+                check_tolerance(state)
+            outcomes = run_stage(state, ReportStage(), workers)
+        finally:
+            workers.close()
+    return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+
+
+def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState:
+    store = TableStore(config.output)
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
+    plan = Plan(config, store, inputs.catalog, shards={})
+    return RunState(config, inputs, store, console, plan, run)
+
+
+def fingerprint(state_config: RunConfig, inputs: Inputs, stage: Stage) -> str:
+    """The stage's fingerprint under this configuration, classifier and preprocessing geometry."""
+    geometry = inputs.preprocessing.__dict__
+    return stage.fingerprint(state_config, inputs.weights_digest, geometry)
+
+
+class Workers:
+    """Pools of workers by resources, kept from stage to stage."""
+
+    def __init__(self, state: RunState, resources: dict[str, float]) -> None:
+        self._state, self._resources = state, resources
+        self._pools: dict[tuple[float, float], Any] = {}
+
+    def pool(self, stage: Stage) -> Any:
+        """The pool for a stage; model stages take GPUs where the cluster has any."""
+        from pipeline.stages.pool import WorkerPool, worker_count
+
+        settings = self._state.config.ray
+        gpus = settings.explain_gpus if stage.uses_model and self._resources.get("GPU", 0) > 0 else 0.0
+        key = (1.0, gpus)
+        if key not in self._pools:
+            # Two pools would compete for the same processors: only one is alive at a time.
+            self.close()
+            inputs = self._state.inputs
+            setup = WorkerSetup(
+                self._state.config,
+                os.path.abspath(self._state.config.output),
+                inputs.preprocessing,
+                inputs.weights_digest,
+                inputs.class_names,
+            )
+            size = worker_count(*key, settings.workers, self._resources)
+            self._pools[key] = WorkerPool(setup, size, *key, settings.attempts, settings.unit_timeout)
+        return self._pools[key]
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools = {}
+
+
+def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
+    """Do what is missing of a stage, write its manifest, and let the plan know its shards."""
+    from pipeline.stages.pool import Failure
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    stage_fingerprint = fingerprint(state.config, state.inputs, stage)
+    units = stage.named_units(state.plan, stage_fingerprint)
+    done: dict[str, Outcome] = {}
+    for unit in units:
+        if stage.writes and (outcome := find_outcome(state.store, stage, unit)):
+            done[unit.name] = outcome
+    missing = [unit for unit in units if unit.name not in done]
+    cached = len(done)
+    failures: list[Any] = []
+    manifest_time = 0.0
+    total = sum(unit.size for unit in units)
+    with StageProgress(state.console, stage.name, total, total - sum(unit.size for unit in missing)) as progress:
+
+        def finished(result: Any) -> None:
+            nonlocal manifest_time
+            progress.advance(result.unit.size)
+            if isinstance(result, Failure):
+                failures.append(result)
+                return
+            done[result.unit.name] = result
+            if time.monotonic() - manifest_time > MANIFEST_INTERVAL_SECONDS:
+                write_manifest(state, stage, stage_fingerprint, units, done, complete=False)
+                manifest_time = time.monotonic()
+
+        if missing:
+            workers.pool(stage).run(stage, missing, finished)
+    outcomes = [done[unit.name] for unit in units if unit.name in done]
+    write_manifest(state, stage, stage_fingerprint, units, done, complete=not failures)
+    record_errors(state, stage, outcomes, failures)
+    record_stage(state, stage, outcomes, started, time.perf_counter() - clock, len(units), cached)
+    return outcomes
+
+
+def find_outcome(store: TableStore, stage: Stage, unit: Unit) -> Outcome | None:
+    """The complete shards of a unit from an earlier run, if they are there."""
+    path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
+    shard = store.find(stage.writes, path, unit.label)
+    if shard is None:
+        return None
+    return Outcome(unit, shard, store.find("errors", path, unit.label), cached=True)
+
+
+def write_manifest(
+    state: RunState,
+    stage: Stage,
+    stage_fingerprint: str,
+    units: Sequence[Unit],
+    done: dict[str, Outcome],
+    complete: bool,
+) -> None:
+    """Enter the stage's complete shards, in order, in its manifest and in the plan."""
+    if not stage.writes:
+        return
+    outcomes = [done[unit.name] for unit in units if unit.name in done]
+    shards = [outcome.shard for outcome in outcomes]
+    state.store.write_manifest(stage.writes, stage_fingerprint, shards, complete)
+    state.plan.shards[stage.writes] = [
+        PlannedShard(outcome.shard.path, outcome.shard.label, outcome.unit.size) for outcome in outcomes
+    ]
+
+
+def catalog_errors(state: RunState) -> None:
+    """Say which classes are empty or too small to have summaries."""
+    rows = []
+    minimum = state.config.pruning.minimum_members
+    for group in state.inputs.catalog.classes:
+        fit = sum(entry.split == "fit" for entry in group.entries)
+        if not group.entries:
+            rows.append(error_row("catalog", group.label, "the class has no images"))
+        elif fit < minimum:
+            noun = "image" if fit == 1 else "images"
+            reason = f"{fit} {noun} to explain: maps are made, but a summary needs {minimum} images"
+            rows.append(error_row("catalog", group.label, reason))
+    state.errors["catalog"] = error_shards(state, "catalog", rows)
+
+
+def error_shards(state: RunState, stage: str, rows: list[dict[str, Any]]) -> list[Shard]:
+    """Write the driver's own rows of `errors`."""
+    if not rows:
+        return []
+    unit = Unit("", (), name=digest(rows), fingerprint=digest("driver", stage))
+    _, shard = write_unit(state.store, "errors", unit, None, rows)
+    return [shard]
+
+
+def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], failures: Sequence[Any]) -> None:
+    """Gather the stage's rows of `errors` and write the table's manifest."""
+    shards = [outcome.errors for outcome in outcomes if outcome.errors is not None]
+    rows = [
+        error_row(stage.name, failure.unit.label, f"{failure.reason}; run again to retry") for failure in failures
+    ]
+    state.errors[stage.name] = shards + error_shards(state, stage.name, rows)
+    gathered = [shard for shards in state.errors.values() for shard in shards]
+    state.store.write_manifest("errors", "", gathered, complete=True)
+
+
+def check_tolerance(state: RunState) -> None:
+    """Fail when more images were left out than the configuration allows, or when nothing is left."""
+    paths = [shard.path for shards in state.errors.values() for shard in shards]
+    rows = state.store.read("errors", paths).to_pylist()
+    failed = {(row["label"], row["uri"] or row["image_id"]) for row in rows if row["uri"] or row["image_id"]}
+    total = state.inputs.catalog.image_count
+    if total == 0:
+        raise RunFailed("there are no images: check data.images or data.manifest")
+    if len(failed) > state.config.error_tolerance * total:
+        reasons = "\n".join(
+            f"  {row['uri'] or row['image_id']}: {row['reason']}"
+            for row in rows[:10]
+            if row["uri"] or row["image_id"]
+        )
+        raise RunFailed(
+            f"{len(failed)} of {total} images were left out, more than error_tolerance = "
+            f"{state.config.error_tolerance:g} allows. The first of them:\n{reasons}\n"
+            f"All are in the table errors in {state.config.output}/tables. Mend them, or raise error_tolerance."
+        )
+
+
+def record_stage(
+    state: RunState,
+    stage: Stage,
+    outcomes: Sequence[Outcome],
+    started: datetime,
+    seconds: float,
+    units: int,
+    cached: int,
+) -> None:
+    """Add the stage's row to `runs` and print its line."""
+    rows = sum(outcome.shard.rows for outcome in outcomes if outcome.shard)
+    state.stage_rows.append(
+        {
+            "run": state.run,
+            "stage": stage.name,
+            "started": started,
+            "seconds": seconds,
+            "worker_seconds": sum(outcome.processor_seconds for outcome in outcomes),
+            "peak_memory": max((outcome.peak_memory for outcome in outcomes), default=0),
+            "units": units,
+            "units_cached": cached,
+            "rows": rows,
+            "seed": state.config.seed,
+            "weights": state.inputs.weights_digest,
+            "configuration": json.dumps(state.config.model_dump(mode="json")),
+            "versions": json.dumps(library_versions()),
+            "host": json.dumps(host_resources()),
+        }
+    )
+    shard = state.store.write(
+        "runs", f"{digest(state.run)}/label=/run.parquet", make_table("runs", state.stage_rows), ""
+    )
+    state.store.write_manifest("runs", digest(state.run), [shard], complete=True)
+    note = f", {cached} of {units} units found complete" if cached else ""
+    state.console.print(
+        f"{stage.name:<11} {seconds:7.1f} s  {rows} rows{note}", markup=False, highlight=False
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python, of this program and of the libraries that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in ("visual-summaries", *LIBRARIES):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def host_resources() -> dict[str, Any]:
+    """Processors, memory and system of the driver's host."""
+    return {
+        "processors": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "machine": platform.machine(),
+    }

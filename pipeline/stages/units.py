@@ -1,0 +1,62 @@
+"""Units of work and what comes back of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.store.tables import Shard
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work and of resume: makes one shard.
+
+    Attributes:
+        label: class of the shard.
+        identity: JSON values that, with the stage's fingerprint, determine the shard's content.
+        items: image ids (or uris) in it, for progress and for finding the one that kills a worker.
+        inputs: shards it reads, by table.
+        payload: whatever else the work needs.
+        divisible: whether single items can be worked on alone.
+        size: images in it, for progress.
+    """
+
+    label: str
+    identity: tuple[Any, ...]
+    items: tuple[str, ...] = ()
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    payload: Any = None
+    divisible: bool = False
+    size: int = 0
+    name: str = ""
+    fingerprint: str = ""
+
+
+@dataclass
+class Output:
+    """Rows of the stage's table and rows of `errors` that one unit gives."""
+
+    rows: list[dict[str, Any]]
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    table: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the driver learns of a finished unit: its shards (or another value) and its cost."""
+
+    unit: Unit
+    shard: Shard | None = None
+    errors: Shard | None = None
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    peak_memory: int = 0
+    cached: bool = False
+    value: Any = None
+
+
+def error_row(stage: str, label: str, reason: str, image_id: str | None = None, uri: str | None = None) -> dict:
+    """A row of `errors`."""
+    return {"stage": stage, "label": label, "image_id": image_id, "uri": uri, "reason": reason}

@@ -1,0 +1,173 @@
+"""What runs in a worker process: reads inputs, computes one unit, writes its shard whole or not at all."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError, read_image
+from pipeline.models.classifier import Classifier
+from pipeline.models.loading import load_classifier
+from pipeline.models.preprocessing import Preprocessing
+from pipeline.stages.units import Outcome, Unit
+from pipeline.store.tables import Shard, TableStore
+from schemas import make_table
+
+if TYPE_CHECKING:
+    from pipeline.stages.stage import Stage
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker is started with; small enough to travel."""
+
+    config: RunConfig
+    output: str
+    preprocessing: Preprocessing
+    weights_digest: str
+    class_names: tuple[str, ...] = ()
+    threads: int = 1
+
+
+class WorkerContext:
+    """A stage's view of its worker: tables, photographs and the classifier, loaded when first needed."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+        self.config = setup.config
+        self.store = TableStore(setup.output)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier, checked to be the one that the driver planned with."""
+        classifier = classifier_of(self.config)
+        if classifier.weights_digest != self.setup.weights_digest:
+            raise RuntimeError(
+                f"the weights of {self.config.model.name} on this worker differ from the driver's: "
+                "put the same weights file at the same path on every node"
+            )
+        classifier.module.to(memory_format=torch.channels_last)
+        return classifier.to(self.device)
+
+    def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Rows of the unit's shards of `table` as dictionaries."""
+        return self.store.read(table, unit.inputs[table], columns).to_pylist()
+
+    def analyzed_image(self, row: Mapping[str, Any]) -> Tensor:
+        """The square that the classifier sees, uint8 `[3,S,S]`, of a row of `images`.
+
+        Raises:
+            DecodeError: unreadable, or not the file that the run began with.
+        """
+        decoded = read_image(row["uri"])
+        if decoded.image_id != row["image_id"]:
+            raise DecodeError("the file has changed since the run began; run again")
+        return self.setup.preprocessing.analyzed_image(decoded.image)
+
+    def model_input(self, images: Sequence[Tensor]) -> Tensor:
+        """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
+        return torch.stack(list(images)).to(self.device).float().div_(255)
+
+
+def classifier_of(config: RunConfig) -> Classifier:
+    """Load the classifier that the configuration names."""
+    model = config.model
+    return load_classifier(
+        model.name,
+        model.weights,
+        labels=model.labels,
+        resize_side=model.resize,
+        crop_side=model.crop,
+        mean=model.mean,
+        std=model.std,
+        squash=model.squash,
+        feature_layer=model.feature_layer,
+        seed=config.seed,
+    )
+
+
+def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Consecutive pieces of at most `size` items."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def decode_saliency(row: Mapping[str, Any]) -> np.ndarray:
+    """Saliency of a row of `maps`, uint8 `[C,H,W]` (read-only)."""
+    return np.frombuffer(row["saliency"], np.uint8).reshape(row["saliency_shape"])
+
+
+class Worker:
+    """The Ray actor. One unit at a time, so that a death names its unit."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        torch.set_num_threads(setup.threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))
+        self.context = WorkerContext(setup)
+
+    def ready(self) -> int:
+        """Process id, once the worker can take work."""
+        return os.getpid()
+
+    def probe(self, stage: "Stage", unit: Unit, item: str) -> None:
+        """Compute one item of a unit and throw the result away: does it survive?"""
+        stage.compute(self.context, unit, (item,))
+
+    def run(self, stage: "Stage", unit: Unit, excluded: Mapping[str, str]) -> Outcome:
+        """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
+        _reset_peak_memory()
+        started, processor_started = time.perf_counter(), time.process_time()
+        outcome = stage.perform(self.context, unit, excluded)
+        return replace(
+            outcome,
+            seconds=time.perf_counter() - started,
+            processor_seconds=time.process_time() - processor_started,
+            peak_memory=_peak_memory(),
+        )
+
+
+def write_unit(
+    store: TableStore, table: str, unit: Unit, rows: pa.Table | None, errors: list[dict[str, Any]]
+) -> tuple[Shard | None, Shard | None]:
+    """Write a unit's errors, then its rows: a complete shard always has its errors beside it."""
+    error_shard = None
+    if errors:
+        path = store.shard_path("errors", unit.fingerprint, unit.label, unit.name)
+        error_shard = store.write("errors", path, make_table("errors", errors), unit.label)
+    shard = None
+    if rows is not None:
+        path = store.shard_path(table, unit.fingerprint, unit.label, unit.name)
+        shard = store.write(table, path, rows, unit.label)
+    return shard, error_shard
+
+
+def _reset_peak_memory() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def _peak_memory() -> int:
+    """Largest resident memory since the last reset, bytes (on Linux; elsewhere the present one)."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import psutil
+
+    return psutil.Process().memory_info().rss

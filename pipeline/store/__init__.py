@@ -1,0 +1,1 @@
+"""Tables on a file system: atomic shards, manifests, resume. Needs pyarrow only."""

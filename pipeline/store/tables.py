@@ -1,0 +1,140 @@
+"""Tables as folders of Parquet shards, one folder per fingerprint and class, with a manifest of exact shards.
+
+    <root>/tables/<table>/manifest.json                                   what a reader reads
+    <root>/tables/<table>/<fingerprint>/label=<class>/<unit>.parquet      shards, also of earlier settings
+
+A shard's name says what it was computed from, and it appears by one rename: a name that exists is complete.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from pipeline.store.atomic import atomic_file, write_atomically
+from schemas import TABLES, empty_table, validate
+
+
+class StoreError(Exception):
+    """A table that cannot be read or written; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One complete file of a table: path relative to the table's folder, class, rows, bytes and sha256."""
+
+    path: str
+    label: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def digest(*parts: Any) -> str:
+    """Hash of JSON-serializable values, 24 hexadecimal digits; the same on every host."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class TableStore:
+    """All tables of one output folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, table: str) -> Path:
+        if table not in TABLES:
+            raise KeyError(f"no schema for table {table!r}")
+        return self.root / "tables" / table
+
+    def shard_path(self, table: str, fingerprint: str, label: str, unit: str) -> str:
+        """Path of a shard relative to its table's folder; any text is safe as a label."""
+        return f"{fingerprint}/label={quote(label, safe='')}/{unit}.parquet"
+
+    def write(self, table: str, path: str, rows: pa.Table, label: str) -> Shard:
+        """Validate `rows` against the table's schema and write them as one shard, atomically.
+
+        Raises:
+            StoreError: the file system refuses (full disk, no permission).
+        """
+        target = self.folder(table) / path
+        validate(table, rows)
+        try:
+            with atomic_file(target) as file:
+                parquet.write_table(rows, file, compression="zstd", compression_level=3)
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error.strerror or error}; nothing was left there") from error
+        return self._describe(table, path, label)
+
+    def find(self, table: str, path: str, label: str) -> Shard | None:
+        """The complete shard at `path`, or None. An unreadable one (a damaged disk) counts as absent."""
+        if not (self.folder(table) / path).is_file():
+            return None
+        try:
+            return self._describe(table, path, label)
+        except (OSError, pa.ArrowInvalid):
+            return None
+
+    def _describe(self, table: str, path: str, label: str) -> Shard:
+        target = self.folder(table) / path
+        with target.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Shard(path, label, parquet.read_metadata(target).num_rows, target.stat().st_size, sha256)
+
+    def read(self, table: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of the shards at these relative paths, in that order.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        folder = self.folder(table)
+        schema = TABLES[table].schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        pieces = [empty_table(table).select(schema.names)]
+        for path in shards:
+            try:
+                pieces.append(parquet.ParquetFile(folder / path).read(columns=schema.names).select(schema.names))
+            except (OSError, pa.ArrowInvalid) as error:
+                raise StoreError(
+                    f"cannot read {folder / path}: {error}; delete the file and run the job again"
+                ) from error
+        return pa.concat_tables([piece.cast(schema) for piece in pieces])
+
+    def write_manifest(self, table: str, fingerprint: str, shards: Iterable[Shard], complete: bool) -> None:
+        """Say which shards make up the table now; readers read this, never the folder."""
+        content = {
+            "table": table,
+            "fingerprint": fingerprint,
+            "complete": complete,
+            "shards": [asdict(shard) for shard in shards],
+        }
+        try:
+            write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise StoreError(f"cannot write the manifest of {table}: {error.strerror or error}") from error
+
+    def manifest(self, table: str) -> list[Shard]:
+        """Shards of the table according to its manifest.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        path = self.folder(table) / "manifest.json"
+        try:
+            return [Shard(**shard) for shard in json.loads(path.read_text())["shards"]]
+        except FileNotFoundError:
+            raise StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
+
+    def read_all(self, table: str, columns: Sequence[str] | None = None, label: str | None = None) -> pa.Table:
+        """The whole table, or one class of it, as its manifest says."""
+        shards = [shard.path for shard in self.manifest(table) if label is None or shard.label == label]
+        return self.read(table, shards, columns)

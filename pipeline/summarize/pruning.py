@@ -1,0 +1,174 @@
+"""Members of a cluster and what prunes them: structural similarity (visual summaries paper §3.2;
+specification summaries.md §7–8; SSIM: Wang et al., IEEE TIP 13, 2004).
+
+Shapes: m members of a cluster, h by w pixels of the exemplar's box.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SMALLEST_CROP = 11
+_SIGMA = 1.5
+_RADIUS = 5
+
+
+@dataclass(frozen=True)
+class PrunedCluster:
+    """What structural similarity says of a cluster.
+
+    Attributes:
+        member_median: `[m]` median similarity to the other members; NaN for a single member.
+        share_below: `[m]` share of its similarities below the class's median; NaN for a single member.
+        cluster_median: median over pairs; NaN without pairs.
+        class_median: median of the class's clusters' medians; NaN if no cluster counts.
+        member_reason: per member, why it is left out, or None.
+        reason: why the cluster is no summary, or None.
+    """
+
+    member_median: np.ndarray
+    share_below: np.ndarray
+    cluster_median: float
+    class_median: float
+    member_reason: list[str | None]
+    reason: str | None
+
+
+def choose_members(
+    images: np.ndarray, similarities: np.ndarray, exemplar: int, maximum: int = 50
+) -> np.ndarray:
+    """Members of one cluster, best first: the exemplar, then at most one proposal per other image.
+
+    Args:
+        images: `[n]`, number of the image of each proposal of the cluster.
+        similarities: `[n]`, score of each with the exemplar.
+        exemplar: position of the exemplar among them.
+
+    Returns:
+        positions, int64, at most `maximum`.
+    """
+    chosen, used = [exemplar], {images[exemplar]}
+    for position in np.argsort(-similarities, kind="stable"):
+        if images[position] not in used:
+            used.add(images[position])
+            chosen.append(int(position))
+    return np.array(chosen[:maximum], dtype=np.int64)
+
+
+def gray_crops(images: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Crops of uint8 RGB images `[H,W,3]`, gray, resized bilinearly to `size` (height, width): `[m,h,w]`.
+
+    Values are whole numbers in 0..255 (float32), as an 8-bit gray image has them; sides are at least 11 px.
+    """
+    height, width = (max(side, SMALLEST_CROP) for side in size)
+    crops = []
+    for image, box in zip(images, boxes, strict=True):
+        x0, y0, x1, y1 = np.rint(box).astype(int)
+        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+        gray = torch.from_numpy(image[y0:y1, x0:x1].astype(np.float32)) @ torch.tensor([0.299, 0.587, 0.114])
+        resized = functional.interpolate(
+            gray[None, None], size=(height, width), mode="bilinear", antialias=True, align_corners=False
+        )
+        crops.append(resized[0, 0].round().clamp(0, 255))
+    return torch.stack(crops)
+
+
+def structural_similarities(crops: Tensor) -> np.ndarray:
+    """Mean SSIM of every pair of `[m,h,w]` gray images in 0..255: `[m,m]` float64, symmetric.
+
+    Gaussian weights with σ = 1.5, no sample covariance, data range 255, mean over pixels whose window fits.
+    """
+    images = crops.double()
+    count, height, width = images.shape
+    rows, columns = _window_matrix(height), _window_matrix(width)
+
+    def local_mean(values: Tensor) -> Tensor:
+        return rows @ values @ columns.T
+
+    mean = local_mean(images)
+    variance = local_mean(images * images) - mean * mean
+    stabilizer_mean, stabilizer_variance = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    result = torch.ones(count, count, dtype=torch.float64)
+    for first in range(count):
+        # One row of pairs at a time bounds memory by m images.
+        covariance = local_mean(images[first] * images) - mean[first] * mean
+        similarity = (
+            (2 * mean[first] * mean + stabilizer_mean) * (2 * covariance + stabilizer_variance)
+        ) / (
+            (mean[first] ** 2 + mean**2 + stabilizer_mean)
+            * (variance[first] + variance + stabilizer_variance)
+        )
+        result[first] = similarity.mean(dim=(1, 2))
+    return result.numpy()
+
+
+def _window_matrix(size: int) -> Tensor:
+    """Gaussian windows that lie wholly inside `size` pixels, one per row: `[size − 10, size]` float64."""
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    weights /= weights.sum()
+    windows = torch.zeros(size - 2 * _RADIUS, size, dtype=torch.float64)
+    for row in range(len(windows)):
+        windows[row, row : row + 2 * _RADIUS + 1] = weights
+    return windows
+
+
+def prune_clusters(
+    similarities: Sequence[np.ndarray],
+    minimum_members: int = 3,
+    cluster_threshold: float = 0.9,
+    member_share: float = 0.6,
+) -> list[PrunedCluster]:
+    """Judge all clusters of a class by the `[m,m]` structural similarities of their members.
+
+    The class's figure is the median of the medians of the clusters that have `minimum_members`. A cluster
+    stays if its median is at least `cluster_threshold` times that; a member is left out when `member_share`
+    or more of its similarities lie below it; a cluster left with too few members is no summary.
+    """
+    pairs = [matrix[np.triu_indices(len(matrix), 1)] for matrix in similarities]
+    medians = [float(np.median(values)) if len(values) else float("nan") for values in pairs]
+    eligible = [
+        median
+        for median, matrix in zip(medians, similarities, strict=True)
+        if len(matrix) >= minimum_members
+    ]
+    class_median = float(np.median(eligible)) if eligible else float("nan")
+    return [
+        _judge(matrix, median, class_median, minimum_members, cluster_threshold, member_share)
+        for matrix, median in zip(similarities, medians, strict=True)
+    ]
+
+
+def _judge(
+    matrix: np.ndarray,
+    median: float,
+    class_median: float,
+    minimum_members: int,
+    cluster_threshold: float,
+    member_share: float,
+) -> PrunedCluster:
+    count = len(matrix)
+    others = matrix[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
+    if count > 1:
+        member_median, share_below = np.median(others, axis=1), (others < class_median).mean(axis=1)
+    else:
+        member_median = share_below = np.full(count, np.nan)
+    member_reason: list[str | None] = [None] * count
+    reason = None
+    if count < minimum_members:
+        reason = f"{count} image{'s' if count != 1 else ''}, fewer than {minimum_members}"
+    elif median < cluster_threshold * class_median:
+        reason = f"median SSIM {median:.3f} below {cluster_threshold:g} × the class's {class_median:.3f}"
+    else:
+        member_reason = [
+            f"{share:.0%} of its SSIMs below the class's {class_median:.3f}" if share >= member_share else None
+            for share in share_below
+        ]
+        left = member_reason.count(None)
+        if left < minimum_members:
+            reason = f"{left} of {count} members left by SSIM, fewer than {minimum_members}"
+    return PrunedCluster(member_median, share_below, median, class_median, member_reason, reason)

@@ -1,0 +1,98 @@
+"""Specialists: a linear support vector machine per summary, and their fusion with the network
+(visual summaries paper §4.4; specification summaries.md §10).
+
+Shapes: N images, D features, K classes of the network, S specialized classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.svm import LinearSVC
+
+
+@dataclass(frozen=True)
+class Specialist:
+    """A trained linear machine: decision(x) = x · coefficients + intercept on L2-normalized features."""
+
+    coefficients: np.ndarray
+    intercept: float
+    fit_accuracy: float
+
+
+def normalized(features: np.ndarray) -> np.ndarray:
+    """Features `[N,D]` at unit length, float32; a zero vector stays zero."""
+    features = features.astype(np.float32)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1)
+
+
+def train_specialist(
+    positives: np.ndarray, negatives: np.ndarray, regularization: float = 1.0, seed: int = 0
+) -> Specialist:
+    """Fit a class-balanced linear machine on features `[P,D]` of a summary and `[Q,D]` of everything else.
+
+    Raises:
+        ValueError: no positives or no negatives.
+    """
+    if len(positives) == 0 or len(negatives) == 0:
+        raise ValueError(f"{len(positives)} positive and {len(negatives)} negative images: both are needed")
+    features = normalized(np.concatenate([positives, negatives]))
+    truth = np.concatenate([np.ones(len(positives), int), np.zeros(len(negatives), int)])
+    machine = LinearSVC(C=regularization, class_weight="balanced", random_state=seed, max_iter=10_000)
+    machine.fit(features, truth)
+    right = machine.predict(features) == truth
+    accuracy = (right[truth == 1].mean() + right[truth == 0].mean()) / 2
+    return Specialist(machine.coef_[0].astype(np.float32), float(machine.intercept_[0]), float(accuracy))
+
+
+def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]]) -> np.ndarray:
+    """Scores of the specialized classes, `[N,S]`, positive, each row of sum 1.
+
+    A class's score is its machines' highest decision value; the softmax makes the scores of an image sum to
+    one, as the paper asks, though decision values may be negative. A class without machines gets the lowest
+    decision value of its image.
+
+    Args:
+        features: `[N,D]`.
+        machines: for each of the S classes, its specialists.
+    """
+    inputs = normalized(features)
+    decisions = np.full((len(inputs), len(machines)), np.nan)
+    for column, specialists in enumerate(machines):
+        if specialists:
+            weights = np.stack([machine.coefficients for machine in specialists])
+            offsets = np.array([machine.intercept for machine in specialists])
+            decisions[:, column] = (inputs @ weights.T + offsets).max(axis=1)
+    lowest = np.nanmin(decisions, axis=1, keepdims=True) if len(machines) else decisions
+    decisions = np.where(np.isnan(decisions), lowest, decisions)
+    exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def fuse(probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, alpha: float) -> np.ndarray:
+    """Convex sum of network and specialists: p'_c = α·p_c + (1−α)·s_c·Σ_S p for the specialized classes.
+
+    Only the probability mass of the specialized set is redistributed; the other classes keep theirs.
+
+    Args:
+        probabilities: `[N,K]` softmax of the network.
+        scores: `[N,S]` from `class_scores`.
+        classes: `[S]` class indices of the specialized set, distinct.
+        alpha: weight of the network in 0..1.
+    """
+    fused = probabilities.astype(np.float64)
+    own = fused[:, classes]
+    fused[:, classes] = alpha * own + (1 - alpha) * scores * own.sum(axis=1, keepdims=True)
+    return fused
+
+
+def choose_alpha(
+    probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth: np.ndarray, steps: int = 20
+) -> float:
+    """The weight α with the best accuracy on held-out images; of equals the highest, nearest the network."""
+    candidates = np.linspace(1, 0, steps + 1)
+    right = [
+        (fuse(probabilities, scores, classes, alpha).argmax(axis=1) == truth).sum() for alpha in candidates
+    ]
+    return float(candidates[int(np.argmax(right))])
