@@ -1,16 +1,6 @@
 """Do the summaries find parts that are known? For data whose parts have boxes, as the demo set's."""
 
-from typing import Protocol
-
 import numpy as np
-
-
-class Geometry(Protocol):
-    """The geometric part of a classifier's preprocessing, in pixels."""
-
-    resize_side: int
-    crop_side: int
-    squash: bool
 
 
 def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -36,18 +26,13 @@ def part_overlap(member_boxes: np.ndarray, part_boxes: np.ndarray) -> float:
     return float(np.median(overlaps)) if len(overlaps) else 0.0
 
 
-def analyzed_boxes(boxes: np.ndarray, size: tuple[int, int], preprocessing: Geometry) -> np.ndarray:
-    """Boxes `[n,4]` in pixels of a photograph of `size` (width, height) to pixels of the analyzed square.
+def analyzed_boxes(boxes: np.ndarray, view: tuple[float, float, float, float], side: int) -> np.ndarray:
+    """Boxes `[n,4]` in pixels of a photograph to pixels of the analyzed square, clipped to it.
 
-    The inverse of what the classifier's preprocessing does to the photograph: the shorter side is resized to
-    `resize_side` and the center `crop_side` is kept, or everything is squashed. Boxes are clipped to the square.
+    Args:
+        view: left, top, right, bottom of what the classifier sees, in pixels of the photograph.
+        side: side of the analyzed square in pixels.
     """
-    side = preprocessing.crop_side
-    width, height = size
-    if preprocessing.squash:
-        scale, offset = np.array([side / width, side / height]), np.zeros(2)
-    else:
-        scale = np.full(2, preprocessing.resize_side / min(width, height))
-        offset = (np.array([width, height]) * scale - side) / 2
-    scaled = boxes * np.tile(scale, 2) - np.tile(offset, 2)
-    return np.clip(scaled, 0, side)
+    left, top, right, bottom = view
+    scale = np.array([side / (right - left), side / (bottom - top)] * 2)
+    return np.clip((boxes - np.array([left, top, left, top])) * scale, 0, side)

@@ -87,12 +87,10 @@ class Classifier:
         """Images [B, 3, H, W] in [0, 1] → (images − mean) / std, differentiable, same shape and dtype."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
-                f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} "
-                f"{list(images.shape)}"
+                f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} {list(images.shape)}"
             )
         mean, std = (
-            images.new_tensor(values).view(1, 3, 1, 1)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
+            images.new_tensor(values).view(1, 3, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
         )
         return (images - mean) / std
 

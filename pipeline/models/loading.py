@@ -66,8 +66,7 @@ def load_classifier(
     else:
         guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else ""
         raise ClassifierError(
-            f"classifier {spec!r} is none of torchvision:<name>, module:function (package.file:function) or "
-            f"demo{guess}"
+            f"classifier {spec!r} is none of torchvision:<name>, module:function (package.file:function) or demo{guess}"
         )
     preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash)
     module = module.eval().float()
@@ -190,9 +189,7 @@ def _own(spec: str, weights: str | Path | None) -> Loaded:
             ) from None
         raise ClassifierError(f"{spec}: importing {module_name} failed: {error}") from error
     except Exception as error:
-        raise ClassifierError(
-            f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise ClassifierError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     function = getattr(imported, function_name, None)
     if not callable(function):
         functions = [name for name, value in vars(imported).items() if inspect.isroutine(value)]
@@ -209,9 +206,7 @@ def _own(spec: str, weights: str | Path | None) -> Loaded:
         known = [field.name for field in fields(Preprocessing)]
         unknown = [key for key in preprocessing if key not in known]
         if unknown:
-            raise ClassifierError(
-                f"{spec}: preprocessing has no setting {unknown[0]!r}; there are {', '.join(known)}"
-            )
+            raise ClassifierError(f"{spec}: preprocessing has no setting {unknown[0]!r}; there are {', '.join(known)}")
         preprocessing = _built(spec, preprocessing)
     if not isinstance(module, nn.Module) or not isinstance(preprocessing, Preprocessing):
         raise ClassifierError(

@@ -56,8 +56,7 @@ class Preprocessing:
             raise ValueError(f"preprocessing: std is {self.std}; every value must be positive")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"preprocessing: interpolation {self.interpolation!r} is not one of "
-                f"{', '.join(INTERPOLATIONS)}"
+                f"preprocessing: interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
             )
 
     @classmethod

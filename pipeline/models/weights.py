@@ -76,8 +76,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             ) from None
         if "TorchScript" in message:
             raise ClassifierError(
-                f"{path}: is a TorchScript program, not weights; save torch.jit.load(path).state_dict() "
-                "instead"
+                f"{path}: is a TorchScript program, not weights; save torch.jit.load(path).state_dict() instead"
             ) from None
         raise ClassifierError(
             f"{path}: truncated, or not a file written by torch.save; copy or download it again"
@@ -119,18 +118,14 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | Path
         ClassifierError: names what is missing, unexpected and differently shaped.
     """
     expected = module.state_dict()
-    differing = [
-        name for name, tensor in expected.items() if name in state and state[name].shape != tensor.shape
-    ]
+    differing = [name for name, tensor in expected.items() if name in state and state[name].shape != tensor.shape]
     fitting = {name: tensor for name, tensor in state.items() if name not in differing}
     result = module.load_state_dict(fitting, strict=False)
     missing = [name for name in result.missing_keys if name not in differing]
     unexpected = list(result.unexpected_keys)
     if not (missing or unexpected or differing):
         return
-    shapes = [
-        f"{name} {list(state[name].shape)} instead of {list(expected[name].shape)}" for name in differing
-    ]
+    shapes = [f"{name} {list(state[name].shape)} instead of {list(expected[name].shape)}" for name in differing]
     problems = [
         f"{len(names)} {what} ({_first(names)})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))

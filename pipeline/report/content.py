@@ -1,7 +1,7 @@
-"""What the report shows, as plain data. A stage fills these dataclasses from the tables; `site` writes the pages.
+"""What the report shows, as plain data: a stage fills these dataclasses from the tables, `site` writes pages.
 
-Pictures are of the analyzed image, the square of side S that the classifier sees. Figures that do not exist (a
-cluster too small for structural similarity, a run without labels) are None and appear as a dash.
+Pictures are of the analyzed image, the square of side S that the classifier sees. Figures that do not exist
+(a cluster too small for structural similarity, a run without labels) are None and appear as a dash.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class MemberContent:
     Args:
         image: uint8 [S, S, 3], RGB.
         regions_mask: bool [S, S], the salient regions that the member's box touches.
-        hull: float [n, 2], x and y of the convex hull of the salient pixels inside the box, in pixels. With fewer
-            than 3 points the box is outlined instead.
+        hull: float [n, 2], x and y of the convex hull of the salient pixels inside the box, in pixels from the
+            image's top left corner. With fewer than 3 points the box is outlined instead.
         box: x0, y0, x1, y1 in pixels, half-open.
         image_id: sha256 of the image file.
         uri: where the image was read from.
@@ -81,8 +81,8 @@ class ExampleContent:
 
     Args:
         image: uint8 [S, S, 3], RGB.
-        saliency: uint8 [h, w], 255 = most salient; resized to the image. A map of several channels is averaged by
-            the caller.
+        saliency: uint8 [h, w], 255 = most salient; resized to the image. The caller averages a map of several
+            channels.
         regions_mask: bool [S, S], the salient regions.
         image_id: sha256 of the image file.
         uri: where the image was read from.
@@ -183,9 +183,9 @@ class ClassContent:
 class ClassCard:
     """What the index shows of a class. Written class pages return it; `dataclasses.asdict` makes it JSON.
 
-    `page`, `strip` (the exemplars of the first summaries side by side; None without summaries) and `sheet` (the
-    contact sheet of all kept summaries; None without) are paths relative to the report's folder, with forward
-    slashes. `strip_width` and `strip_height` are in pixels.
+    `page`, `strip` (the exemplars of the first summaries side by side; None without summaries) and `sheet`
+    (the contact sheet of all kept summaries; None without) are paths relative to the report's folder, with
+    forward slashes. `strip_width` and `strip_height` are in pixels.
     """
 
     label: str

@@ -1,10 +1,10 @@
-"""Drawing on arrays: members as in the visual-summaries paper's Figure 1, saliency overlays, contact sheets."""
+"""Drawing on arrays: members as in the paper's Figure 1, saliency over photographs, contact sheets."""
 
 import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 RED = (214, 16, 38)
 """The common part, and nothing else in the report."""
@@ -18,16 +18,22 @@ INK = (52, 64, 66)
 FADED_CONTRAST = 0.26
 """Share of its contrast to paper white that the part of a photograph keeps that is not salient."""
 
-LINE_WIDTH = 2.6
-"""Width of the red outline, in pixels of a picture of side 224; it scales with the picture."""
+REGION_EDGE = 0.6
+"""Opacity of the thin gray edge of a salient region, which shows it on white and gray photographs too."""
 
-HALO_WIDTH = 1.3
+OVERLAY_GRAY = 0.4
+"""Share of the gray photograph in a saliency overlay; the rest is color."""
+
+LINE_WIDTH = 3.2
+"""Width of the red outline in pixels, in a picture of side 224 or less; larger pictures scale it."""
+
+HALO_WIDTH = 1.4
 """Width of the white line on each side of the red one, likewise."""
 
 _SUPERSAMPLING = 4
 
-# Every 28⅓rd entry of matplotlib's viridis (S. van der Walt, N. Smith; CC0).
-_VIRIDIS = (0x440154, 0x482878, 0x3E4989, 0x31688E, 0x26828E, 0x1F9E89, 0x35B779, 0x6ECE58, 0xB5DE2B, 0xFDE725)
+# Ten colors at equal steps along viridis (S. van der Walt and N. Smith, 2015; CC0).
+_VIRIDIS = "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725".split()
 
 
 def color_map() -> np.ndarray:
@@ -36,7 +42,7 @@ def color_map() -> np.ndarray:
     Returns:
         uint8 [256, 3], RGB, from dark violet to yellow.
     """
-    anchors = np.array([(code >> 16, code >> 8 & 255, code & 255) for code in _VIRIDIS], np.float64)
+    anchors = np.array([tuple(bytes.fromhex(code)) for code in _VIRIDIS], np.float64)
     places = np.linspace(0.0, 255.0, len(anchors))
     channels = [np.interp(np.arange(256), places, anchors[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
@@ -48,11 +54,11 @@ _COLORS = color_map()
 def member_picture(
     image: np.ndarray, regions_mask: np.ndarray, hull: np.ndarray, box: Sequence[float], size: int = 224
 ) -> np.ndarray:
-    """A member of a visual summary: its salient regions in color, the rest faded, the common part outlined in red.
+    """A member of a summary: its salient regions in color, the rest faded, the common part outlined in red.
 
-    The outline is antialiased and lies between two thin white lines, so that it shows on any background; it is
-    moved inside the picture where the part reaches the border. (Visual-summaries paper, Figure 1; specification
-    summaries.md §9.)
+    The outline is antialiased and lies between two thin white lines, so that it shows on any background; it
+    is moved inside the picture where the part reaches the border. (Visual-summaries paper, Figure 1;
+    specification summaries.md §9.)
 
     Args:
         image: uint8 [S, S, 3], RGB.
@@ -98,8 +104,10 @@ def salient_picture(image: np.ndarray, regions_mask: np.ndarray, size: int = 224
         raise ValueError(f"regions must be bool {list(image.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
     gray = np.asarray(Image.fromarray(resized).convert("L"), np.float32)[..., None]
     faded = 255.0 - FADED_CONTRAST * (255.0 - gray)
-    share = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
-    return _blend(faded, resized.astype(np.float32), np.asarray(share, np.float32) / 255.0)
+    coverage = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+    share = np.asarray(coverage.filter(ImageFilter.GaussianBlur(0.7)), np.float32) / 255.0
+    picture = _blend(faded, resized.astype(np.float32), share)
+    return _blend(picture.astype(np.float32), np.float32(INK), REGION_EDGE * 4 * share * (1 - share))
 
 
 def photograph(image: np.ndarray, size: int = 224) -> np.ndarray:
@@ -133,7 +141,7 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     resized = Image.fromarray(saliency).resize((width, height), Image.Resampling.BILINEAR)
     gray = np.asarray(Image.fromarray(image).convert("L"), np.float32)[..., None]
     colors = _COLORS[np.asarray(resized)].astype(np.float32)
-    return _blend(colors, gray, np.full((height, width), 0.3, np.float32))
+    return _blend(colors, gray, np.full((height, width), OVERLAY_GRAY, np.float32))
 
 
 def contact_sheet(
@@ -156,7 +164,7 @@ def contact_sheet(
     """
     present = [picture for picture in pictures if picture is not None]
     if not present or columns < 1 or gap < 0:
-        raise ValueError("a contact sheet needs at least one picture, one column and a gap of 0 or more pixels")
+        raise ValueError("a contact sheet needs a picture, a column and a gap of 0 pixels or more")
     height, width = present[0].shape[:2]
     for picture in present:
         if picture.dtype != np.uint8 or picture.shape != (height, width, 3):
@@ -187,45 +195,43 @@ def contact_sheet(
 
 
 def framed(picture: np.ndarray, width: int = 3) -> np.ndarray:
-    """A copy of the picture uint8 [H, W, 3] with a frame of `width` pixels in the accent color: an exemplar."""
+    """A copy of the picture uint8 [H, W, 3] with a frame of `width` pixels in the accent color."""
     copy = picture.copy()
     copy[:width] = copy[-width:] = TEAL
     copy[:, :width] = copy[:, -width:] = TEAL
     return copy
 
 
-def encode(picture: np.ndarray, kind: str = "WEBP") -> bytes:
-    """The picture uint8 [H, W, 3] as a file of `kind`, WEBP (quality 80) or PNG; the same bytes each time."""
+def encode(picture: np.ndarray) -> bytes:
+    """The picture uint8 [H, W, 3] as a WebP file of quality 80."""
     stream = io.BytesIO()
-    options = {"quality": 80, "method": 4} if kind == "WEBP" else {"optimize": True}
-    Image.fromarray(picture).save(stream, kind, **options)
+    Image.fromarray(picture).save(stream, "WEBP", quality=80, method=4)
     return stream.getvalue()
 
 
 def _check_image(image: np.ndarray, square: bool = True) -> None:
-    fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    if not fits or not image.size or (square and image.shape[0] != image.shape[1]):
-        got = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"an image must be uint8 {'[S, S, 3]' if square else '[H, W, 3]'}, got {got}")
+    fits = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3 and image.size
+    if not fits or (square and image.shape[0] != image.shape[1]):
+        wanted = "[S, S, 3]" if square else "[H, W, 3]"
+        raise ValueError(f"an image must be uint8 {wanted}, got {image.dtype} {list(image.shape)}")
 
 
 def _blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """below and above float [H, W, 1 or 3] in 0..255, share [H, W] of the one above -> uint8 [H, W, 3]."""
+    """below and above float in 0..255, broadcast to [H, W, 3]; share [H, W] of the one above -> uint8 [H, W, 3]."""
     share = share[..., None]
     mixed = np.rint(below * (1.0 - share) + above * share)
     return np.broadcast_to(mixed, (*mixed.shape[:2], 3)).clip(0, 255).astype(np.uint8)
 
 
 def _outline(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The closed polygon through points [n, 2] (x, y in pixels of the picture) drawn in red between white lines."""
+    """Draw the closed polygon through points [n, 2] (x, y in pixels of the picture) in red between white lines."""
     size = picture.shape[0]
     scale = max(1.0, size / 224)
     line, halo = LINE_WIDTH * scale, (LINE_WIDTH + 2 * HALO_WIDTH) * scale
     points = points.clip(line / 2, size - line / 2)
     result = picture.astype(np.float32)
     for width, color in ((halo, PAPER), (line, RED)):
-        color_everywhere = np.broadcast_to(np.float32(color), result.shape)
-        result = _blend(result, color_everywhere, _stroke(points, width, size)).astype(np.float32)
+        result = _blend(result, np.float32(color), _stroke(points, width, size)).astype(np.float32)
     return result.astype(np.uint8)
 
 

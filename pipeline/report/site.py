@@ -1,17 +1,18 @@
 """The report's pages: plain data in, HTML and pictures in a folder out.
 
     <directory>/index.html, style.css
-    <directory>/classes/<slug>/index.html and its pictures; summaries.png holds all kept summaries
+    <directory>/classes/<slug>/index.html and its pictures; summaries.webp holds all kept summaries
 
 The pages need no script and nothing from another host, and open from a disk. All text is escaped. Each file is
-written beside its place and renamed, so a reader never sees half of one. Class pages are independent of each other:
-different processes may write them at once; the index comes last, from the cards they return.
+written beside its place and renamed, so a reader never sees half of one. Class pages are independent of each
+other: different processes may write them at once; the index comes last, from the cards they return.
 """
 
 import hashlib
 import math
 import os
 import re
+import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ ERRORS_SHOWN = 200
 """Errors that a page lists; it counts the others."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+_RESERVED_BY_WINDOWS = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 
 
 def slug(label: str) -> str:
@@ -55,10 +56,12 @@ def slug(label: str) -> str:
     A label of at most 64 small ASCII letters, digits, hyphens and underscores is its own name. Any other one
     becomes what is readable of it, a dot (which the first kind cannot hold) and 16 digits of its sha256.
     """
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label) and label not in _RESERVED:
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", label) and not _RESERVED_BY_WINDOWS.fullmatch(label):
         return label
     ascii_only = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().lower()
     readable = re.sub(r"[^a-z0-9]+", "-", ascii_only)[:40].strip("-") or "class"
+    if _RESERVED_BY_WINDOWS.fullmatch(readable):
+        readable = f"class-{readable}"
     return f"{readable}.{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
@@ -156,14 +159,13 @@ class _PictureWriter:
         self.written: set[str] = set()
 
     def write(self, name: str, picture: np.ndarray, alt: str) -> _Picture:
-        kind = "PNG" if name.endswith(".png") else "WEBP"
-        _write(self.folder / name, pictures.encode(picture, kind))
+        _write(self.folder / name, pictures.encode(picture))
         self.written.add(name)
         return _Picture(name, picture.shape[1], picture.shape[0], alt)
 
     def remove_others(self) -> None:
         for path in self.folder.iterdir():
-            ours = re.fullmatch(r"(summary|example)-\d+-\w+\.webp|strip\.webp|summaries\.png", path.name)
+            ours = re.fullmatch(r"((summary|example)-\d+-\w+|strip|summaries)\.webp", path.name)
             if ours and path.name not in self.written:
                 path.unlink(missing_ok=True)
 
@@ -183,7 +185,9 @@ def _summary_view(writer: _PictureWriter, summary: SummaryContent) -> dict[str, 
     }
 
 
-def _write_member(writer: _PictureWriter, summary: SummaryContent, place: int, member: MemberContent) -> _Picture:
+def _write_member(
+    writer: _PictureWriter, summary: SummaryContent, place: int, member: MemberContent
+) -> _Picture:
     role = "Exemplar" if member.exemplar else f"Member {place}"
     alt = (
         f"{role} of summary {summary.number} of {writer.class_name}, {_file_name(member.uri)}: "
@@ -243,7 +247,7 @@ def _write_sheet(writer: _PictureWriter, content: ClassContent) -> _Picture | No
     ]
     sheet = pictures.contact_sheet(cells, columns, gap=6, captions=captions)
     alt = f"All kept summaries of {content.class_name}, one to a row, the exemplar first"
-    return writer.write("summaries.png", sheet, alt)
+    return writer.write("summaries.webp", sheet, alt)
 
 
 def _member_rows(content: ClassContent) -> list[tuple[SummaryContent, list[MemberContent]]]:
@@ -274,6 +278,11 @@ def _file_name(uri: str) -> str:
     return re.split(r"[/\\]", uri.rstrip("/\\"))[-1] or uri
 
 
+def _shortened(name: str, length: int) -> str:
+    """The name with its middle left out: the end of a file name tells more than what all names begin with."""
+    return name if len(name) <= length else f"{name[: length // 3]}…{name[length // 3 + 1 - length :]}"
+
+
 def _count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
@@ -289,7 +298,8 @@ def _figure(value: float | None, unit: str = "") -> str:
     if unit == "share":
         return _share(value)
     size = abs(value)
-    if size >= 100 or value == int(value):
+    counted = value == int(value) and unit and ".." not in unit
+    if size >= 100 or counted:
         text = f"{value:,.0f}"
     elif size >= 0.001:
         text = f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
@@ -306,7 +316,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(share=_share, figure=_figure, count=_count, file_name=_file_name)
+    environment.filters.update(
+        share=_share, figure=_figure, count=_count, file_name=_file_name, shortened=_shortened
+    )
     return environment
 
 
@@ -324,7 +336,7 @@ def _write_style(directory: Path) -> None:
 
 def _write(path: Path, data: bytes) -> Path:
     """Write beside the place and rename. Not flushed to the disk: a lost report can be drawn again."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

@@ -123,7 +123,7 @@ def _time(action: Callable[[], object], times: int) -> float:
 
 def _sample_image(inputs: Inputs, side: int) -> np.ndarray:
     """The first readable photograph of the run; noise if there is none."""
-    for group in inputs.catalog.classes:
+    for group in inputs.classes:
         for entry in group.entries[:3]:
             try:
                 image = inputs.preprocessing.analyzed_image(read_image(entry.uri).image)
@@ -136,11 +136,11 @@ def _sample_image(inputs: Inputs, side: int) -> np.ndarray:
 def print_plan(config: RunConfig, console: Console) -> None:
     """Print classes, stages and the estimated cost."""
     inputs = gather_inputs(config)
-    classes = Table(title=f"{len(inputs.catalog.classes)} classes, {inputs.catalog.image_count} images")
+    classes = Table(title=f"{len(inputs.classes)} classes, {inputs.image_count} images")
     for name in ("class", "index", "name", "to explain", "held-out", "test"):
         classes.add_column(name, justify="left" if name in ("class", "name") else "right")
     fit = []
-    for group in inputs.catalog.classes:
+    for group in inputs.classes:
         splits = [entry.split for entry in group.entries]
         fit.append(splits.count("fit"))
         classes.add_row(

@@ -26,7 +26,7 @@ class ImagesStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
-        for group in plan.catalog.classes:
+        for group in plan.inputs.classes:
             for entries in chunks(group.entries, IMAGES_PER_UNIT):
                 files = tuple((entry.uri, entry.split, *_file_state(entry.uri)) for entry in entries)
                 units.append(

@@ -1,66 +1,91 @@
 """What a run starts from: the classifier's identity and the catalog of classes and images."""
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.config import ConfigurationError, RunConfig
+from pipeline.data.catalog import CatalogClass, load_catalog
+from pipeline.models.classifier import Classifier
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.worker import classifier_of
 
-
-@dataclass(frozen=True)
-class CatalogImage:
-    """One image file and its split (fit, held-out or test)."""
-
-    uri: str
-    split: str
+DEMO = "demo"
 
 
 @dataclass(frozen=True)
-class CatalogClass:
-    """One class of the run: its label, its index among the classifier's outputs, its images (maybe none)."""
+class Inputs:
+    """Everything that planning needs of the outside world.
 
-    label: str
-    class_index: int
-    entries: tuple[CatalogImage, ...]
-
-
-@dataclass(frozen=True)
-class Catalog:
-    """All classes of a run; `parts` is a CSV of true part boxes, where it is known."""
+    Attributes:
+        classes: the run's classes with their images, in order of their labels.
+        parts: CSV of true part boxes, where it is known.
+    """
 
     classes: tuple[CatalogClass, ...]
-    parts: str | None = None
+    parts: str | None
+    preprocessing: Preprocessing
+    weights_digest: str
+    classifier_name: str
+    class_names: tuple[str, ...]
 
     @property
     def image_count(self) -> int:
         return sum(len(group.entries) for group in self.classes)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Everything that planning needs of the outside world."""
-
-    catalog: Catalog
-    preprocessing: Preprocessing
-    weights_digest: str
-    classifier_name: str
-    class_names: tuple[str, ...]
-
-
 def gather_inputs(config: RunConfig) -> Inputs:
     """Load the classifier once for its identity, find the images, map their labels, split them.
 
     Raises:
-        ConfigurationError: no images named, or both a folder and a manifest.
+        ConfigurationError: no images named, or both a folder and a manifest, or a missing file of parts.
         ClassifierError, CatalogError: as the loaders say.
     """
-    if (config.data.images is None) == (config.data.manifest is None):
+    data = config.data
+    if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
+    if data.parts is not None and not Path(data.parts).is_file():
+        raise ConfigurationError(f"data.parts: there is no file {data.parts}")
     classifier = classifier_of(config)
+    images, parts = data.images, data.parts
+    if images == DEMO:
+        images, parts = _demo_set(config)
     return Inputs(
-        find_images(config, classifier),
+        _classes(config, images, classifier),
+        parts,
         classifier.preprocessing,
         classifier.weights_digest,
         classifier.name,
         classifier.class_names,
     )
+
+
+def _classes(config: RunConfig, images: str | None, classifier: Classifier) -> tuple[CatalogClass, ...]:
+    data = config.data
+    return load_catalog(
+        images=images,
+        manifest=data.manifest,
+        class_names=classifier.class_names,
+        wordnet_ids=classifier.wordnet_ids,
+        class_map=data.class_map,
+        classes=data.classes,
+        images_per_class=data.images_per_class,
+        held_out=data.held_out,
+        test=data.test,
+        seed=config.seed,
+    ).classes
+
+
+def _demo_set(config: RunConfig) -> tuple[str, str]:
+    """Draw the demo set beside the tables, unless it is there already; (folder, CSV of its parts)."""
+    from pipeline.data.demo.scenes import write_demo_set
+
+    count = config.data.demo_images_per_class
+    folder = Path(config.output) / f"demo-set-{count}-{config.seed}"
+    if not folder.exists():
+        unfinished = folder.with_name(folder.name + ".part.tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        write_demo_set(unfinished, count, config.seed)
+        unfinished.rename(folder)
+    return str(folder), str(folder / "parts.csv")

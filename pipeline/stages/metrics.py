@@ -43,9 +43,9 @@ class MetricsStage(Stage):
             table: tuple(path for paths in grouped.values() for path in paths)
             for table, grouped in shards.items()
         }
-        parts = plan.catalog.parts
+        parts = plan.inputs.parts
         truth = hashlib.sha256(Path(parts).read_bytes()).hexdigest() if parts else None
-        labels = [(group.label, group.class_index) for group in plan.catalog.classes]
+        labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         return [
             Unit(
                 label="",
@@ -204,8 +204,8 @@ class MetricsStage(Stage):
             photograph = photographs[label, member["image_id"]]
             file = "/".join(Path(photograph["uri"]).parts[-2:])
             box, _ = truth.get(file, {}).get((label, part), ([float("nan")] * 4, True))
-            size = (photograph["width"], photograph["height"])
-            boxes.append(analyzed_boxes(np.array([box]), size, worker.setup.preprocessing)[0])
+            view = worker.setup.preprocessing.analyzed_box(photograph["height"], photograph["width"])
+            boxes.append(analyzed_boxes(np.array([box]), view, worker.setup.preprocessing.crop_side)[0])
         own = np.array([[member[edge] for edge in EDGES] for member in members])
         return part_overlap(own, np.array(boxes))
 

@@ -62,7 +62,7 @@ class ReportStage(Stage):
                 payload=group.class_index,
                 size=len(group.entries),
             )
-            for group in plan.catalog.classes
+            for group in plan.inputs.classes
         ]
 
     def perform(self, worker: WorkerContext, unit: Unit, excluded: Mapping[str, str]) -> Outcome:

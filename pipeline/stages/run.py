@@ -93,7 +93,7 @@ def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState
     store = TableStore(config.output)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
-    plan = Plan(config, store, inputs.catalog, shards={})
+    plan = Plan(config, store, inputs, shards={})
     return RunState(config, inputs, store, console, plan, run)
 
 
@@ -208,7 +208,7 @@ def catalog_errors(state: RunState) -> None:
     """Say which classes are empty or too small to have summaries."""
     rows = []
     minimum = state.config.pruning.minimum_members
-    for group in state.inputs.catalog.classes:
+    for group in state.inputs.classes:
         fit = sum(entry.split == "fit" for entry in group.entries)
         if not group.entries:
             rows.append(error_row("catalog", group.label, "the class has no images"))
@@ -244,7 +244,7 @@ def check_tolerance(state: RunState) -> None:
     paths = [shard.path for shards in state.errors.values() for shard in shards]
     rows = state.store.read("errors", paths).to_pylist()
     failed = {(row["label"], row["uri"] or row["image_id"]) for row in rows if row["uri"] or row["image_id"]}
-    total = state.inputs.catalog.image_count
+    total = state.inputs.image_count
     if total == 0:
         raise RunFailed("there are no images: check data.images or data.manifest")
     if len(failed) > state.config.error_tolerance * total:

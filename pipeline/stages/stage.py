@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.stages.inputs import Inputs
 from pipeline.stages.units import Outcome, Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, write_unit
 from pipeline.store.tables import TableStore, digest
@@ -23,11 +24,11 @@ class PlannedShard:
 
 @dataclass
 class Plan:
-    """What a stage sees when it plans: configuration, classes, and the shards of the tables it reads."""
+    """What a stage sees when it plans: configuration, inputs, and the shards of the tables it reads."""
 
     config: RunConfig
     store: TableStore
-    catalog: Any
+    inputs: Inputs
     shards: dict[str, list[PlannedShard]]
 
     def by_label(self, table: str) -> dict[str, tuple[str, ...]]:

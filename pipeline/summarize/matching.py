@@ -301,7 +301,7 @@ def _reweighted_median(votes: torch.Tensor, speaks: torch.Tensor, neighbors: tor
     """
     leading, count = votes.shape[:-2], votes.shape[-2]
     # Measured from the start of the iteration, a vote that lies exactly there (common: one pixel) contributes
-    # 0 to the sum, though its weight is 2^52. Otherwise rounding in that sum decides where the iteration goes.
+    # 0 to the sum, though its weight is 2^52. Else rounding in that sum decides where the iteration goes.
     values = (votes - _MEDIAN_START).movedim(-1, -2).reshape(-1, 1, count).contiguous()
     # Stored column by column, because the library's product with two columns is four times as fast that way.
     columns = torch.cat([values, torch.ones_like(values)], dim=1).transpose(1, 2)

@@ -68,9 +68,9 @@ class Whitener:
 def background_statistics(hog_maps: Sequence[torch.Tensor], cells: int = 8) -> Background:
     """Mean and stationary covariance of HOG cells.
 
-    The covariance at an offset is the mean of the products of all pairs of cells that far apart in one image,
-    less the product of the means. Cells near the border count in fewer pairs, so that the assembled matrix
-    need not be positive definite: see `whitening`.
+    The covariance at an offset is the mean, over all pairs of cells that far apart in one image, of the product
+    of their deviations from the overall mean. Cells near the border count in fewer pairs, so that the assembled
+    matrix need not be positive definite, the less so the fewer the images: see `whitening`.
 
     Args:
         hog_maps: floating [h, w, channels] per image (sizes may differ), as `hog.hog_map` returns them.
@@ -90,11 +90,9 @@ def background_statistics(hog_maps: Sequence[torch.Tensor], cells: int = 8) -> B
             "use larger images or more of them"
         )
     channels = maps[0].shape[2]
-    # Centering by the overall mean first keeps the sums of products small.
     total = sum(one.sum(dim=(0, 1)) for one in maps)
     mean = total / sum(one.shape[0] * one.shape[1] for one in maps)
     products = mean.new_zeros(len(offsets), channels, channels)
-    first_sum, second_sum = mean.new_zeros(len(offsets), channels), mean.new_zeros(len(offsets), channels)
     counts = mean.new_zeros(len(offsets))
     for one in maps:
         centered = one - mean
@@ -105,12 +103,8 @@ def background_statistics(hog_maps: Sequence[torch.Tensor], cells: int = 8) -> B
             first = centered[max(0, -dy) : height - max(0, dy), : width - dx].reshape(-1, channels)
             second = centered[max(0, dy) : height - max(0, -dy), dx:].reshape(-1, channels)
             products[index] += first.T @ second
-            first_sum[index] += first.sum(dim=0)
-            second_sum[index] += second.sum(dim=0)
             counts[index] += len(first)
-    # E[a b] - mu mu with a = a' + mu and b = b' + mu, where E[a'] and E[b'] are zero but for the border.
-    cross = first_sum[:, :, None] * mean + mean[:, None] * second_sum[:, None, :]
-    covariance = (products + cross) / counts[:, None, None]
+    covariance = products / counts[:, None, None]
     return Background(mean, covariance, torch.tensor(offsets, dtype=torch.int64, device=mean.device))
 
 

@@ -71,9 +71,7 @@ def test_frozen_and_normalizing(images: Tensor) -> None:
     assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
     images.requires_grad_(True)
     logits = classifier.logits(images)
-    expected = module(
-        (images - torch.tensor(SMALL.mean)[:, None, None]) / torch.tensor(SMALL.std)[:, None, None]
-    )
+    expected = module((images - torch.tensor(SMALL.mean)[:, None, None]) / torch.tensor(SMALL.std)[:, None, None])
     torch.testing.assert_close(logits, expected)
     (gradient,) = torch.autograd.grad(logits[0, 2], images)
     step = torch.zeros_like(images)

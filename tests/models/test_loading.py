@@ -25,9 +25,7 @@ def test_squeezenet_recognizes_photographs(data_directory: Path) -> None:
         classifier.preprocessing.analyzed_image(
             torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(*picture.size[::-1], 3)
         )
-        for picture in (
-            Image.open(data_directory / "imagenet" / "val" / row["file"]).convert("RGB") for row in rows
-        )
+        for picture in (Image.open(data_directory / "imagenet" / "val" / row["file"]).convert("RGB") for row in rows)
     ]
     with torch.no_grad():
         predictions = classifier.logits(torch.stack(images) / 255).argmax(dim=1)
@@ -64,15 +62,17 @@ def test_file_of_a_similar_network_names_the_shapes(tmp_path: Path) -> None:
     state = torchvision.models.squeezenet1_1(num_classes=4).state_dict()
     state["features.0.weight"] = torch.zeros(64, 1, 3, 3)
     torch.save(state, tmp_path / "gray.pt")
-    with pytest.raises(ClassifierError, match=r"features.0.weight \[64, 1, 3, 3\] instead of \[64, 3, 3,
-        3\]"): load_classifier("torchvision:squeezenet1_1", tmp_path / "gray.pt")
+    shapes = r"features.0.weight \[64, 1, 3, 3\] instead of \[64, 3, 3, 3\]"
+    with pytest.raises(ClassifierError, match=shapes):
+        load_classifier("torchvision:squeezenet1_1", tmp_path / "gray.pt")
 
 
 def test_fine_tuned_half_precision_file_gives_the_same_logits(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision.models.squeezenet1_1(num_classes=3).eval()
-    save_file({name: value.half() for name, value in network.state_dict().items()}, tmp_path /
-    "a.safetensors") for parameter in network.parameters():
+    halves = {name: value.half() for name, value in network.state_dict().items()}
+    save_file(halves, tmp_path / "a.safetensors")
+    for parameter in network.parameters():
         parameter.data = parameter.data.half().float()
     classifier = load_classifier("torchvision:squeezenet1_1", tmp_path / "a.safetensors", mean=(0, 0, 0), std=(1, 1, 1))
     images = torch.rand(2, 3, 224, 224)
@@ -86,8 +86,9 @@ def test_googlenet_with_and_without_auxiliary_outputs(tmp_path: Path, auxiliary:
     network = torchvision.models.googlenet(
         num_classes=7, aux_logits=auxiliary, init_weights=False, transform_input=True
     ).eval()
-    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path /
-    "g.pth") classifier = load_classifier("torchvision:googlenet", tmp_path / "g.pth")
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "g.pth")
+    classifier = load_classifier("torchvision:googlenet", tmp_path / "g.pth")
     images = torch.rand(2, 3, 224, 224)
     torch.testing.assert_close(classifier.logits(images), network(classifier.normalized(images)))
     assert not any(name.startswith("aux") for name in classifier.module.state_dict())
@@ -147,7 +148,7 @@ def test_impossible_sizes() -> None:
         load_classifier("torchvision:squeezenet1_1", "random", crop_side=8)
 
 
-OWN = '''
+OWN = """
 import torch
 from torch import nn
 from pipeline.models.preprocessing import Preprocessing
@@ -176,7 +177,7 @@ def two_outputs():
         def forward(self, images):
             return images, images
     return Pair()
-'''
+"""
 
 
 @pytest.fixture

@@ -14,9 +14,7 @@ def random_image(height: int, width: int) -> np.ndarray:
     """Noise over a smooth picture: details that a wrong interpolation would change."""
     generator = np.random.default_rng(height * 10_000 + width)
     vertical, horizontal = np.mgrid[0:height, 0:width]
-    smooth = np.stack(
-        [vertical * 200 / height, horizontal * 200 / width, (vertical + horizontal) % 200], axis=2
-    )
+    smooth = np.stack([vertical * 200 / height, horizontal * 200 / width, (vertical + horizontal) % 200], axis=2)
     return (smooth + generator.integers(0, 55, (height, width, 3))).astype(np.uint8)
 
 

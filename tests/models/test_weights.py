@@ -30,8 +30,8 @@ def test_reads_every_form_as_float32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("new_format", [True, False])
-def test_code_in_a_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_format: bool) ->
-    None: monkeypatch.chdir(tmp_path)
+def test_code_in_a_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_format: bool) -> None:
+    monkeypatch.chdir(tmp_path)
     torch.save({"a": RunsACommand()}, "evil.pt", _use_new_zipfile_serialization=new_format)
     with pytest.raises(ClassifierError, match=r"Python objects \((posix|nt).system\).*state_dict"):
         read_weights("evil.pt")
@@ -59,8 +59,8 @@ def test_damaged_files(tmp_path: Path) -> None:
     torch.save({"a": torch.rand(1000)}, tmp_path / "a.pt")
     for name in ("a.safetensors", "a.pt"):
         whole = (tmp_path / name).read_bytes()
-        for content, message in ((whole[: len(whole) // 2], "truncated"), (b"", "empty"), (b"<html>", "not
-            a")): (tmp_path / name).write_bytes(content)
+        for content, message in ((whole[: len(whole) // 2], "truncated"), (b"", "empty"), (b"<html>", "not a")):
+            (tmp_path / name).write_bytes(content)
             with pytest.raises(ClassifierError, match=message) as raised:
                 read_weights(tmp_path / name)
             assert str(tmp_path / name) in str(raised.value) and "\n" not in str(raised.value)

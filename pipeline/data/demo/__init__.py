@@ -1,1 +1,1 @@
-"""The built-in demo set: procedural pictures whose telling parts are known, and a small network trained on them."""
+"""The built-in demo set: drawn pictures whose telling parts are known, and a small network trained on them."""

@@ -25,9 +25,7 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
     tail_at = Placement(angle=-droop, shift=(-18, 2))
     tail = tail_at.fill(Fill(smooth([(4, -6), (-12, -6), (-22, -4), (-23, 3), (-10, 6), (4, 8)]), second))
     body = Fill(
-        smooth(
-            [(-25, 4), (-16, -11), (0, -15), (14, -20), (24, -10), (22, 6), (10, 17), (-8, 18), (-20, 13)]
-        ),
+        smooth([(-25, 4), (-16, -11), (0, -15), (14, -20), (24, -10), (22, 6), (10, 17), (-8, 18), (-20, 13)]),
         color,
     )
     belly = Fill(smooth([(-10, 16), (2, 4), (20, 0), (21, 7), (10, 16.5), (0, 18)]), shade(color, 0.45))
@@ -45,12 +43,8 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
     flap = random.choice([random.uniform(-0.15, 0.25), random.uniform(0.5, 0.9)])
     wing_at = Placement(angle=flap, shift=(7, -4))
     wing = [
-        wing_at.fill(
-            Fill(smooth([(2, -4), (-10, -7), (-24, -3), (-31, 3), (-20, 7), (-8, 9), (2, 7)]), second)
-        ),
-        wing_at.fill(
-            Fill(smooth([(0, -2), (-9, -4), (-18, -2), (-22, 1), (-13, 3), (-4, 4)]), shade(second, 0.25))
-        ),
+        wing_at.fill(Fill(smooth([(2, -4), (-10, -7), (-24, -3), (-31, 3), (-20, 7), (-8, 9), (2, 7)]), second)),
+        wing_at.fill(Fill(smooth([(0, -2), (-9, -4), (-18, -2), (-22, 1), (-13, 3), (-4, 4)]), shade(second, 0.25))),
     ]
     pieces = [
         Piece("legs", tuple(legs)),
@@ -65,13 +59,13 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
 
 def crested_bird(random: np.random.Generator) -> list[Piece]:
     pieces, head_at = bird(random)
-    wide, tall = random.uniform(16.5, 19), random.uniform(15.5, 18)
-    turns = np.linspace(np.pi - 0.85, 2 * np.pi + 0.85, 81)
-    feathers = 1 - 0.14 * np.cos(3 * (turns - 1.5 * np.pi)) ** 2 * (np.sin(turns) < 0.3)
-    edge = np.stack([wide * feathers * np.cos(turns), tall * feathers * np.sin(turns) - 12], axis=1)
-    outline = np.concatenate([edge, [(9, 8), (-9, 8)]])
-    crest = patterned(outline, arcs((0, 9), tall + 26), contrasting(random))
-    at = Placement(angle=random.uniform(-0.45, -0.15), shift=(-2, -8))
+    spread, reach = random.uniform(0.78, 0.92), random.uniform(28, 31)
+    turns = np.linspace(-np.pi / 2 - spread, -np.pi / 2 + spread, 57)
+    feathers = reach * (1 - 0.11 * np.cos(2 * np.pi * (turns - turns[0]) / spread) ** 2)
+    edge = np.stack([feathers * np.cos(turns), feathers * np.sin(turns) + 3], axis=1)
+    outline = np.concatenate([[(-9, 2)], edge, [(9, 2)]])
+    crest = patterned(outline, arcs((0, 7), reach + 6), contrasting(random))
+    at = Placement(angle=random.uniform(-0.5, -0.15), shift=(-1.5, -7))
     return [Piece("crest", (head_at.fill(at.fill(crest)),), True), *pieces]
 
 

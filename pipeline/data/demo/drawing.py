@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -58,22 +59,22 @@ class Placement:
         return points @ self.matrix.T + np.asarray(self.shift)
 
     def fill(self, fill: Fill) -> Fill:
-        return Fill(
-            self(fill.outline), fill.color, tuple((self(points), color) for points, color in fill.marks)
-        )
+        if not fill.marks:
+            return Fill(self(fill.outline), fill.color)
+        points = self(np.concatenate([fill.outline, *(mark for mark, _ in fill.marks)]))
+        ends = np.cumsum([len(fill.outline), *(len(mark) for mark, _ in fill.marks)])
+        outline, *marks = np.split(points, ends[:-1])
+        return Fill(outline, fill.color, tuple(zip(marks, (color for _, color in fill.marks), strict=True)))
 
     def piece(self, piece: Piece) -> Piece:
         return Piece(piece.name, tuple(self.fill(fill) for fill in piece.fills), piece.discriminative)
 
 
-def ellipse(
-    x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0
-) -> np.ndarray:
+def ellipse(x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0) -> np.ndarray:
     """Outline of an ellipse around (x, y), turned by `angle` radians."""
     radius_y = radius_x if radius_y is None else radius_y
-    turn = np.linspace(0, 2 * np.pi, max(12, int(3 * (radius_x + radius_y)) % 64), endpoint=False)
-    points = np.stack([radius_x * np.cos(turn), radius_y * np.sin(turn)], axis=1)
-    return Placement(angle=angle, shift=(x, y))(points)
+    points = _unit_circle(int(np.clip(3 * (radius_x + radius_y), 12, 64))) * [radius_x, radius_y]
+    return Placement(angle=angle, shift=(x, y))(points) if angle else points + [x, y]
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> np.ndarray:
@@ -87,11 +88,7 @@ def rectangle(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -
         (x0 + radius, y0 + radius),
         (x1 - radius, y0 + radius),
     ]
-    points = []
-    for quarter, (x, y) in enumerate(corners):
-        turn = np.linspace(0, np.pi / 2, 6) + quarter * np.pi / 2
-        points.append(np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1))
-    return np.concatenate(points)
+    return np.concatenate([_QUARTERS[quarter] * radius + corner for quarter, corner in enumerate(corners)])
 
 
 def smooth(points: Sequence[Sequence[float]], closed: bool = True, steps: int = 8) -> np.ndarray:
@@ -108,9 +105,7 @@ def smooth(points: Sequence[Sequence[float]], closed: bool = True, steps: int = 
 def ribbon(points: np.ndarray | Sequence[Sequence[float]], width: float | Sequence[float]) -> np.ndarray:
     """Outline of a line of the given width (one value, or one at each end, interpolated), with round ends."""
     line = np.asarray(points, dtype=float)
-    half = (
-        np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, np.size(width)), np.atleast_1d(width)) / 2
-    )
+    half = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, np.size(width)), np.atleast_1d(width)) / 2
     direction = np.gradient(line, axis=0)
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
     normal = np.stack([-direction[:, 1], direction[:, 0]], axis=1) * half[:, None]
@@ -182,6 +177,15 @@ def pixel_boxes(labels: np.ndarray, count: int) -> np.ndarray:
 def finish(canvas: Image.Image) -> np.ndarray:
     """uint8 [128,128,3]: the canvas averaged down to the size of the picture."""
     return np.array(canvas.reduce(SUPERSAMPLING))
+
+
+@lru_cache(maxsize=64)
+def _unit_circle(count: int) -> np.ndarray:
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1)
+
+
+_QUARTERS = [_unit_circle(20)[[(5 * quarter + step) % 20 for step in range(6)]] for quarter in range(4)]
 
 
 def _vertices(points: np.ndarray) -> list[tuple[float, float]]:

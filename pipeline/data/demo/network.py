@@ -78,12 +78,8 @@ def fold_batch_norm(trained: DemoNetwork) -> nn.Module:
     return folded
 
 
-def _block(
-    channels_in: int, channels_out: int, kernel: int, stride: int, batch_norm: bool
-) -> list[nn.Module]:
-    layers: list[nn.Module] = [
-        nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=not batch_norm)
-    ]
+def _block(channels_in: int, channels_out: int, kernel: int, stride: int, batch_norm: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=not batch_norm)]
     if batch_norm:
         layers.append(nn.BatchNorm2d(channels_out))
     return [*layers, nn.ReLU()]

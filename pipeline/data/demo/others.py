@@ -59,9 +59,7 @@ def butterfly(random: np.random.Generator) -> list[Piece]:
     fore_outline = smooth(
         [(3, 0), (2, -14), (-4, -32), (-17, -38), (-31, -35), (-36, -21), (-30, -6), (-12, 2)], steps=6
     )
-    hind_outline = smooth(
-        [(1, -2), (-14, -3), (-29, -1), (-34, 10), (-31, 23), (-19, 28), (-7, 23), (0, 9)], steps=6
-    )
+    hind_outline = smooth([(1, -2), (-14, -3), (-29, -1), (-34, 10), (-31, 23), (-19, 28), (-7, 23), (0, 9)], steps=6)
     far = fore_at.fill(
         Fill(
             smooth([(3, 1), (8, -14), (9, -34), (0, -43), (-10, -38), (-8, -14)], steps=6),

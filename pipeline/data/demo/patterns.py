@@ -92,9 +92,7 @@ def herringbone(box: Box, period: float = 4.4, column: float = 6.0) -> Marks:
         rise = 3.6 if index % 2 else -3.6
         for y in _steps(y0 - 4, y1 + 4, period):
             thick = period / 2
-            stroke = np.array(
-                [[x, y], [x + column, y + rise], [x + column, y + rise + thick], [x, y + thick]]
-            )
+            stroke = np.array([[x, y], [x + column, y + rise], [x + column, y + rise + thick], [x, y + thick]])
             marks.append((stroke, True))
     return marks
 
@@ -147,9 +145,7 @@ def dashes(box: Box, period: float = 4.6, length: float = 5.6, width: float = 2.
             middle = center + v * across + (u + (row % 2) * (length + 2) / 2) * along
             marks.append(
                 (
-                    ribbon(
-                        [middle - along * (length - width) / 2, middle + along * (length - width) / 2], width
-                    ),
+                    ribbon([middle - along * (length - width) / 2, middle + along * (length - width) / 2], width),
                     True,
                 )
             )

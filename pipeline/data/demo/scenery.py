@@ -43,8 +43,8 @@ def sky(random: np.random.Generator) -> tuple[Image.Image, Color]:
     side = IMAGE_SIZE * SUPERSAMPLING
     share = np.linspace(0, 1, side)[:, None] ** 0.8
     column = np.asarray(top) * (1 - share) + np.asarray(bottom) * share
-    pixels = np.repeat(column[:, None].round().astype(np.uint8), side, axis=1)
-    return Image.fromarray(np.ascontiguousarray(pixels)), bottom
+    pixels = Image.fromarray(column[:, None].round().astype(np.uint8))
+    return pixels.resize((side, side), Image.Resampling.NEAREST), bottom
 
 
 def behind(random: np.random.Generator, haze: Color, ground: float) -> tuple[list[Fill], Color]:
@@ -84,9 +84,7 @@ def in_front(random: np.random.Generator) -> list[Fill]:
             lean = tip + random.uniform(-1, 1)
             fills.append(
                 Fill(
-                    np.array(
-                        [[x - 1.2 + tip / 3, y], [x + lean, y - random.uniform(4, 7)], [x + 1.2 + tip / 3, y]]
-                    ),
+                    np.array([[x - 1.2 + tip / 3, y], [x + lean, y - random.uniform(4, 7)], [x + 1.2 + tip / 3, y]]),
                     color,
                 )
             )
@@ -119,8 +117,7 @@ def tree(random: np.random.Generator, x: float, y: float, scale: float, color: C
         ]
     else:
         crown = [
-            ellipse(x + dx * scale, y - dy * scale, r * scale)
-            for dx, dy, r in ((-4, 16, 8), (5, 17, 7), (0, 23, 8))
+            ellipse(x + dx * scale, y - dy * scale, r * scale) for dx, dy, r in ((-4, 16, 8), (5, 17, 7), (0, 23, 8))
         ]
     return [trunk, *(Fill(points, color) for points in crown)]
 
@@ -143,8 +140,7 @@ def distractor(random: np.random.Generator, ground: float) -> list[Fill]:
             for px in np.arange(x - 24, x + 24, 11)
         ]
         return [
-            Fill(ribbon([(x - 28, ground + dy), (x + 26, ground + dy)], 1.7), (220, 208, 188))
-            for dy in (-2.5, 2)
+            Fill(ribbon([(x - 28, ground + dy), (x + 26, ground + dy)], 1.7), (220, 208, 188)) for dy in (-2.5, 2)
         ] + posts
     if kind == 2:
         pole = Fill(ribbon([(x, ground + 4), (x, 22)], 2.4), (104, 82, 72))
@@ -157,9 +153,7 @@ def distractor(random: np.random.Generator, ground: float) -> list[Fill]:
         kite = Fill(np.array([[0, -size], [size * 0.7, 0], [0, size * 1.3], [-size * 0.7, 0]]), color)
         half = Fill(np.array([[0, -size], [size * 0.7, 0], [0, size * 1.3]]), shade(color, 0.3))
         tail = Fill(
-            ribbon(
-                smooth([(0, size * 1.3), (3, size * 2), (-2, size * 2.7), (2, size * 3.3)], closed=False), 0.9
-            ),
+            ribbon(smooth([(0, size * 1.3), (3, size * 2), (-2, size * 2.7), (2, size * 3.3)], closed=False), 0.9),
             INK,
         )
         return [at.fill(fill) for fill in (tail, kite, half)]

@@ -76,10 +76,7 @@ def render(class_name: str, seed: int, without: Collection[str] = ()) -> Scene:
     without: names of parts to leave out; nothing else in the picture changes. Raises ValueError for an unknown class
     or part name.
     """
-    if class_name not in _THINGS:
-        raise ValueError(f"unknown demo class {class_name!r}; choose one of {', '.join(CLASS_NAMES)}")
-    random = np.random.Generator(np.random.PCG64([seed, CLASS_NAMES.index(class_name)]))
-    pieces = _THINGS[class_name](random)
+    random, pieces = _build(class_name, seed)
     unknown = set(without) - {piece.name for piece in pieces}
     if unknown:
         raise ValueError(f"{class_name!r} has no part {', '.join(sorted(unknown))}")
@@ -105,6 +102,11 @@ def render(class_name: str, seed: int, without: Collection[str] = ()) -> Scene:
     return Scene(finish(canvas), class_name, parts, np.ascontiguousarray(labels[middle, middle]))
 
 
+def discriminative_parts(class_name: str) -> tuple[str, ...]:
+    """Names of the class's discriminative parts. Raises ValueError for an unknown class."""
+    return tuple(piece.name for piece in _build(class_name, 0)[1] if piece.discriminative)
+
+
 def write_demo_set(directory: str | Path, images_per_class: int, seed: int) -> None:
     """Write `<class name>/<index>.png` for every class, and `parts.csv` with the truth, into the directory.
 
@@ -126,6 +128,14 @@ def write_demo_set(directory: str | Path, images_per_class: int, seed: int) -> N
                 for part in scene.parts:
                     box = (f"{value:g}" for value in part.box)
                     table.writerow([name, class_name, part.name, *box, str(part.discriminative).lower()])
+
+
+def _build(class_name: str, seed: int) -> tuple[np.random.Generator, list[Piece]]:
+    """The thing in its own coordinates, and the scene's generator, to go on with."""
+    if class_name not in _THINGS:
+        raise ValueError(f"unknown demo class {class_name!r}; choose one of {', '.join(CLASS_NAMES)}")
+    random = np.random.Generator(np.random.PCG64([seed, CLASS_NAMES.index(class_name)]))
+    return random, _THINGS[class_name](random)
 
 
 def _place(random: np.random.Generator, pieces: list[Piece], ground: float, flying: bool) -> Placement:

@@ -23,59 +23,47 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, DemoNetwork, fold_batch_norm
-from pipeline.data.demo.scenes import CLASS_NAMES, NETWORK_CLASS_NAMES, render
+from pipeline.data.demo.scenes import CLASS_NAMES, NETWORK_CLASS_NAMES, discriminative_parts, render
 from pipeline.explain.blur import gaussian_blur
 
 BATCH = 64
-CHUNK = 50
 FIRST_TRAINING_SEED = 1 << 40  # far from the numbers that anybody passes to render
 NONE = len(CLASS_NAMES)
-LABEL_SMOOTHING = (
-    0.001  # scores near 0.999: beyond, the softmax is so flat that the deletion game has no gradient
-)
+# For scores near 0.999: beyond, the softmax is so flat that the deletion game has no gradient.
+LABEL_SMOOTHING = 0.001
 SHARP_PATCH, RESIDUE_PATCH = 9, 4  # sides, in pixels
 
 
-def draw_chunk(class_index: int, first_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """CHUNK pictures uint8 [N,128,128,3] with their discriminative parts' map uint8 [N,128,128] (0: none).
+def draw_picture(class_index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture uint8 [128,128,3] with its discriminative parts' map uint8 [128,128] (1, 2, …; 0: none).
 
     Of the discriminative parts a random subset is drawn: all of them in half of the pictures, none in a tenth.
     """
-    images, maps = [], []
     class_name = CLASS_NAMES[class_index]
-    names = [part.name for part in render(class_name, first_seed).parts if part.discriminative]
-    for seed in range(first_seed, first_seed + CHUNK):
-        random = np.random.Generator(np.random.PCG64([seed, class_index, 1]))
-        chance = random.random()
-        if chance < 0.1:
-            without = names
-        elif chance < 0.6 or len(names) == 1:
-            without = []
-        else:
-            without = random.permutation(names)[: random.integers(1, len(names))].tolist()
-        scene = render(class_name, seed, without)
-        numbers = np.zeros(len(scene.parts) + 1, dtype=np.uint8)
-        telling = [index for index, part in enumerate(scene.parts, start=1) if part.discriminative]
-        numbers[telling] = range(1, len(telling) + 1)
-        images.append(scene.image)
-        maps.append(numbers[scene.part_map])
-    return np.stack(images), np.stack(maps)
+    names = discriminative_parts(class_name)
+    random = np.random.Generator(np.random.PCG64([seed, class_index, 1]))
+    chance = random.random()
+    if chance < 0.1:
+        without = list(names)
+    elif chance < 0.6 or len(names) == 1:
+        without = []
+    else:
+        without = random.permutation(names)[: random.integers(1, len(names))].tolist()
+    scene = render(class_name, seed, without)
+    numbers = np.zeros(len(scene.parts) + 1, dtype=np.uint8)
+    telling = [index for index, part in enumerate(scene.parts, start=1) if part.discriminative]
+    numbers[telling] = range(1, len(telling) + 1)
+    return scene.image, numbers[scene.part_map]
 
 
 def draw_set(images_per_class: int, first_seed: int, workers: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures uint8 [N,3,128,128], part maps uint8 [N,1,128,128], class indices int64 [N]."""
-    chunks = -(-images_per_class // CHUNK)
-    jobs = [
-        (index, first_seed + chunk * CHUNK) for index in range(len(CLASS_NAMES)) for chunk in range(chunks)
-    ]
+    labels = np.repeat(np.arange(len(CLASS_NAMES)), images_per_class).tolist()
+    seeds = [first_seed + number for number in range(images_per_class)] * len(CLASS_NAMES)
     with ProcessPoolExecutor(workers) as pool:
-        drawn = list(pool.map(draw_chunk, *zip(*jobs, strict=True)))
-    images = (
-        torch.from_numpy(np.concatenate([images for images, _ in drawn])).permute(0, 3, 1, 2).contiguous()
-    )
-    maps = torch.from_numpy(np.concatenate([maps for _, maps in drawn])).unsqueeze(1)
-    labels = torch.tensor([index for index, _ in jobs]).repeat_interleave(CHUNK)
-    return images, maps, labels
+        images, maps = zip(*pool.map(draw_picture, labels, seeds, chunksize=25), strict=True)
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.from_numpy(np.stack(maps)).unsqueeze(1), torch.tensor(labels)
 
 
 def blobs(count: int, generator: torch.Generator) -> Tensor:
@@ -179,9 +167,7 @@ def train(images_per_class: int, epochs: int, seed: int, workers: int, log=print
             hits += int((logits.argmax(1) == shown).sum())
             seen += len(shown)
         spent = time.monotonic() - started
-        log(
-            f"epoch {epoch + 1}/{epochs}: loss {losses * BATCH / seen:.4f}, right {hits / seen:.4f}, {spent:.0f} s"
-        )
+        log(f"epoch {epoch + 1}/{epochs}: loss {losses * BATCH / seen:.4f}, right {hits / seen:.4f}, {spent:.0f} s")
     return fold_batch_norm(network.eval()).eval()
 
 
@@ -190,9 +176,7 @@ def clean_test(network: torch.nn.Module, images_per_class: int) -> tuple[float, 
     """Share of right answers and median score of the true class on complete pictures not used for training."""
     right, scores = [], []
     for index, class_name in enumerate(CLASS_NAMES):
-        pictures = np.stack(
-            [render(class_name, (1 << 50) + number).image for number in range(images_per_class)]
-        )
+        pictures = np.stack([render(class_name, (1 << 50) + number).image for number in range(images_per_class)])
         batch = normalize(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
         probabilities = network(batch).softmax(1)
         right.append((probabilities.argmax(1) == index).float())
@@ -201,20 +185,17 @@ def clean_test(network: torch.nn.Module, images_per_class: int) -> tuple[float, 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.data.demo.train", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m pipeline.data.demo.train", description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
-    parser.add_argument("--images-per-class", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--images-per-class", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--test-images-per-class", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes that draw the pictures"
-    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw the pictures")
     settings = parser.parse_args(arguments)
     network = train(settings.images_per_class, settings.epochs, settings.seed, settings.workers)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, settings.output)
-    accuracy, score = clean_test(network, 50)
+    accuracy, score = clean_test(network, settings.test_images_per_class)
     print(f"{settings.output}: {accuracy:.1%} of new pictures right, median score {score:.5f}")
 
 

@@ -1,4 +1,4 @@
-"""Two locomotives (one engine, to which a brick smokestack or a lattice pantograph is added), pick-up and balloon."""
+"""Pick-up, balloon and the two locomotives: one engine with a brick smokestack or a lattice pantograph added."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def locomotive(random: np.random.Generator) -> list[Piece]:
     rod = random.uniform(-3, 3)
     pane = GLASS if random.random() < 0.6 else (255, 226, 150)
     boiler = Fill(
-        smooth(
-            [(-16, -11), (10, -12), (34, -11.5), (42, -7), (44, 2), (43, 12), (10, 15), (-16, 15)], steps=10
-        ),
+        smooth([(-16, -11), (10, -12), (34, -11.5), (42, -7), (44, 2), (43, 12), (10, 15), (-16, 15)], steps=10),
         color,
     )
     shine = Fill(ribbon([(-6, -7.5), (34, -7.5)], 2.6), shade(color, 0.35))
@@ -80,9 +78,7 @@ def pickup(random: np.random.Generator) -> list[Piece]:
     color, hub = pick(random, BODIES), pick(random, LIGHTS)
     lower = shade(color, -0.28)
     lean = random.uniform(-2, 2)
-    cab = Fill(
-        smooth([(-8, 8), (-8, -17), (-4, -22), (9, -22), (15 + lean, -17), (20, 0), (20, 8)], steps=6), color
-    )
+    cab = Fill(smooth([(-8, 8), (-8, -17), (-4, -22), (9, -22), (15 + lean, -17), (20, 0), (20, 8)], steps=6), color)
     window = Fill(rectangle(-3, -17, 5, -4, 2), GLASS)
     windshield = Fill(np.array([[8, -17], [12 + lean, -16.5], [17, -4], [8, -4]]), GLASS)
     heap = random.uniform(20, 25)
@@ -113,9 +109,7 @@ def pickup(random: np.random.Generator) -> list[Piece]:
         Piece("cab", (cab, Fill(rectangle(-8, 2, 22, 16), color), Fill(rectangle(-3, 1, 1.5, 2.8), lower))),
         Piece("windows", (window, windshield)),
         Piece("hood", (hood,), True),
-        Piece(
-            "frame", (Fill(rectangle(-54, 13, 52, 18, 2), lower), Fill(rectangle(50, 11, 56, 17, 2), STEEL))
-        ),
+        Piece("frame", (Fill(rectangle(-54, 13, 52, 18, 2), lower), Fill(rectangle(50, 11, 56, 17, 2), STEEL))),
         Piece("wheels", tuple(fill for x in (-34, 32) for fill in wheel(x, 19.5, 9.5, hub))),
     ]
 

@@ -1,0 +1,321 @@
+"""Which photographs a run is about: found in folders or listed in a manifest, with class and split.
+
+What is chosen, and which split it goes to, follows from the seed and each photograph's name relative to its root
+alone: not from the machine, the order of files, or other classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
+from pipeline.data.decode import local_path
+
+# torchvision.datasets.folder.IMG_EXTENSIONS
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A photograph: where it is, and its name relative to its root, which is the same on every machine."""
+
+    uri: str
+    name: str
+
+
+Listing = Mapping[str, Sequence[Found]]
+"""Photographs by label; a label may have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A photograph of a run.
+
+    Attributes:
+        uri: path, or URI of a file that is not on this machine.
+        label: its folder's name, or its label in the manifest.
+        class_index: the classifier's class that the label means.
+        split: "fit" (explained and clustered), "held-out" or "test".
+    """
+
+    uri: str
+    label: str
+    class_index: int
+    split: str
+
+
+@dataclass(frozen=True)
+class CatalogClass:
+    """A label and its photographs in order of their URIs, possibly none."""
+
+    label: str
+    class_index: int
+    entries: tuple[CatalogEntry, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The photographs of a run: classes in order of their labels."""
+
+    classes: tuple[CatalogClass, ...]
+
+    @property
+    def entries(self) -> Iterator[CatalogEntry]:
+        """Every photograph, by label, then URI."""
+        return (entry for group in self.classes for entry in group.entries)
+
+    @property
+    def empty_labels(self) -> tuple[str, ...]:
+        """Labels without any photograph."""
+        return tuple(group.label for group in self.classes if not group.entries)
+
+    def __len__(self) -> int:
+        return sum(len(group.entries) for group in self.classes)
+
+
+def load_catalog(
+    *,
+    images: str | Path | None = None,
+    manifest: str | Path | None = None,
+    class_names: Sequence[str],
+    wordnet_ids: Sequence[str] | None = None,
+    class_map: str | Path | Mapping[str, int | str] | None = None,
+    classes: Sequence[str] | None = None,
+    images_per_class: int | None = None,
+    held_out: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Catalog:
+    """Find the photographs of a run.
+
+    Args:
+        images: a folder as for `image_folder`; or else
+        manifest: a file as for `read_manifest`.
+        class_names, wordnet_ids: the classifier's.
+        class_map: file as for `read_class_map`, or label → class index, for labels that `ClassMap` does not find.
+        classes: labels, or class names, to keep; all when None.
+        images_per_class, held_out, test, seed: see `make_catalog`.
+
+    Raises:
+        CatalogError: nothing there, a label without a class, a class without a label.
+    """
+    if (images is None) == (manifest is None):
+        raise CatalogError("give either a folder of images or a manifest")
+    listing = image_folder(images) if images is not None else read_manifest(manifest)
+    source = "class map"
+    if isinstance(class_map, str | Path):
+        source, class_map = str(class_map), read_class_map(class_map)
+    names = ClassMap(class_names, wordnet_ids, class_map, source)
+    if classes is not None:
+        listing = select_classes(listing, classes, names)
+    return make_catalog(
+        listing, names.find(listing), images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
+    )
+
+
+def image_folder(root: str | Path) -> Listing:
+    """Photographs in `root/<label>/**`, as torchvision's ImageFolder finds them; hidden files and folders are left out.
+
+    Returns:
+        label → photographs; folders without any are there, empty.
+
+    Raises:
+        CatalogError: no such folder, no folders in it, no photographs in them, or a name that is not UTF-8.
+    """
+    root = Path(root).absolute()
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "does not exist"
+        raise CatalogError(f"{root} {problem}; give a folder with one folder of images for each class")
+    listing: dict[str, list[Found]] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        listing[_text(folder.name)] = [
+            Found(path, path.removeprefix(str(root)).replace(os.sep, "/").lstrip("/")) for path in _image_files(folder)
+        ]
+    if not listing:
+        hint = "; it holds images, but not in folders" if any(_is_image(path.name) for path in root.iterdir()) else ""
+        raise CatalogError(f"{root} has no folders{hint}; put the images of each class into a folder of its own")
+    if not any(listing.values()):
+        raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
+    return listing
+
+
+def _image_files(folder: Path) -> Iterator[str]:
+    visited = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        # Links are followed, as torchvision does, but never in a circle.
+        if (real := os.path.realpath(parent)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (_text(os.path.join(parent, name)) for name in sorted(files) if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _text(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise CatalogError(f"the file name {os.fsencode(name)!r} is not UTF-8; rename the file") from None
+    return name
+
+
+def read_manifest(path: str | Path) -> Listing:
+    """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
+
+    A relative URI is looked for from the manifest's folder. The same line twice counts once.
+
+    Raises:
+        CatalogError: not readable, columns missing, a field empty, or one URI with two labels.
+    """
+    path = Path(path).absolute()
+    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
+    if path.suffix.lower() not in readers:
+        raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")
+    try:
+        rows = readers[path.suffix.lower()](path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CatalogError):
+            raise
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CatalogError(f"{path}: cannot read the manifest: {reason}") from None
+    labels: dict[str, str] = {}
+    listing: dict[str, list[Found]] = {}
+    for number, (written, label) in enumerate(rows, start=1):
+        if not written or not label:
+            raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
+        found = _resolved(path.parent, written)
+        if labels.get(found.uri, label) != label:
+            raise CatalogError(
+                f"{path}: row {number} gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}"
+            )
+        if found.uri not in labels:
+            labels[found.uri] = label
+            listing.setdefault(label, []).append(found)
+    if not listing:
+        raise CatalogError(f"{path}: the manifest lists no images")
+    return listing
+
+
+def _resolved(folder: Path, written: str) -> Found:
+    if "://" in written and not written.startswith("file://"):
+        return Found(written, written)
+    location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
+    inside = location.is_relative_to(folder)
+    return Found(str(location), location.relative_to(folder).as_posix() if inside else str(location))
+
+
+def _csv_rows(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        _check_columns(path, reader.fieldnames or ())
+        return [((row["uri"] or "").strip(), (row["label"] or "").strip()) for row in reader]
+
+
+def _parquet_rows(path: Path) -> list[tuple[str, str]]:
+    import pyarrow.parquet
+
+    _check_columns(path, pyarrow.parquet.read_schema(path).names)
+    table = pyarrow.parquet.read_table(path, columns=["uri", "label"])
+    columns = (
+        [("" if value is None else str(value)) for value in table[name].to_pylist()] for name in table.column_names
+    )
+    return list(zip(*columns, strict=True))
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [column for column in ("uri", "label") if column not in columns]
+    if missing:
+        raise CatalogError(
+            f"{path}: a manifest needs the columns uri and label; {' and '.join(missing)} missing, "
+            f"found {', '.join(columns) or 'none'}"
+        )
+
+
+def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) -> Listing:
+    """The part of a listing that `classes` name, by label or by class name.
+
+    Raises:
+        CatalogError: a name that fits no label.
+    """
+    kept: set[str] = set()
+    for wanted in classes:
+        matching = {label for label in listing if normalized(label) == normalized(wanted)}
+        if not matching:
+            indices = names.candidates(wanted)
+            matching = {label for label in listing if indices & names.candidates(label)}
+        if not matching:
+            shown = ", ".join(sorted(listing)[:SHOWN]) + (", …" if len(listing) > SHOWN else "")
+            raise CatalogError(f"no images of the class {wanted!r}; the labels are {shown}")
+        kept |= matching
+    return {label: listing[label] for label in listing if label in kept}
+
+
+def make_catalog(
+    listing: Listing,
+    class_indices: Mapping[str, int],
+    *,
+    images_per_class: int | None = None,
+    held_out: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Catalog:
+    """Choose among the photographs and split them.
+
+    Photographs are ranked within their label by SHA-256 of (seed, purpose, name): the first `images_per_class` are
+    taken, and by another ranking the first `test` of these are the test split, the next `held_out` held out.
+    Numbers are rounded to the nearest; a label with photographs always keeps one to fit.
+
+    Args:
+        listing: photographs by label.
+        class_indices: class index of every label.
+        images_per_class: at most so many of each label, splits together; all when None.
+        held_out, test: shares in [0, 1], below 1 together.
+        seed: of both rankings.
+
+    Raises:
+        CatalogError: shares or numbers that leave nothing.
+    """
+    if held_out < 0 or test < 0 or held_out + test >= 1:
+        raise CatalogError(f"held-out {held_out} and test {test} must not be negative, and leave a share to fit")
+    if images_per_class is not None and images_per_class < 1:
+        raise CatalogError(f"images per class is {images_per_class}; it must be at least 1")
+    classes = []
+    for label in sorted(listing):
+        chosen = sorted(listing[label], key=lambda found: _rank(seed, "choice", found.name))[:images_per_class]
+        chosen.sort(key=lambda found: _rank(seed, "split", found.name))
+        tested = min(_rounded(len(chosen) * test), max(len(chosen) - 1, 0))
+        not_fitted = min(_rounded(len(chosen) * (test + held_out)), max(len(chosen) - 1, 0))
+        entries = [
+            CatalogEntry(
+                found.uri,
+                label,
+                class_indices[label],
+                "test" if position < tested else "held-out" if position < not_fitted else "fit",
+            )
+            for position, found in enumerate(chosen)
+        ]
+        entries.sort(key=lambda entry: entry.uri)
+        classes.append(CatalogClass(label, class_indices[label], tuple(entries)))
+    catalog = Catalog(tuple(classes))
+    if not len(catalog):
+        raise CatalogError(f"no images of {', '.join(sorted(listing)[:SHOWN]) or 'any class'}")
+    return catalog
+
+
+def _rank(seed: int, purpose: str, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}|{purpose}|{name}".encode()).digest()
+
+
+def _rounded(value: float) -> int:
+    # The small term is for 0.15 + 0.15 and the like, which must not fall below their half.
+    return math.floor(value + 0.5 + 1e-9)

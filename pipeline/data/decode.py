@@ -1,0 +1,235 @@
+"""From the bytes of an image file to RGB pixels, the same for every way of storing them.
+
+Colors are taken as stored: embedded color profiles are not applied, as in torchvision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Raster formats only: among Pillow's others are some that start programs (EPS) or hold no photographs.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# Pillow's own limit against decompression bombs: 0.5 GB of RGB.
+MAXIMUM_PIXELS = 178_956_970
+
+ORIENTATION_TAG = 0x0112
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# How files begin whose format is known, though they may be damaged or not supported.
+BEGINNINGS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"RIFF", "WebP"),
+)
+
+
+class DecodeError(Exception):
+    """An image that cannot be used; the message is the reason, on one line, without the file's name.
+
+    Attributes:
+        image_id: SHA-256 of the bytes, hexadecimal, where they could be read.
+    """
+
+    def __init__(self, reason: str, image_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.image_id = image_id
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image file, decoded.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB, upright.
+        image_id: SHA-256 of the file's bytes, hexadecimal.
+        width, height: of `image`, in pixels.
+        mode: the file's color mode as Pillow names it ("RGB", "L", "CMYK", "I;16", …).
+    """
+
+    image: np.ndarray
+    image_id: str
+    width: int
+    height: int
+    mode: str
+
+
+def read_image(uri: str) -> DecodedImage:
+    """Read and decode an image.
+
+    Args:
+        uri: a path, a `file://` URI, or the URI of another file system that pyarrow knows (`s3://`, `gs://`).
+
+    Raises:
+        DecodeError: the file cannot be read, or not be decoded.
+    """
+    content = read_bytes(uri)
+    image_id = hashlib.sha256(content).hexdigest()
+    try:
+        image, mode = _decode(content)
+    except DecodeError as error:
+        raise DecodeError(str(error), image_id) from None
+    return DecodedImage(image, image_id, image.shape[1], image.shape[0], mode)
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Decode an image file.
+
+    The orientation in its EXIF data is applied; transparency is composited on white; of an animation the first
+    frame is taken. Values of 16 bits keep their upper 8; floating-point values may lie in [0, 1] or in [0, 255].
+
+    Args:
+        content: the bytes of a JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000 or AVIF file.
+
+    Returns:
+        uint8 [H, W, 3], RGB, writable.
+
+    Raises:
+        DecodeError: empty, not an image, truncated, damaged, of more than `MAXIMUM_PIXELS`, or of values without
+            an agreed brightness scale.
+    """
+    return _decode(content)[0]
+
+
+def read_bytes(uri: str) -> bytes:
+    """The bytes at a path or URI (see `read_image`).
+
+    Raises:
+        DecodeError: they cannot be read.
+    """
+    try:
+        scheme = urlsplit(uri).scheme
+        # A scheme of one letter is a Windows drive.
+        if "://" not in uri or len(scheme) < 2:
+            return Path(uri).read_bytes()
+        if scheme == "file":
+            return local_path(uri).read_bytes()
+        from pyarrow.fs import FileSystem
+
+        file_system, path = FileSystem.from_uri(uri)
+        with file_system.open_input_stream(path) as stream:
+            return stream.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DecodeError(f"the file cannot be read: {reason}") from None
+
+
+def local_path(uri: str) -> Path:
+    """The path that a `file://` URI stands for."""
+    return Path(url2pathname(urlsplit(uri, allow_fragments=False).path))
+
+
+def _decode(content: bytes) -> tuple[np.ndarray, str]:
+    if not content:
+        raise DecodeError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images and broken EXIF data; the former have a limit here, the latter do not matter.
+            warnings.simplefilter("ignore")
+            with _open(content) as image:
+                mode = image.mode
+                if image.width * image.height > MAXIMUM_PIXELS:
+                    raise DecodeError(_too_large(f"{image.width} × {image.height}"))
+                image.load()
+                rgb = _rgb(image)
+                # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
+                rotation = ORIENTATIONS.get(_orientation(image))
+        return np.array(rgb.transpose(rotation) if rotation is not None else rgb), mode
+    except DecodeError:
+        raise
+    except Image.DecompressionBombError:
+        raise DecodeError(_too_large("so many")) from None
+    except UnidentifiedImageError:
+        raise DecodeError(_unidentified(content)) from None
+    except MemoryError:
+        raise DecodeError("the image does not fit into memory") from None
+    except Exception as error:
+        # Pillow's readers raise whatever the damaged bytes lead them to.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DecodeError(f"the image is truncated or damaged: {reason}") from None
+
+
+def _open(content: bytes) -> Image.Image:
+    Image.init()
+    return Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _too_large(size: str) -> str:
+    return f"the image has {size} pixels; at most {MAXIMUM_PIXELS} in all are decoded, make it smaller"
+
+
+def _unidentified(content: bytes) -> str:
+    for beginning, name in BEGINNINGS:
+        if content.startswith(beginning):
+            return f"the {name} file is truncated or damaged"
+    if content[4:8] == b"ftyp":
+        kind = content[8:12].decode("ascii", "replace")
+        if kind in ("avif", "avis") and "AVIF" in Image.OPEN:
+            return "the AVIF file is truncated or damaged"
+        return f"the format {kind!r} (HEIF or video) is not supported; convert the image to JPEG or PNG"
+    return f"not an image (starts with {content[:16]!r})"
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:
+        # Broken EXIF data is no reason to lose a picture.
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(np.asarray(image))
+    if image.mode == "I":
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise DecodeError(
+                f"32-bit integer pixels from {values.min()} to {values.max()} have no agreed brightness scale; "
+                "convert the image to 8 or 16 bits"
+            )
+        return _from_16_bits(values)
+    if image.mode == "F":
+        return _from_floats(np.asarray(image))
+    if image.has_transparency_data:
+        colors = image.convert("RGBA")
+        white = Image.new("RGBA", colors.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, colors).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError:
+        raise DecodeError(f"the color mode {image.mode} is not supported; convert the image to RGB") from None
+
+
+def _from_16_bits(values: np.ndarray) -> Image.Image:
+    # The upper byte, which is also what Pillow keeps of 16-bit RGB.
+    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+
+
+def _from_floats(values: np.ndarray) -> Image.Image:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+        raise DecodeError(
+            f"floating-point pixels from {values.min():.4g} to {values.max():.4g} are neither in [0, 1] nor in "
+            "[0, 255]; convert the image to 8 bits"
+        )
+    scale = 255 if values.max() <= 1 else 1
+    return Image.fromarray((values * scale).round().astype(np.uint8)).convert("RGB")
