@@ -21,4 +21,4 @@ def data_directory() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def few_threads() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)

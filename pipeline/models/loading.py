@@ -91,7 +91,7 @@ Loaded = tuple[nn.Module, Preprocessing, Labels | None, str]
 def _demo(weights: str | Path | None) -> Loaded:
     if weights is not None:
         raise ClassifierError("the demo network has its own weights; leave the weights out")
-    from pipeline.data.demo import DEMO_MEAN, DEMO_STD, NETWORK_CLASS_NAMES, load_demo_network
+    from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, NETWORK_CLASS_NAMES, load_demo_network
 
     preprocessing = Preprocessing(resize_side=128, crop_side=128, mean=DEMO_MEAN, std=DEMO_STD)
     return load_demo_network(), preprocessing, Labels(tuple(NETWORK_CLASS_NAMES)), "demo"

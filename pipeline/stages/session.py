@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,29 +11,35 @@ from pipeline.settings import RaySettings
 from pipeline.stages.failures import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
+CONNECTION_SECONDS = 5.0
 
 
 @contextmanager
 def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
     """Yield the cluster's resources; shut down on leaving whatever was started here.
 
-    Without an address a private Ray is started whose sockets all listen on loopback. This must be decided
-    before Ray is imported, hence the import inside.
+    Without an address a private Ray is started whose sockets all listen on loopback.
 
     Raises:
         ClusterError: the cluster does not answer, or refuses the token.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if settings.address is None:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    local = settings.address is None
+    # Ray binds all interfaces unless it thinks that it runs where clusters are not supported. Its daemons read
+    # the variable, this process the constant, which may have been made before the variable was set.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if local else "1"
+    if not local:
+        _check_reachable(settings.address)
     import ray
+    from ray._private import ray_constants
 
+    ray_constants.ENABLE_RAY_CLUSTER = not local
     already = ray.is_initialized()
     try:
         if already:
             pass
-        elif settings.address is None:
+        elif local:
             ray.init(
                 address="local",
                 num_cpus=settings.cpus,
@@ -41,20 +48,35 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
                 _temp_dir=os.environ.get("RAY_TMPDIR") or os.path.join(tempfile.gettempdir(), "ray"),
             )
         else:
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
-        where = settings.address or "this machine"
-        raise ClusterError(
-            f"cannot start or reach Ray at {where}: {error}\n"
-            "Check the address; a cluster with token authentication needs RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) in the environment."
-        ) from error
+        raise ClusterError(_unreachable(settings.address, error)) from error
     try:
         yield ray.cluster_resources()
     finally:
         if not already:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once when nothing listens at host:port; Ray itself would end the process after a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTION_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(_unreachable(address, error)) from None
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    advice = (
+        "Check the address; a cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+        "(or RAY_AUTH_TOKEN_PATH) in the environment."
+        if address
+        else "Check that there are free processors, memory and room in the temporary folder (RAY_TMPDIR)."
+    )
+    return f"cannot start or reach Ray at {address or 'this machine'}: {error}\n{advice}"

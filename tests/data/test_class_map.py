@@ -61,8 +61,12 @@ def test_message_lists_what_is_near_and_what_to_do() -> None:
 
 
 def test_two_classes_of_one_name() -> None:
-    with pytest.raises(CatalogError, match="'bat' may be any of the classes 0, 2"):
-        ClassMap(["bat", "cat", "Bat"]).find(["bat"])
+    class_map = ClassMap(["bat", "cat", "Bat"])
+    assert class_map.find(["bat", "Bat"]) == {"bat": 0, "Bat": 2}
+    with pytest.raises(CatalogError, match="'BAT' may be any of the classes 0, 2"):
+        class_map.find(["BAT"])
+    with pytest.raises(CatalogError, match="'bat' may be any of the classes 0, 1"):
+        ClassMap(["bat", "bat"]).find(["bat"])
 
 
 @pytest.mark.parametrize("value", [6, -1, "nothing", True])

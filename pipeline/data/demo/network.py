@@ -25,7 +25,7 @@ class PowerMean(nn.Module):
 
 
 class DemoNetwork(nn.Module):
-    """Convolutions with ReLU that see about 30 pixels, a pooling over the picture, two fully connected layers.
+    """Convolutions with ReLU that see 25×25 pixels, a pooling over the picture, two fully connected layers.
 
     Input float32 [B,3,H,W] in [0,1] normalized with DEMO_MEAN and DEMO_STD (trained at 128×128); output logits
     [B, len(NETWORK_CLASS_NAMES)]. `batch_norm` puts a batch normalization after every convolution, for training only.

@@ -1,0 +1,27 @@
+# make demo   set up, run the main job on the built-in demo set, print the report's path
+# make test   set up, run all tests (those on real data need VISUAL_SUMMARIES_DATA)
+
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(VENV)/bin/visual-summaries summarize --images demo --model demo --output runs/demo
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+
+clean:
+	rm -rf $(VENV) runs/demo
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "visual-summaries needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	touch $(READY)

@@ -1,0 +1,147 @@
+"""The worker pool on real Ray: workers that die, hang or raise; what kills them is found and left out."""
+
+import os
+import sys
+import time
+
+import pytest
+import torch
+from ray import cloudpickle
+
+from pipeline.config import RunConfig
+from pipeline.models.preprocessing import Preprocessing
+from pipeline.settings import RaySettings
+from pipeline.stages.failures import ClusterError, PoolError
+from pipeline.stages.pool import Failure, WorkerPool, worker_count
+from pipeline.stages.session import ray_session
+from pipeline.stages.stage import Stage
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerSetup
+from pipeline.store.tables import StoreError, TableStore
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Fragile(Stage):
+    """Writes one row per item; some items do terrible things."""
+
+    name = "fragile"
+    writes = "errors"
+
+    def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+        for item in items:
+            if item.startswith("kill"):
+                os.kill(os.getpid(), 9)
+            if item.startswith("hang"):
+                time.sleep(600)
+            if item.startswith("raise"):
+                raise ZeroDivisionError("of this item")
+            if item == "full":
+                raise StoreError("cannot write x: no space left")
+        rows = [error_row("row", unit.label, str(torch.get_num_threads()), image_id=item) for item in items]
+        return Output(rows)
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory):  # noqa: ANN201
+    with ray_session(RaySettings(cpus=2, gpus=0)) as found:
+        yield found
+
+
+def run(tmp_path, *units: Unit, timeout: float = 60.0, attempts: int = 2):  # noqa: ANN201
+    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=2, cpus=1, gpus=0, attempts=attempts, timeout=timeout)
+    results = []
+    try:
+        pool.run(Fragile(), list(units), results.append)
+    finally:
+        pool.close()
+    return {result.unit.name: result for result in results}
+
+
+def unit(name: str, *items: str, divisible: bool = True) -> Unit:
+    return Unit("a", (), items, divisible=divisible, name=name, fingerprint="f", size=len(items))
+
+
+def test_only_the_culprits_are_lost(resources, tmp_path) -> None:
+    results = run(
+        tmp_path,
+        unit("good", "a", "b"),
+        unit("bad", "c", "kill 1", "d", "raise 1", "e"),
+        unit("lonely", "kill 2"),
+        unit("whole", "raise 2", divisible=False),
+    )
+    store = TableStore(tmp_path)
+
+    def items(shard) -> list[str]:  # noqa: ANN001
+        return [row["image_id"] for row in store.read("errors", [shard.path]).to_pylist()]
+
+    assert items(results["good"].shard) == ["a", "b"]
+    assert items(results["bad"].shard) == ["c", "d", "e"]
+    assert items(results["lonely"].shard) == []
+    assert isinstance(results["whole"], Failure) and "of this item" in results["whole"].reason
+    assert len(results) == 4
+
+
+def test_the_reasons_are_written_beside(resources, tmp_path) -> None:
+    class Recorded(Fragile):
+        writes = "maps"
+
+        def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+            super().compute(worker, unit, items)
+            return Output([])
+
+    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=2, timeout=60)
+    results = []
+    pool.run(Recorded(), [unit("bad", "c", "kill 1", "raise 1")], results.append)
+    pool.close()
+    reasons = {
+        row["image_id"]: row["reason"]
+        for row in TableStore(tmp_path).read("errors", [results[0].errors.path]).to_pylist()
+    }
+    assert set(reasons) == {"kill 1", "raise 1"}
+    assert "crashed the worker" in reasons["kill 1"] and "ZeroDivisionError: of this item" in reasons["raise 1"]
+
+
+def test_a_hung_worker_is_noticed(resources, tmp_path) -> None:
+    results = run(tmp_path, unit("slow", "a", "hang"), unit("good", "b"), timeout=4.0, attempts=1)
+    assert TableStore(tmp_path).read("errors", [results["slow"].shard.path]).num_rows == 1
+    assert results["good"].shard.rows == 1
+
+
+def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:
+    with pytest.raises(StoreError, match="no space left"):
+        run(tmp_path, unit("one", "full"))
+
+
+def test_workers_keep_to_one_thread(resources, tmp_path) -> None:
+    shard = run(tmp_path, unit("good", "a"))["good"].shard
+    assert TableStore(tmp_path).read("errors", [shard.path]).to_pylist()[0]["reason"] == "1"
+
+
+def test_needs_that_can_never_be_met_are_refused() -> None:
+    assert worker_count(1, 0, None, {"CPU": 4}) == 4
+    assert worker_count(1, 0.5, 3, {"CPU": 8, "GPU": 2}) == 3
+    with pytest.raises(PoolError, match="needs 1 CPUs and 1 GPUs, and the cluster has 4 CPUs and 0 GPUs"):
+        worker_count(1, 1, None, {"CPU": 4})
+
+
+def test_everything_started_here_listens_on_loopback(resources) -> None:
+    import psutil
+
+    addresses = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    addresses.add(connection.laddr.ip)
+        except psutil.Error:
+            continue
+    assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_an_unreachable_cluster_is_one_message() -> None:
+    session = ray_session(RaySettings(address="127.0.0.1:9"))
+    with pytest.raises(ClusterError, match="cannot start or reach Ray at 127.0.0.1:9"):
+        session.__enter__()

@@ -1,0 +1,107 @@
+"""Shards appear whole or not at all; readers read the manifest; damage is named."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+
+from pipeline.store.atomic import atomic_file, write_atomically
+from pipeline.store.tables import StoreError, TableStore, digest
+from schemas import make_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def rows(*reasons: str) -> list[dict]:
+    return [
+        {"stage": "s", "label": "a/b", "image_id": None, "uri": None, "reason": reason} for reason in reasons
+    ]
+
+
+def test_what_was_written_is_read_in_the_manifests_order(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    shards = []
+    for unit, reason in (("one", "x"), ("two", "y")):
+        path = store.shard_path("errors", "f", "a/b", unit)
+        shards.append(store.write("errors", path, make_table("errors", rows(reason)), "a/b"))
+    assert all(shard == store.find("errors", shard.path, "a/b") for shard in shards)
+    stale = store.shard_path("errors", "f", "a/b", "stale")
+    store.write("errors", stale, make_table("errors", rows("old")), "a/b")
+    store.write_manifest("errors", "f", reversed(shards), complete=True)
+    assert [row["reason"] for row in store.read_all("errors").to_pylist()] == ["y", "x"]
+    assert store.read_all("errors", ["reason", "stage"]).column_names == ["reason", "stage"]
+    assert store.read_all("errors", label="other").num_rows == 0
+
+
+def test_any_label_is_a_safe_folder_name(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    for label in ("..", "a/../../b", '<script>"&\'', "ß 鳥", "."):
+        path = store.shard_path("errors", "f", label, "u")
+        store.write("errors", path, make_table("errors", rows("x")), label)
+        assert (tmp_path / "tables/errors" / path).resolve().parent.parent == tmp_path / "tables/errors/f"
+
+
+def test_duckdb_style_readers_need_no_code_of_ours(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    path = store.shard_path("errors", "f", "a", "u")
+    shard = store.write("errors", path, make_table("errors", rows("x")), "a")
+    store.write_manifest("errors", "f", [shard], complete=True)
+    folder = tmp_path / "tables/errors"
+    listed = json.loads((folder / "manifest.json").read_text())["shards"]
+    assert parquet.ParquetFile(folder / listed[0]["path"]).read().to_pylist() == rows("x")
+    assert parquet.ParquetFile(folder / path).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, "before")
+    with pytest.raises(RuntimeError), atomic_file(target) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert target.read_text() == "before" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_one_message_and_no_file(tmp_path) -> None:
+    """A limit on file size makes the kernel refuse a real write half-way, as a full disk does."""
+    code = """
+import resource, signal, sys
+from pipeline.store.tables import StoreError, TableStore
+from schemas import make_table
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+import random
+text = "".join(chr(random.randrange(32, 1000)) for _ in range(50000))
+table = make_table("errors", [dict(stage="s", label="a", image_id=None, uri=None, reason=text)])
+try:
+    TableStore(sys.argv[1]).write("errors", "f/u.parquet", table, "a")
+except StoreError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert "cannot write" in result.stdout and "u.parquet" in result.stdout, result.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_damage_is_named(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    with pytest.raises(StoreError, match="there is no table 'errors'"):
+        store.read_all("errors")
+    path = store.shard_path("errors", "f", "a", "u")
+    shard = store.write("errors", path, make_table("errors", rows("x")), "a")
+    store.write_manifest("errors", "f", [shard], complete=True)
+    file = tmp_path / "tables/errors" / path
+    file.write_bytes(file.read_bytes()[:100])
+    assert store.find("errors", path, "a") is None
+    with pytest.raises(StoreError, match="delete the file and run the job again"):
+        store.read_all("errors")
+    (tmp_path / "tables/errors/manifest.json").write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        store.read_all("errors")
+
+
+def test_digest_depends_on_values_alone() -> None:
+    assert digest({"a": 1, "b": [2, None]}) == digest({"b": [2, None], "a": 1}) != digest({"a": 1, "b": [2, 0]})

@@ -1,0 +1,57 @@
+"""Configuration: one annotated default, strict names with the nearest valid one, strict values."""
+
+import pytest
+import yaml
+
+from pipeline.config import ConfigurationError, RunConfig, annotated_default, load_config, valid_names
+
+
+def test_the_annotated_default_is_the_default_and_explains_every_setting() -> None:
+    text = annotated_default()
+    assert RunConfig.model_validate(yaml.safe_load(text)) == RunConfig()
+    assert text.count("  # ") == len(valid_names())
+
+
+def test_file_shortcuts_and_overrides_in_order_of_strength(tmp_path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: 3\nmatching:\n  score: phm\n  mode: legacy\nclustering: {damping: 0.7}\n")
+    config = load_config(path, ["matching.score=nam", "data.classes=[a, 'b']"], {"seed": 5, "data.images": "x"})
+    assert (config.seed, config.matching.score, config.matching.mode) == (5, "nam", "legacy")
+    assert (config.clustering.damping, config.data.classes, config.data.images) == (0.7, ("a", "b"), "x")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("matching.scor=lom", "did you mean matching.score"),
+        ("clusterin.damping=0.6", "did you mean clustering"),
+        ("damping=0.6", "did you mean clustering.damping"),
+        ("matching.score=loom", "did you mean lom"),
+        ("clustering.damping=1.5", "clustering.damping: Input should be less than 1"),
+        ("explain.explainer=crips", "known: crisp"),
+        ("data.held_out=2", "data.held_out"),
+        ("seed=many", "seed: Input should be a valid integer"),
+        ("seed", "must have the form"),
+        ("seed.more=1", "unknown setting|not a section|valid integer"),
+        ("output=[", "not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_hint(override: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(None, [override])
+
+
+def test_impossible_split_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="nothing would be left to explain"):
+        load_config(None, ["data.held_out=0.5", "data.test=0.5"])
+
+
+def test_unreadable_files_are_named(tmp_path) -> None:
+    with pytest.raises(ConfigurationError, match="missing.yaml"):
+        load_config(tmp_path / "missing.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(ConfigurationError, match="broken.yaml is not valid YAML"):
+        load_config(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(ConfigurationError, match="must hold names and values"):
+        load_config(tmp_path / "list.yaml")
