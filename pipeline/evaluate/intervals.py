@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_DRAWS_AT_ONCE = 2**22
+
 
 def mean_interval(
     values: np.ndarray, seed: int = 0, samples: int = 2000, level: float = 0.95
@@ -14,9 +16,12 @@ def mean_interval(
     if len(values) == 0:
         return (float("nan"),) * 3
     generator = np.random.default_rng(seed)
-    # Counts of a multinomial draw are a bootstrap sample without its n·samples index table.
-    counts = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=samples)
-    means = counts @ values / len(values)
+    # A few samples at a time: the table of all draws has n·samples entries.
+    step = max(1, _DRAWS_AT_ONCE // len(values))
+    means = [
+        values[generator.integers(len(values), size=(min(step, samples - start), len(values)))].mean(axis=1)
+        for start in range(0, samples, step)
+    ]
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)

@@ -60,19 +60,25 @@ def affinity_propagation(
 ) -> Clustering:
     """Affinity propagation on similarities `[n,n]` float64; the diagonal is not read.
 
-    −inf means "never": it is replaced by a finite value so low that no solution can profit from it. Ties are
-    broken by tiny noise from a generator with `seed`.
+    −inf means "never": it is replaced by a finite value so low that no solution can profit from it, and a point
+    that would still end up with such an exemplar stands for itself. Ties are broken by tiny noise from a
+    generator with `seed`.
+
+    Raises:
+        ValueError: a similarity is NaN or +inf.
     """
     count = len(similarity)
-    finite = np.where(np.isfinite(similarity), similarity, 0.0)
-    forbidden = -(2.0 * np.abs(finite).max() + abs(preference) + 1.0) * count
-    similarity = np.where(np.isneginf(similarity), forbidden, similarity)
+    similarity = similarity.astype(np.float64)
+    np.fill_diagonal(similarity, preference)
+    never = np.isneginf(similarity)
+    largest = np.abs(similarity).max(where=~never, initial=0.0)
+    similarity[never] = -(2.0 * largest + 1.0) * count
     off_diagonal = similarity[~np.eye(count, dtype=bool)]
-    if count == 1 or np.all(off_diagonal == off_diagonal[0]):
+    if count < 2 or np.all(off_diagonal == off_diagonal[0]):
         exemplar, iterations, converged = _trivial(count, off_diagonal, preference), 0, True
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
             centers, labels, iterations = dense_affinity_propagation(
                 similarity,
                 preference=preference,
@@ -82,12 +88,13 @@ def affinity_propagation(
                 return_n_iter=True,
                 random_state=seed,
             )
-        converged = iterations < maximum_iterations
+        # The number of iterations does not tell: convergence may come with the very last one.
+        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
         # Without any exemplar after all iterations every point stands for itself.
         exemplar = np.arange(count) if len(centers) == 0 else np.asarray(centers)[labels]
     points = np.arange(count)
-    own = exemplar == points
-    net = float(similarity[points[~own], exemplar[~own]].sum() + preference * own.sum())
+    exemplar = np.where(never[points, exemplar], points, exemplar)
+    net = float(similarity[points, exemplar].sum())
     return Clustering(exemplar.astype(np.int64), preference, net, converged, int(iterations))
 
 

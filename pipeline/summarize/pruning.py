@@ -23,7 +23,8 @@ class PrunedCluster:
 
     Attributes:
         member_median: `[m]` median similarity to the other members; NaN for a single member.
-        share_below: `[m]` share of its similarities below the class's median; NaN for a single member.
+        share_below: `[m]` share of its similarities below the class's median; NaN for a single member or
+            without a class median.
         cluster_median: median over pairs; NaN without pairs.
         class_median: median of the class's clusters' medians; NaN if no cluster counts.
         member_reason: per member, why it is left out, or None.
@@ -62,12 +63,14 @@ def choose_members(
 def gray_crops(images: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int, int]) -> Tensor:
     """Crops of uint8 RGB images `[H,W,3]`, gray, resized bilinearly to `size` (height, width): `[m,h,w]`.
 
-    Values are whole numbers in 0..255 (float32), as an 8-bit gray image has them; sides are at least 11 px.
+    Values are whole numbers in 0..255 (float32), as an 8-bit gray image has them; sides are at least 11 px. Of a
+    box that leaves its image the part inside counts, at least the pixel nearest to it.
     """
     height, width = (max(side, SMALLEST_CROP) for side in size)
     crops = []
     for image, box in zip(images, boxes, strict=True):
         x0, y0, x1, y1 = np.rint(box).astype(int)
+        x0, y0 = np.clip((x0, y0), 0, (image.shape[1] - 1, image.shape[0] - 1))
         x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
         gray = torch.from_numpy(image[y0:y1, x0:x1].astype(np.float32)) @ torch.tensor([0.299, 0.587, 0.114])
         resized = functional.interpolate(
@@ -95,14 +98,15 @@ def structural_similarities(crops: Tensor) -> np.ndarray:
     result = torch.ones(count, count, dtype=torch.float64)
     for first in range(count):
         # One row of pairs at a time bounds memory by m images.
-        covariance = local_mean(images[first] * images) - mean[first] * mean
+        others = slice(first + 1, count)
+        covariance = local_mean(images[first] * images[others]) - mean[first] * mean[others]
         similarity = (
-            (2 * mean[first] * mean + stabilizer_mean) * (2 * covariance + stabilizer_variance)
+            (2 * mean[first] * mean[others] + stabilizer_mean) * (2 * covariance + stabilizer_variance)
         ) / (
-            (mean[first] ** 2 + mean**2 + stabilizer_mean)
-            * (variance[first] + variance + stabilizer_variance)
+            (mean[first] ** 2 + mean[others] ** 2 + stabilizer_mean)
+            * (variance[first] + variance[others] + stabilizer_variance)
         )
-        result[first] = similarity.mean(dim=(1, 2))
+        result[first, others] = result[others, first] = similarity.mean(dim=(1, 2))
     return result.numpy()
 
 
@@ -134,7 +138,7 @@ def prune_clusters(
     eligible = [
         median
         for median, matrix in zip(medians, similarities, strict=True)
-        if len(matrix) >= minimum_members
+        if len(matrix) >= max(minimum_members, 2)
     ]
     class_median = float(np.median(eligible)) if eligible else float("nan")
     return [
@@ -153,10 +157,9 @@ def _judge(
 ) -> PrunedCluster:
     count = len(matrix)
     others = matrix[~np.eye(count, dtype=bool)].reshape(count, max(count - 1, 0))
-    if count > 1:
-        member_median, share_below = np.median(others, axis=1), (others < class_median).mean(axis=1)
-    else:
-        member_median = share_below = np.full(count, np.nan)
+    member_median = np.median(others, axis=1) if count > 1 else np.full(count, np.nan)
+    known = count > 1 and not np.isnan(class_median)
+    share_below = (others < class_median).mean(axis=1) if known else np.full(count, np.nan)
     member_reason: list[str | None] = [None] * count
     reason = None
     if count < minimum_members:

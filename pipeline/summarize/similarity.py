@@ -130,7 +130,8 @@ def class_similarity(
     their strength: the mean of their 100 best scores against all proposals of other images.
 
     Args:
-        match: scores `[M_a,M_b]` of two images; called N(N+1)/2 times.
+        match: scores `[M_a,M_b]` of two images; called for each of the N(N+1)/2 pairs, except those where neither
+            image has a proposal on its mask.
         progress: called once per pair.
     """
     on_mask = [np.flatnonzero(image.on_mask) for image in images]

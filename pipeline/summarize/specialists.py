@@ -51,7 +51,7 @@ def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]])
 
     A class's score is its machines' highest decision value; the softmax makes the scores of an image sum to
     one, as the paper asks, though decision values may be negative. A class without machines gets the lowest
-    decision value of its image.
+    decision value of its image; if none has any, all get the same score.
 
     Args:
         features: `[N,D]`.
@@ -64,7 +64,9 @@ def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]])
             weights = np.stack([machine.coefficients for machine in specialists])
             offsets = np.array([machine.intercept for machine in specialists])
             decisions[:, column] = (inputs @ weights.T + offsets).max(axis=1)
-    lowest = np.nanmin(decisions, axis=1, keepdims=True) if len(machines) else decisions
+    if not any(machines):
+        return np.full(decisions.shape, 1 / max(len(machines), 1))
+    lowest = np.nanmin(decisions, axis=1, keepdims=True)
     decisions = np.where(np.isnan(decisions), lowest, decisions)
     exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -59,13 +59,13 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
 
 def crested_bird(random: np.random.Generator) -> list[Piece]:
     pieces, head_at = bird(random)
-    spread, reach = random.uniform(0.78, 0.92), random.uniform(28, 31)
+    spread, reach = random.uniform(0.6, 0.72), random.uniform(29, 32)
     turns = np.linspace(-np.pi / 2 - spread, -np.pi / 2 + spread, 57)
     feathers = reach * (1 - 0.11 * np.cos(2 * np.pi * (turns - turns[0]) / spread) ** 2)
     edge = np.stack([feathers * np.cos(turns), feathers * np.sin(turns) + 3], axis=1)
-    outline = np.concatenate([[(-9, 2)], edge, [(9, 2)]])
+    outline = np.concatenate([[(-11, 2)], edge, [(11, 2)]])
     crest = patterned(outline, arcs((0, 7), reach + 6), contrasting(random))
-    at = Placement(angle=random.uniform(-0.5, -0.15), shift=(-1.5, -7))
+    at = Placement(angle=random.uniform(-0.4, -0.1), shift=(-1.5, -7))
     return [Piece("crest", (head_at.fill(at.fill(crest)),), True), *pieces]
 
 
@@ -74,9 +74,10 @@ def fan_tailed_bird(random: np.random.Generator) -> list[Piece]:
     long, wide = random.uniform(19, 22), random.uniform(19, 22)
     turns = np.linspace(np.pi - 2.3, np.pi + 2.3, 61)
     feathers = 1 - 0.07 * np.cos(4.5 * (turns - np.pi)) ** 2
-    edge = np.stack([long * feathers * np.cos(turns) - 23, wide * feathers * np.sin(turns)], axis=1)
+    round_x, round_y = (np.sign(way) * np.abs(way) ** 0.8 for way in (np.cos(turns), np.sin(turns)))
+    edge = np.stack([long * feathers * round_x - 23, wide * feathers * round_y], axis=1)
     outline = np.concatenate([[(0, 6)], edge, [(0, -6)]])
     fan = patterned(outline, eyespots((-46, -wide, 0, wide)), contrasting(random))
-    at = Placement(angle=random.uniform(0.1, 0.7), shift=(-8, -2))
+    at = Placement(angle=random.uniform(0.15, 0.5), shift=(-11, -3))
     legs, tail, *rest = pieces
     return [legs, tail, Piece("fan", (at.fill(fan),), True), *rest]

@@ -1,0 +1,72 @@
+"""Runs of the real job in processes of their own, for the tests of whole runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.store.tables import TableStore
+from schemas import TABLES
+
+ROOT = Path(__file__).parents[2]
+STAGES = (
+    "images",
+    "explain",
+    "regions",
+    "propose",
+    "match",
+    "cluster",
+    "members",
+    "summarize",
+    "specialize",
+    "metrics",
+)
+TABLE_OF = dict(
+    zip(
+        STAGES,
+        (
+            "images",
+            "maps",
+            "regions",
+            "proposals",
+            "matches",
+            "clusters",
+            "members",
+            "summaries",
+            "specialists",
+            "metrics",
+        ),
+        strict=True,
+    )
+)
+# Measured, so the same in no two runs; everything else is.
+MEASURED = {"maps": ["seconds"]}
+
+
+def command(output: Path, images: Path | str, *settings: str) -> list[str]:
+    base = [sys.executable, "-m", "jobs.summarize", "--images", str(images), "--model", "demo", "--output", str(output)]
+    return [*base, *settings]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+
+
+def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(output, images, *settings), cwd=ROOT, capture_output=True, text=True, timeout=1500, env=environment()
+    )
+
+
+def tables(output: Path) -> dict[str, pa.Table]:
+    """All tables of a run, without what is measured."""
+    store = TableStore(output)
+    return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in TABLES if name != "runs"}
+
+
+def stage_units(output: Path) -> dict[str, tuple[int, int]]:
+    """(planned, found complete) units of each stage of the last run."""
+    rows = TableStore(output).read_all("runs").to_pylist()
+    return {row["stage"]: (row["units"], row["units_cached"]) for row in rows}

@@ -1,0 +1,151 @@
+"""Whole runs of the job on real Ray: end to end, resumed after a kill in every stage, recomputed only as needed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import SETTINGS
+from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, tables
+
+from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.tables import TableStore
+from schemas import TABLES, validate
+
+
+def test_a_run_ends_with_tables_and_a_report(whole_run) -> None:
+    output, result = whole_run
+    store = TableStore(output)
+    for name in TABLES:
+        table = store.read_all(name)
+        validate(name, table)
+        assert name == "errors" or table.num_rows > 0, name
+    report = output / "report" / "index.html"
+    assert f"Report: {report}" in result.stdout
+    assert all(line in result.stdout for line in STAGES)
+
+    class Links(HTMLParser):
+        found: list[str] = []
+
+        def handle_starttag(self, tag: str, attributes: list) -> None:
+            self.found += [value for name, value in attributes if name in ("src", "href")]
+
+    links = Links()
+    links.feed(report.read_text())
+    pages = [link for link in links.found if link.endswith("index.html") and link.startswith("classes/")]
+    assert len(set(pages)) == 2
+    for link in links.found:
+        assert link.startswith("#") or (report.parent / link).is_file(), link
+
+
+def test_tables_agree_with_each_other(whole_run) -> None:
+    output, _ = whole_run
+    rows = {name: table.to_pylist() for name, table in tables(output).items()}
+    explained = {row["image_id"] for row in rows["images"] if row["explained"]}
+    assert explained == {row["image_id"] for row in rows["maps"]}
+    assert all(row["split"] == "fit" and row["prediction"] == row["class_index"] for row in rows["images"] if row["explained"])
+    for row in rows["maps"]:
+        assert len(row["saliency"]) == 128 * 128 and row["saliency_shape"] == [1, 128, 128]
+        saliency = sum(row["saliency"]) / 255 / 128**2
+        assert abs(saliency - row["area"]) < 2e-3
+        assert abs((row["score_before"] - row["score_after"]) / row["score_before"] - row["drop"]) < 1e-5
+    on_mask = {(row["image_id"], row["proposal"]) for row in rows["proposals"] if row["kept"]}
+    assert all((row["salient_share"] > 0.75) == row["kept"] for row in rows["proposals"])
+    fates = {
+        (row["image_a"], row["proposal_a"]): row["kept"] for row in rows["matches"] if row["strength"] is not None
+    }
+    assert set(fates) == on_mask
+    clustered = {(row["image_id"], row["proposal"]): row["cluster"] for row in rows["clusters"]}
+    assert set(clustered) == {part for part, kept in fates.items() if kept}
+    for label in {row["label"] for row in rows["members"]}:
+        members = [row for row in rows["members"] if row["label"] == label]
+        keys = [(row["cluster"], row["image_id"]) for row in members]
+        assert len(keys) == len(set(keys))
+        kept = [row for row in rows["summaries"] if row["label"] == label and row["kept"]]
+        for summary in kept:
+            own = [row for row in members if row["cluster"] == summary["cluster"] and row["kept"]]
+            assert len(own) == summary["members"] >= 3
+        assert len(kept) == sum(row["label"] == label for row in rows["specialists"])
+
+
+def test_nothing_runs_twice_and_one_setting_reruns_only_what_follows(whole_run, demo_folder, tmp_path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(whole_run[0], output)
+    parts = f"data.parts={demo_folder.parent / 'parts.csv'}"
+    assert run_job(output, demo_folder, *SETTINGS, parts).returncode == 0
+    units = stage_units(output)
+    assert all(units[stage][0] == units[stage][1] > 0 for stage in STAGES)
+    assert tables(output) == tables(whole_run[0])
+
+    result = run_job(output, demo_folder, *SETTINGS, parts, "clustering.preference_factor=1.1")
+    assert result.returncode == 0, result.stderr
+    units = stage_units(output)
+    before = STAGES[: STAGES.index("cluster")]
+    assert all(units[stage][0] == units[stage][1] for stage in before)
+    assert all(units[stage][1] == 0 for stage in STAGES[len(before) :])
+    changed = {name for name, table in tables(output).items() if table != tables(whole_run[0])[name]}
+    assert "clusters" in changed and not changed & {TABLE_OF[stage] for stage in before}
+
+
+def test_one_worker_gives_what_two_give(whole_run, demo_folder, tmp_path) -> None:
+    parts = f"data.parts={demo_folder.parent / 'parts.csv'}"
+    assert run_job(tmp_path, demo_folder, *SETTINGS, parts, "ray.workers=1").returncode == 0
+    one, two = tables(tmp_path), tables(whole_run[0])
+    for name in one:
+        assert one[name] == two[name], name
+
+
+def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ...]) -> None:
+    """Start the job and kill its driver, without a chance to clean up, once the stage before has ended."""
+    process = subprocess.Popen(
+        command(output, demo_folder, *settings),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    position = STAGES.index(stage)
+    lines = []
+    try:
+        if position == 0:
+            deadline = time.monotonic() + 120
+            while not (output / "tables").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        else:
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith(f"{STAGES[position - 1]} ") and " rows" in line:
+                    break
+            else:
+                pytest.fail(f"the run ended before {stage}:\n" + "".join(lines))
+        if stage in ("explain", "propose"):
+            # Let the long stages finish some units, so that a half-done stage is what is resumed.
+            folder = output / "tables" / TABLE_OF[stage]
+            deadline = time.monotonic() + 120
+            while not list(folder.rglob("*.parquet")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+
+
+def test_killed_in_every_stage_and_resumed(whole_run, demo_folder, tmp_path) -> None:
+    settings = (*SETTINGS, f"data.parts={demo_folder.parent / 'parts.csv'}")
+    for stage in STAGES:
+        kill_in(stage, tmp_path, demo_folder, settings)
+    result = run_job(tmp_path, demo_folder, *settings)
+    assert result.returncode == 0, result.stderr
+    units = stage_units(tmp_path)
+    assert all(units[stage][1] == units[stage][0] for stage in STAGES[: STAGES.index("specialize")])
+    assert tables(tmp_path) == tables(whole_run[0])
+    shards = {shard.path for shard in TableStore(tmp_path).manifest("maps")}
+    assert len(shards) == units["explain"][0]
+    listed = {path.name for path in (tmp_path / "tables").rglob("*.parquet")}
+    assert not any(name.endswith(TEMPORARY_SUFFIX) for name in listed)
