@@ -288,6 +288,9 @@ def _count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def _share(value: float | None, digits: int = 1) -> str:
+    """In percent; near the whole with a digit more, where the distance to it is what matters."""
+    if value is not None and 0.995 <= value < 1:
+        digits += 1
     return "–" if value is None or not math.isfinite(value) else f"{100.0 * value:.{digits}f}%"
 
 
@@ -301,7 +304,7 @@ def _figure(value: float | None, unit: str = "") -> str:
     counted = value == int(value) and unit and ".." not in unit
     if size >= 100 or counted:
         text = f"{value:,.0f}"
-    elif size >= 0.001:
+    elif size >= 0.001 or value == 0:
         text = f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
     else:
         text = f"{value:.1e}"
