@@ -75,8 +75,9 @@ class MetricsStage(Stage):
                 values["", figure].append(row[figure])
                 values[row["label"], figure].append(row[figure])
         return [
-            self._mean_row(worker, label, figure, numbers, MAP_FIGURES[figure][0], MAP_FIGURES[figure][1] + OVER_IMAGES)
+            self._mean_row(worker, label, figure, numbers, unit_of, method + OVER_IMAGES)
             for (label, figure), numbers in values.items()
+            for unit_of, method in (MAP_FIGURES[figure],)
         ]
 
     def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
@@ -92,10 +93,13 @@ class MetricsStage(Stage):
         self, worker: WorkerContext, unit: Unit, labels: list[tuple[str, int]]
     ) -> list[dict[str, Any]]:
         """Accuracy of the network, and of its fusion with the specialists, on the test images."""
-        machines: dict[str, list[Specialist]] = defaultdict(list)
+        index_of = dict(labels)
+        # By class index: several labels may mean one class.
+        machines: dict[int, list[Specialist]] = defaultdict(list)
         for row in worker.read(unit, "specialists", ["label", "coefficients", "intercept", "fit_accuracy"]):
             coefficients = np.frombuffer(row["coefficients"], np.float32)
-            machines[row["label"]].append(Specialist(coefficients, row["intercept"], row["fit_accuracy"]))
+            specialist = Specialist(coefficients, row["intercept"], row["fit_accuracy"])
+            machines[index_of[row["label"]]].append(specialist)
         columns = ["label", "class_index", "split", "probabilities", "features"]
         rows = [
             row
@@ -103,26 +107,29 @@ class MetricsStage(Stage):
             for row in worker.store.read("images", [path], columns).to_pylist()
             if row["split"] != "fit" and row["features"] is not None
         ]
-        specialized = [(label, index) for label, index in labels if machines[label]]
         splits = {name: [row for row in rows if row["split"] == name] for name in ("held-out", "test")}
         if not splits["test"]:
             return []
-        classes = np.array([index for _, index in specialized], dtype=int)
+        classes = np.array(sorted(machines), dtype=int)
 
         def arrays(chosen: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             probabilities = np.stack([np.frombuffer(row["probabilities"], np.float32) for row in chosen])
             features = np.stack([np.frombuffer(row["features"], np.float16) for row in chosen])
-            scores = class_scores(features, [machines[label] for label, _ in specialized])
+            scores = class_scores(features, [machines[index] for index in classes])
             return probabilities, scores, np.array([row["class_index"] for row in chosen])
 
         alpha = 1.0
-        if splits["held-out"] and specialized:
-            alpha = choose_alpha(*_reordered(arrays(splits["held-out"]), classes))
+        if splits["held-out"] and machines:
+            probabilities, scores, truth = arrays(splits["held-out"])
+            alpha = choose_alpha(probabilities, scores, classes, truth)
         probabilities, scores, truth = arrays(splits["test"])
-        fused = fuse(probabilities, scores, classes, alpha) if specialized else probabilities
+        fused = fuse(probabilities, scores, classes, alpha)
         before, after = probabilities.argmax(axis=1) == truth, fused.argmax(axis=1) == truth
         test_labels = np.array([row["label"] for row in splits["test"]])
-        share = "over test images, which took part neither in the summaries nor in the choice of α; 95 % bootstrap interval"
+        share = (
+            "over test images, which took part neither in the summaries nor in the choice of α; 95 % bootstrap "
+            "interval over images"
+        )
         figures = {
             "accuracy before specialists": (before, f"top-1 accuracy of the network alone {share}"),
             "accuracy after specialists": (
@@ -169,6 +176,7 @@ class MetricsStage(Stage):
             if row["kept"] and (row["label"], row["cluster"]) in kept:
                 members[row["label"], row["cluster"]].append(row)
         rows, shares = [], []
+        found_method = f"parts that a kept summary matches with median overlap ≥ {PART_OVERLAP}"
         overlap_method = (
             "best kept summary: median over its members of the overlap (intersection over union) of the member's "
             "box with the part's true box, 0 where the part is not visible"
@@ -185,10 +193,10 @@ class MetricsStage(Stage):
                 found += best >= PART_OVERLAP
                 rows.append(_row(label, f"overlap with part: {part}", best, len(overlaps), "0..1", overlap_method))
             shares.append(found / len(names[label]))
-            method = f"share of the class's discriminative parts that a kept summary matches with median overlap ≥ {PART_OVERLAP}"
+            method = f"share of the class's discriminative {found_method}"
             rows.append(_row(label, "parts found", shares[-1], len(names[label]), "share", method))
-        overall = f"share of discriminative parts matched by a kept summary (median overlap ≥ {PART_OVERLAP}); mean over classes"
-        return [*rows, self._mean_row(worker, "", "parts found", shares, "share", overall)]
+        method = f"share of discriminative {found_method}; mean over classes, 95 % bootstrap interval over classes"
+        return [*rows, self._mean_row(worker, "", "parts found", shares, "share", method)]
 
     def _overlap(
         self,
@@ -225,13 +233,6 @@ def read_parts(path: str) -> dict[str, dict[tuple[str, str], tuple[list[float], 
             flag = row["discriminative"].strip().lower() in ("1", "true", "yes")
             parts[row["file"]][row["class"], row["part"]] = (box, flag)
     return parts
-
-
-def _reordered(
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray], classes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    probabilities, scores, truth = arrays
-    return probabilities, scores, classes, truth
 
 
 def _row(

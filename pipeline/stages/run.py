@@ -145,10 +145,7 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     started, clock = datetime.now(UTC), time.perf_counter()
     stage_fingerprint = fingerprint(state.config, state.inputs, stage)
     units = stage.named_units(state.plan, stage_fingerprint)
-    done: dict[str, Outcome] = {}
-    for unit in units:
-        if stage.writes and (outcome := find_outcome(state.store, stage, unit)):
-            done[unit.name] = outcome
+    done = find_outcomes(state.store, stage, units)
     missing = [unit for unit in units if unit.name not in done]
     cached = len(done)
     failures: list[Any] = []
@@ -176,13 +173,19 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     return outcomes
 
 
-def find_outcome(store: TableStore, stage: Stage, unit: Unit) -> Outcome | None:
-    """The complete shards of a unit from an earlier run, if they are there."""
-    path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
-    shard = store.find(stage.writes, path, unit.label)
-    if shard is None:
-        return None
-    return Outcome(unit, shard, store.find("errors", path, unit.label), cached=True)
+def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit]) -> dict[str, Outcome]:
+    """The units whose complete shards are there from an earlier run, by name."""
+    if not stage.writes:
+        return {}
+    listed, listed_errors = store.listed(stage.writes), store.listed("errors")
+    found = {}
+    for unit in units:
+        path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
+        shard = store.find(stage.writes, path, unit.label, listed)
+        if shard is not None:
+            errors = store.find("errors", path, unit.label, listed_errors)
+            found[unit.name] = Outcome(unit, shard, errors, cached=True)
+    return found
 
 
 def write_manifest(

@@ -141,11 +141,13 @@ class Worker:
 def write_unit(
     store: TableStore, table: str, unit: Unit, rows: pa.Table | None, errors: list[dict[str, Any]]
 ) -> tuple[Shard | None, Shard | None]:
-    """Write a unit's errors, then its rows: a complete shard always has its errors beside it."""
+    """Write a unit's errors, then its rows: a complete shard always has its errors, and no others, beside it."""
     error_shard = None
+    path = store.shard_path("errors", unit.fingerprint, unit.label, unit.name)
     if errors:
-        path = store.shard_path("errors", unit.fingerprint, unit.label, unit.name)
         error_shard = store.write("errors", path, make_table("errors", errors), unit.label)
+    else:
+        store.remove("errors", path)
     shard = None
     if rows is not None:
         path = store.shard_path(table, unit.fingerprint, unit.label, unit.name)

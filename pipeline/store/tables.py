@@ -8,7 +8,7 @@ A shard's name says what it was computed from, and it appears by one rename: a n
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,26 @@ class TableStore:
             raise StoreError(f"cannot write {target}: {error.strerror or error}; nothing was left there") from error
         return self._describe(table, path, label)
 
-    def find(self, table: str, path: str, label: str) -> Shard | None:
-        """The complete shard at `path`, or None. An unreadable one (a damaged disk) counts as absent."""
-        if not (self.folder(table) / path).is_file():
+    def listed(self, table: str) -> dict[str, Shard]:
+        """The shards of the table's manifest by path; empty where there is none that can be read."""
+        try:
+            return {shard.path: shard for shard in self.manifest(table)}
+        except StoreError:
+            return {}
+
+    def find(self, table: str, path: str, label: str, listed: Mapping[str, Shard] | None = None) -> Shard | None:
+        """The complete shard at `path`, or None. An unreadable one (a damaged disk) counts as absent.
+
+        One that the manifest lists (`listed`) with the size that the file has is not read again: resuming a
+        finished run of a million images must not read it all.
+        """
+        try:
+            size = (self.folder(table) / path).stat().st_size
+        except OSError:
             return None
+        known = (listed or {}).get(path)
+        if known is not None and known.bytes == size:
+            return known
         try:
             return self._describe(table, path, label)
         except (OSError, pa.ArrowInvalid):
@@ -86,6 +102,10 @@ class TableStore:
         with target.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Shard(path, label, parquet.read_metadata(target).num_rows, target.stat().st_size, sha256)
+
+    def remove(self, table: str, path: str) -> None:
+        """Remove a shard that an attempt which did not finish may have left."""
+        (self.folder(table) / path).unlink(missing_ok=True)
 
     def read(self, table: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of the shards at these relative paths, in that order.

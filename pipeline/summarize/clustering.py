@@ -65,7 +65,7 @@ def affinity_propagation(
     generator with `seed`.
 
     Raises:
-        ValueError: a similarity is NaN or +inf.
+        ValueError: a similarity is NaN.
     """
     count = len(similarity)
     similarity = similarity.astype(np.float64)

@@ -130,7 +130,7 @@ def class_similarity(
     their strength: the mean of their 100 best scores against all proposals of other images.
 
     Args:
-        match: scores `[M_a,M_b]` of two images; called for each of the N(N+1)/2 pairs, except those where neither
+        match: scores `[M_a,M_b]` of two images; called for each of the N(N+1)/2 pairs, except where neither
             image has a proposal on its mask.
         progress: called once per pair.
     """

@@ -99,7 +99,7 @@ def test_above_the_tolerance_the_run_fails_and_the_tables_stay(spoiled_run, tmp_
     ("settings", "status", "message"),
     [
         (("--images", "nowhere"), 2, "nowhere"),
-        (("--weights", "missing.safetensors"), 2, "missing.safetensors"),
+        (("--model", "torchvision:resnet18", "--weights", "missing.safetensors"), 2, "missing.safetensors"),
         (("--model", "torchvision:resnet51"), 2, "resnet"),
         (("matching.scor=lom",), 2, "did you mean matching.score"),
         (("--address", "127.0.0.1:9"), 1, "cannot start or reach Ray"),

@@ -103,5 +103,21 @@ def test_damage_is_named(tmp_path) -> None:
         store.read_all("errors")
 
 
+def test_a_listed_shard_is_trusted_only_at_its_size(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    path = store.shard_path("errors", "f", "a", "u")
+    shard = store.write("errors", path, make_table("errors", rows("x")), "a")
+    store.write_manifest("errors", "f", [shard], complete=True)
+    listed = store.listed("errors")
+    assert store.find("errors", path, "a", listed) is listed[path]
+    file = tmp_path / "tables/errors" / path
+    file.write_bytes(file.read_bytes()[:-1])
+    assert store.find("errors", path, "a", listed) is None
+    store.remove("errors", path)
+    store.remove("errors", path)
+    assert store.find("errors", path, "a", listed) is None
+    assert TableStore(tmp_path / "elsewhere").listed("errors") == {}
+
+
 def test_digest_depends_on_values_alone() -> None:
     assert digest({"a": 1, "b": [2, None]}) == digest({"b": [2, None], "a": 1}) != digest({"a": 1, "b": [2, 0]})

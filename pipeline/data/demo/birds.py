@@ -21,8 +21,8 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
             Fill(ribbon([(hip, 14), (foot, 30)], 2.0), shade(LEG, -0.1)),
             Fill(ribbon([(foot - 3, 30.5), (foot + 5, 30.5)], 2.0), shade(LEG, -0.1)),
         ]
-    droop = random.uniform(-0.25, 0.35)
-    tail_at = Placement(angle=-droop, shift=(-18, 2))
+    droop = random.uniform(0.1, 0.5)
+    tail_at = Placement(angle=-droop, shift=(-17, 6))
     tail = tail_at.fill(Fill(smooth([(4, -6), (-12, -6), (-22, -4), (-23, 3), (-10, 6), (4, 8)]), second))
     body = Fill(
         smooth([(-25, 4), (-16, -11), (0, -15), (14, -20), (24, -10), (22, 6), (10, 17), (-8, 18), (-20, 13)]),
@@ -63,10 +63,13 @@ def crested_bird(random: np.random.Generator) -> list[Piece]:
     turns = np.linspace(-np.pi / 2 - spread, -np.pi / 2 + spread, 57)
     feathers = reach * (1 - 0.11 * np.cos(2 * np.pi * (turns - turns[0]) / spread) ** 2)
     edge = np.stack([feathers * np.cos(turns), feathers * np.sin(turns) + 3], axis=1)
-    outline = np.concatenate([[(-11, 2)], edge, [(11, 2)]])
+    outline = np.concatenate(
+        [smooth([(-9.5, -5), (-8.5, -1), (0, 0.5), (8.5, -1), (9.5, -5)], closed=False)[::-1], edge]
+    )
     crest = patterned(outline, arcs((0, 7), reach + 6), contrasting(random))
-    at = Placement(angle=random.uniform(-0.4, -0.1), shift=(-1.5, -7))
-    return [Piece("crest", (head_at.fill(at.fill(crest)),), True), *pieces]
+    at = Placement(angle=random.uniform(-0.28, -0.02), shift=(-1.5, -7))
+    *rest, wing = pieces
+    return [*rest, Piece("crest", (head_at.fill(at.fill(crest)),), True), wing]
 
 
 def fan_tailed_bird(random: np.random.Generator) -> list[Piece]:
@@ -78,6 +81,6 @@ def fan_tailed_bird(random: np.random.Generator) -> list[Piece]:
     edge = np.stack([long * feathers * round_x - 23, wide * feathers * round_y], axis=1)
     outline = np.concatenate([[(0, 6)], edge, [(0, -6)]])
     fan = patterned(outline, eyespots((-46, -wide, 0, wide)), contrasting(random))
-    at = Placement(angle=random.uniform(0.15, 0.5), shift=(-11, -3))
+    at = Placement(angle=random.uniform(0.3, 0.6), shift=(-15, -6))
     legs, tail, *rest = pieces
-    return [legs, tail, Piece("fan", (at.fill(fan),), True), *rest]
+    return [legs, Piece("fan", (at.fill(fan),), True), tail, *rest]
