@@ -121,7 +121,7 @@ class RaySettings(Section):
     explain_gpus: float = Field(1.0, ge=0, description="GPUs per worker of model stages, if there are any")
     workers: int | None = Field(None, ge=1, description="workers; default: as many as fit")
     attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
-    unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a unit counts as hung")
+    unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a shard of images counts as hung")
 
 
 class RunConfig(Section):

@@ -53,6 +53,7 @@ class MetricsStage(Stage):
                 items=("",),
                 inputs=inputs,
                 payload=(labels, parts),
+                bounded=False,
                 size=sum(shard.size for shard in plan.shards["images"]),
             )
         ]

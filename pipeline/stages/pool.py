@@ -1,5 +1,6 @@
 """A pool of worker actors owned by the driver: replaces the dead, isolates what kills them, notices hangs."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -99,7 +100,8 @@ class WorkerPool:
             reference = actor.probe.remote(stage, attempt.unit, attempt.probe)
         else:
             reference = actor.run.remote(stage, attempt.unit, attempt.excluded)
-        self._busy[reference] = (actor, attempt, time.monotonic() + self.timeout)
+        allowed = self.timeout if attempt.unit.bounded else math.inf
+        self._busy[reference] = (actor, attempt, time.monotonic() + allowed)
 
     def _collect(
         self, stage: Stage, queue: deque[Attempt], finished: Callable[[Outcome | Failure], None]

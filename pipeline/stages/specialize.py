@@ -35,6 +35,7 @@ class SpecializeStage(Stage):
                 items=(label,),
                 size=plan.images_in("summaries", label),
                 inputs={"images": everything, "members": members[label], "summaries": paths},
+                bounded=False,
             )
             for label, paths in summaries.items()
         ]

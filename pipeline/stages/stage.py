@@ -128,6 +128,7 @@ def units_per_class(
             items=(label,),
             size=plan.images_in(tables[0], label),
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
+            bounded=False,
         )
         for label in (grouped[tables[0]] if labels is None else labels)
     ]

@@ -21,6 +21,7 @@ class Unit:
         payload: whatever else the work needs.
         divisible: whether single items can be worked on alone.
         size: images in it, for progress.
+        bounded: whether its time is bounded, so that a deadline makes sense; a whole class's is not.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Unit:
     payload: Any = None
     divisible: bool = False
     size: int = 0
+    bounded: bool = True
     name: str = ""
     fingerprint: str = ""
 

@@ -101,8 +101,8 @@ def test_point_that_may_join_nobody_stands_alone() -> None:
     assert nobody.exemplar.tolist() == [0, 1, 2, 3] and nobody.net_similarity == -4
 
 
-def test_diagonal_is_not_read_and_input_not_changed(data_directory: Path) -> None:
-    similarity, preference, _, _ = original(data_directory, 0)
+def test_diagonal_is_not_read_and_input_not_changed() -> None:
+    similarity, preference = planted([10, 8, 6])[0].astype(np.float64) - 1, -1.0
     other = similarity.copy()
     np.fill_diagonal(other, np.nan)
     before = other.copy()
@@ -112,18 +112,19 @@ def test_diagonal_is_not_read_and_input_not_changed(data_directory: Path) -> Non
     np.testing.assert_array_equal(other, before)
 
 
-def test_convergence_is_told_apart_at_the_last_iteration(data_directory: Path) -> None:
-    similarity, preference, exemplar, _ = original(data_directory, 0)
-    needed = affinity_propagation(similarity, preference).iterations
+def test_convergence_is_told_apart_at_the_last_iteration() -> None:
+    similarity, preference = planted([10, 8, 6])[0].astype(np.float64) - 1, -1.0
+    unlimited = affinity_propagation(similarity, preference)
+    needed = unlimited.iterations
     enough = affinity_propagation(similarity, preference, maximum_iterations=needed)
     assert (enough.converged, enough.iterations) == (True, needed)
-    np.testing.assert_array_equal(enough.exemplar, exemplar)
+    np.testing.assert_array_equal(enough.exemplar, unlimited.exemplar)
     short = affinity_propagation(similarity, preference, maximum_iterations=needed - 1)
     assert (short.converged, short.iterations) == (False, needed - 1)
 
 
-def test_non_convergence_is_reported(data_directory: Path) -> None:
-    similarity, preference, _, _ = original(data_directory, 3)
+def test_non_convergence_is_reported() -> None:
+    similarity, preference = planted([10, 8, 6])[0].astype(np.float64) - 1, -1.0
     result = affinity_propagation(similarity, preference, maximum_iterations=5)
     assert not result.converged
     assert result.iterations == 5

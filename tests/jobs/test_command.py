@@ -1,0 +1,74 @@
+"""The command line: verbs, frozen options, configuration and plan printed without computing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.command import main
+from jobs.summarize import build_parser
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = {
+    "--help",
+    "--config",
+    "--images",
+    "--manifest",
+    "--model",
+    "--weights",
+    "--output",
+    "--address",
+    "--dry-run",
+    "--print-config",
+}
+
+
+def test_options_are_a_promise() -> None:
+    found = {text for action in build_parser()._actions for text in action.option_strings if text.startswith("--")}
+    assert found == OPTIONS
+
+
+def test_verbs(capsys) -> None:
+    assert main([]) == 2 and "summarize" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert main(["sumarize"]) == 2 and "unknown verb" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as status:
+        main(["summarize", "--help"])
+    assert status.value.code == 0 and "section.key=value" in capsys.readouterr().out
+
+
+def test_the_console_script_is_the_job(tmp_path) -> None:
+    script = Path(sys.executable).with_name("visual-summaries")
+    if not script.exists():
+        pytest.skip("the package is not installed here: no console script")
+    result = subprocess.run([script, "summarize", "--print-config", "seed=7"], capture_output=True, text=True)
+    assert yaml.safe_load(result.stdout)["seed"] == 7
+
+
+def test_printed_configuration_can_be_read_again(tmp_path, capsys) -> None:
+    assert main(["summarize", "--print-config", "--images", "x", "matching.score=phm"]) == 0
+    path = tmp_path / "run.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert main(["summarize", "--print-config", "--config", str(path)]) == 0
+    assert capsys.readouterr().out == path.read_text()
+
+
+def test_dry_run_plans_and_computes_nothing(tmp_path, capsys) -> None:
+    from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+
+    write_demo_set(tmp_path / "set", 3, seed=0)
+    output = tmp_path / "out"
+    arguments = ["summarize", "--images", str(tmp_path / "set"), "--model", "demo", "--output", str(output)]
+    assert main([*arguments, "--dry-run", "data.test=0.34", "data.held_out=0"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{len(CLASS_NAMES)} classes, {3 * len(CLASS_NAMES)} images" in printed
+    assert "after images" in printed and "core-minutes" in printed and "saxophone" in printed
+    assert not output.exists()
+
+
+def test_foreseeable_mistakes_are_one_line(capsys) -> None:
+    assert main(["summarize", "--images", "a", "--manifest", "b"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("visual-summaries: ") and "either data.images" in error and error.count("\n") == 1
