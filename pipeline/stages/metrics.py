@@ -66,7 +66,7 @@ class MetricsStage(Stage):
             *self._specialization(worker, unit, labels),
         ]
         if parts:
-            rows += self._part_recovery(worker, unit, parts)
+            rows += self._part_recovery(worker, unit, parts, {label for label, _ in labels})
         return Output(rows)
 
     def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
@@ -153,13 +153,15 @@ class MetricsStage(Stage):
                 ]
         return result
 
-    def _part_recovery(self, worker: WorkerContext, unit: Unit, parts: str) -> list[dict[str, Any]]:
+    def _part_recovery(
+        self, worker: WorkerContext, unit: Unit, parts: str, labels: set[str]
+    ) -> list[dict[str, Any]]:
         """Share of each class's discriminative parts that a kept summary finds, and each part's best overlap."""
         truth = read_parts(parts)
         names = defaultdict(set)
         for boxes in truth.values():
             for (label, part), (_, discriminative) in boxes.items():
-                if discriminative:
+                if discriminative and label in labels:
                     names[label].add(part)
         columns = ["image_id", "label", "uri", "width", "height"]
         photographs = {

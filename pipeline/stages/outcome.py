@@ -13,8 +13,8 @@ SHOWN = {
     "drop": ("mean drop", "{:.2%}"),
     "area": ("area", "{:.1%}"),
     "crispness": ("4m(1−m)", "{:.4f}"),
-    "accuracy before specialists": ("accuracy", "{:.1%}"),
-    "accuracy after specialists": ("with specialists", "{:.1%}"),
+    "accuracy before specialists": ("test accuracy", "{:.1%}"),
+    "accuracy after specialists": ("with SVMs", "{:.1%}"),
     "parts found": ("parts found", "{:.0%}"),
 }
 
@@ -28,7 +28,7 @@ def print_outcome(config: RunConfig, console: Console) -> None:
     present = {name for figures in metrics.values() for name in figures}
     columns = [(name, *SHOWN[name]) for name in SHOWN if name in present]
     table = Table(title="What the classifier looks at")
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     for _, heading, _ in columns:
         table.add_column(heading, justify="right")
     for label in [*sorted(label for label in metrics if label), ""]:

@@ -70,11 +70,13 @@ class Scene:
     part_map: np.ndarray
 
 
-def render(class_name: str, seed: int, without: Collection[str] = ()) -> Scene:
+def render(
+    class_name: str, seed: int, without: Collection[str] = (), mirrored: bool | None = None
+) -> Scene:
     """Draw the scene of this class with this number; the same arguments give the same bytes.
 
-    without: names of parts to leave out; nothing else in the picture changes. Raises ValueError for an unknown class
-    or part name.
+    without: names of parts to leave out; nothing else in the picture changes. mirrored: whether the thing faces the
+    other way; half of the scenes when None. Raises ValueError for an unknown class or part name.
     """
     random, pieces = _build(class_name, seed)
     unknown = set(without) - {piece.name for piece in pieces}
@@ -82,7 +84,7 @@ def render(class_name: str, seed: int, without: Collection[str] = ()) -> Scene:
         raise ValueError(f"{class_name!r} has no part {', '.join(sorted(unknown))}")
     flying = class_name in _FLYING
     ground = random.uniform(84, 104)
-    placement = _place(random, pieces, ground, flying)
+    placement = _place(random, pieces, ground, flying, mirrored)
     pieces = [placement.piece(piece) for piece in pieces]
 
     canvas, haze = scenery.sky(random)
@@ -111,7 +113,9 @@ def write_demo_set(directory: str | Path, images_per_class: int, seed: int) -> N
     """Write `<class name>/<index>.png` for every class, and `parts.csv` with the truth, into the directory.
 
     parts.csv: file (relative to the directory), class, part, x0, y0, x1, y1 (pixels, half-open), discriminative
-    (true or false). Picture i of a class is `render(class, seed * 1_000_003 + i)`.
+    (true or false). Picture i of a class is `render(class, seed * 1_000_003 + i, mirrored=False)`: all things of a
+    class face one way, because proposal flow, which the summaries rest on, does not match mirror images (visual
+    summaries paper, footnote 1). The network was trained on both.
     """
     directory = Path(directory)
     digits = max(3, len(str(max(images_per_class - 1, 0))))
@@ -122,7 +126,7 @@ def write_demo_set(directory: str | Path, images_per_class: int, seed: int) -> N
         for class_name in CLASS_NAMES:
             (directory / class_name).mkdir(exist_ok=True)
             for index in range(images_per_class):
-                scene = render(class_name, seed * 1_000_003 + index)
+                scene = render(class_name, seed * 1_000_003 + index, mirrored=False)
                 name = f"{class_name}/{index:0{digits}d}.png"
                 Image.fromarray(scene.image).save(directory / name)
                 for part in scene.parts:
@@ -138,10 +142,13 @@ def _build(class_name: str, seed: int) -> tuple[np.random.Generator, list[Piece]
     return random, _THINGS[class_name](random)
 
 
-def _place(random: np.random.Generator, pieces: list[Piece], ground: float, flying: bool) -> Placement:
+def _place(
+    random: np.random.Generator, pieces: list[Piece], ground: float, flying: bool, mirrored: bool | None
+) -> Placement:
     """Size, turn, flip and shift, such that the thing lies inside the picture, on the ground if it cannot fly."""
     margin = 3.0
     angle, flipped, scale = random.uniform(-0.1, 0.1), bool(random.random() < 0.5), random.uniform(0.92, 1.15)
+    flipped = flipped if mirrored is None else mirrored
     turned = [Placement(1.0, angle, flipped).piece(piece) for piece in pieces]
     x0, y0, x1, y1 = bounds(turned)
     room = IMAGE_SIZE - 2 * margin
