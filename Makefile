@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint clean
 
 demo: $(READY)
-	$(VENV)/bin/visual-summaries summarize --images demo --model demo --output runs/demo
+	$(VENV)/bin/visual-summaries summarize --config demo.yaml
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,8 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
+PLAIN_WIDTH = 110
+
 VERBS = {"summarize": "photographs → maps → visual summaries → report"}
 
 
@@ -29,6 +31,8 @@ def run_command(action: Callable[..., None]) -> int:
     from pipeline.stages.failures import FORESEEN, USAGE
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
     try:
         action(console)
     except FORESEEN as error:

@@ -100,7 +100,9 @@ class ClusteringSettings(Section):
 class PruningSettings(Section):
     maximum_members: int = Field(50, ge=1, description="members per summary at most")
     minimum_members: int = Field(3, ge=2, description="a cluster with fewer images is no summary")
-    cluster_threshold: float = Field(0.9, ge=0, description="keep if the median SSIM ≥ this × class median")
+    cluster_threshold: float | None = Field(
+        0.9, ge=0, description="keep a cluster if its median SSIM ≥ this × class median; null: whatever its SSIM"
+    )
     member_share: Share = Field(0.6, description="drop a member if this share of its SSIMs is below class median")
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -10,12 +11,12 @@ from pipeline.store.tables import TableStore
 
 SHOWN = {
     "summaries": ("summaries", "{:.0f}"),
-    "drop": ("mean drop", "{:.2%}"),
+    "drop": ("drop", "{:.2%}"),
     "area": ("area", "{:.1%}"),
     "crispness": ("4m(1−m)", "{:.4f}"),
-    "accuracy before specialists": ("test accuracy", "{:.1%}"),
-    "accuracy after specialists": ("with SVMs", "{:.1%}"),
-    "parts found": ("parts found", "{:.0%}"),
+    "accuracy before specialists": ("accuracy", "{:.1%}"),
+    "accuracy after specialists": ("fused", "{:.1%}"),
+    "parts found": ("parts", "{:.0%}"),
 }
 
 
@@ -27,10 +28,10 @@ def print_outcome(config: RunConfig, console: Console) -> None:
         metrics[row["label"]][row["metric"]] = row["value"]
     present = {name for figures in metrics.values() for name in figures}
     columns = [(name, *SHOWN[name]) for name in SHOWN if name in present]
-    table = Table(title="What the classifier looks at")
+    table = Table(title="What the classifier looks at", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("class", no_wrap=True)
     for _, heading, _ in columns:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for label in [*sorted(label for label in metrics if label), ""]:
         cells = [metrics[label].get(name) for name, _, _ in columns]
         texts = ["–" if cell is None else form.format(cell) for cell, (_, _, form) in zip(cells, columns, strict=True)]
@@ -38,6 +39,9 @@ def print_outcome(config: RunConfig, console: Console) -> None:
             texts[0] = f"{metrics['']['summaries']:.1f}"
         table.add_row(label.replace("[", r"\[") or "all", *texts, end_section=False)
     console.print(table)
+    if "accuracy before specialists" in present:
+        note = "accuracy: the network on test images; fused: together with the summaries' specialists."
+        console.print(note, style="dim", highlight=False)
     _print_parts(metrics, console)
     errors = Counter(row["stage"] for row in store.read_all("errors").to_pylist())
     if errors:

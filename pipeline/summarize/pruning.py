@@ -124,14 +124,14 @@ def _window_matrix(size: int) -> Tensor:
 def prune_clusters(
     similarities: Sequence[np.ndarray],
     minimum_members: int = 3,
-    cluster_threshold: float = 0.9,
+    cluster_threshold: float | None = 0.9,
     member_share: float = 0.6,
 ) -> list[PrunedCluster]:
     """Judge all clusters of a class by the `[m,m]` structural similarities of their members.
 
     The class's figure is the median of the medians of the clusters that have `minimum_members`. A cluster
-    stays if its median is at least `cluster_threshold` times that; a member is left out when `member_share`
-    or more of its similarities lie below it; a cluster left with too few members is no summary.
+    stays if its median is at least `cluster_threshold` times that (whatever it is, if None); a member is left out
+    when `member_share` or more of its similarities lie below it; a cluster left with too few members is no summary.
     """
     pairs = [matrix[np.triu_indices(len(matrix), 1)] for matrix in similarities]
     medians = [float(np.median(values)) if len(values) else float("nan") for values in pairs]
@@ -152,7 +152,7 @@ def _judge(
     median: float,
     class_median: float,
     minimum_members: int,
-    cluster_threshold: float,
+    cluster_threshold: float | None,
     member_share: float,
 ) -> PrunedCluster:
     count = len(matrix)
@@ -164,7 +164,7 @@ def _judge(
     reason = None
     if count < minimum_members:
         reason = f"{count} image{'s' if count != 1 else ''}, fewer than {minimum_members}"
-    elif median < cluster_threshold * class_median:
+    elif cluster_threshold is not None and median < cluster_threshold * class_median:
         reason = f"median SSIM {median:.3f} below {cluster_threshold:g} × the class's {class_median:.3f}"
     else:
         member_reason = [

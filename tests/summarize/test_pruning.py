@@ -214,3 +214,12 @@ def test_pruning_equals_a_loop() -> None:
         assert (cluster.reason is None) == (stays and sum(left) >= 3)
         members_gone += left.count(False)
     assert members_gone > 3
+
+
+def test_without_a_threshold_a_cluster_stays_whatever_its_similarity() -> None:
+    good, bad = np.full((4, 4), 0.8), np.full((4, 4), 0.2)
+    assert [cluster.reason is None for cluster in prune_clusters([good, bad, good])] == [True, False, True]
+    kept = prune_clusters([good, bad, good], cluster_threshold=None)[1]
+    # Its members all lie below the class's figure: they go one by one instead.
+    assert kept.reason == "0 of 4 members left by SSIM, fewer than 3"
+    assert prune_clusters([good, bad, good], cluster_threshold=None, member_share=1.0)[1].member_median[0] == 0.2

@@ -1,0 +1,63 @@
+"""The demo as `make demo` runs it: its truth is known, and the summaries must find it."""
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.demo.scenes import CLASS_NAMES, discriminative_parts
+from pipeline.store.tables import TableStore
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):  # noqa: ANN201
+    """(output folder, what was printed) of the demo run."""
+    makefile = (ROOT / "Makefile").read_text()
+    arguments = re.search(r"visual-summaries (summarize .*)", makefile).group(1).split()
+    output = tmp_path_factory.mktemp("demo")
+    result = subprocess.run(
+        [sys.executable, "-m", f"jobs.{arguments[0]}", *arguments[1:], "--output", str(output)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return output, result.stdout
+
+
+def test_the_summaries_find_the_parts(demo) -> None:
+    """80 % of the parts of each class is the promise; the test leaves room for one part of other rounding."""
+    output, printed = demo
+    metrics = defaultdict(dict)
+    for row in TableStore(output).read_all("metrics").to_pylist():
+        metrics[row["label"]][row["metric"]] = row["value"]
+    assert set(metrics) == {"", *CLASS_NAMES}
+    found = total = 0
+    for name in CLASS_NAMES:
+        parts = discriminative_parts(name)
+        overlaps = {part: metrics[name][f"overlap with part: {part}"] for part in parts}
+        found += sum(overlap >= 0.3 for overlap in overlaps.values())
+        total += len(parts)
+        assert metrics[name]["parts found"] == sum(value >= 0.3 for value in overlaps.values()) / len(parts)
+        assert f"{name}: best overlap with" in printed
+    assert found >= total - 1
+
+
+def test_blurring_the_maps_destroys_the_scores(demo) -> None:
+    output, _ = demo
+    rows = TableStore(output).read_all("maps", ["drop", "crispness"]).to_pylist()
+    assert len(rows) >= 150
+    assert sum(row["drop"] > 0.99 for row in rows) >= 0.95 * len(rows)
+    assert sum(row["crispness"] for row in rows) / len(rows) <= 0.02
+
+
+def test_the_report_is_there_and_named(demo) -> None:
+    output, printed = demo
+    assert printed.rstrip().endswith(f"Report: {output / 'report' / 'index.html'}")
+    assert len(list((output / "report" / "classes").iterdir())) == len(CLASS_NAMES)
