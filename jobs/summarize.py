@@ -41,7 +41,7 @@ SHORTCUTS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status: 0 done, 1 failed, 2 the command line is wrong."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_intermixed_args(arguments)
     return run_command(lambda console: _summarize(options, console))
 
 

@@ -55,6 +55,13 @@ def test_printed_configuration_can_be_read_again(tmp_path, capsys) -> None:
     assert capsys.readouterr().out == path.read_text()
 
 
+def test_settings_and_options_may_be_mixed(capsys) -> None:
+    assert main(["summarize", "seed=3", "--print-config", "--output", "x", "data.test=0", "matching.score=nam"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert (config["seed"], config["output"], config["data"]["test"]) == (3, "x", 0)
+    assert config["matching"]["score"] == "nam"
+
+
 def test_dry_run_plans_and_computes_nothing(tmp_path, capsys) -> None:
     from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
 
