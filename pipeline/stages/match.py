@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch.nn import functional
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
@@ -19,6 +20,8 @@ from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.similarity import ClassSimilarity, ImageProposals, class_similarity
 from pipeline.summarize.whitening import Whitener, background_statistics, whitening
 from schemas import TABLES
+
+SMALLEST_BACKGROUND = 96
 
 
 class MatchStage(Stage):
@@ -75,12 +78,17 @@ class MatchStage(Stage):
         seed, limit = worker.config.seed, worker.config.matching.background_images
         chosen = sorted(ids, key=lambda image_id: digest(seed, image_id, "background"))[:limit]
         photographs = {row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri"])}
+        side = worker.setup.preprocessing.crop_side
         maps = []
         for image_id in chosen:
             try:
                 image = worker.analyzed_image(photographs[image_id])
             except DecodeError:
                 continue
+            if side < SMALLEST_BACKGROUND:
+                # Too few cells for a window; proposals' crops are enlarged as well.
+                enlarged = functional.interpolate(image[None].float(), int(REFERENCE_SIDE), mode="bilinear")[0]
+                image = enlarged.round().byte()
             maps.append(hog_map(image.permute(1, 2, 0).contiguous().numpy()))
         return whitening(background_statistics(maps))
 
