@@ -23,6 +23,7 @@ SHOWN = {
 def print_outcome(config: RunConfig, console: Console) -> None:
     """Print the figures of each class, what was left out, and how known parts were recovered."""
     store = TableStore(config.output)
+    names = _class_names(store)
     metrics = defaultdict(dict)
     for row in store.read_all("metrics").to_pylist():
         metrics[row["label"]][row["metric"]] = row["value"]
@@ -37,7 +38,7 @@ def print_outcome(config: RunConfig, console: Console) -> None:
         texts = ["–" if cell is None else form.format(cell) for cell, (_, _, form) in zip(cells, columns, strict=True)]
         if label == "" and "summaries" in present:
             texts[0] = f"{metrics['']['summaries']:.1f}"
-        table.add_row(label.replace("[", r"\[") or "all", *texts, end_section=False)
+        table.add_row(names.get(label, label).replace("[", r"\[") or "all", *texts)
     console.print(table)
     if "accuracy before specialists" in present:
         note = "accuracy: the network on test images; fused: together with the summaries' specialists."
@@ -56,3 +57,14 @@ def _print_parts(metrics: dict[str, dict[str, float]], console: Console) -> None
         if parts:
             listed = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
             console.print(f"  {label}: best overlap with {listed}", markup=False, highlight=False)
+
+
+def _class_names(store: TableStore) -> dict[str, str]:
+    """Label → label with the classifier's name for it, where they differ (as WordNet ids do)."""
+    columns = ["label", "class_index", "prediction", "prediction_name"]
+    names = {
+        row["label"]: row["prediction_name"].split(",")[0]
+        for row in store.read_all("images", columns).to_pylist()
+        if row["prediction"] == row["class_index"]
+    }
+    return {label: label if name.lower() == label.lower() else f"{label} {name}" for label, name in names.items()}
