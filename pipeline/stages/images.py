@@ -1,5 +1,6 @@
 """Stage `images`: photographs → `images`: identity, size, prediction, scores and features of every image."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ class ImagesStage(Stage):
     uses_model = True
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.explain.policy, config.model.batch_size]
+        model = config.model
+        labels = hashlib.sha256(Path(model.labels).read_bytes()).hexdigest() if model.labels else None
+        return [config.explain.policy, model.batch_size, model.feature_layer, labels]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []

@@ -17,6 +17,7 @@ from pipeline.stages.worker import Worker, WorkerSetup
 from pipeline.store.tables import StoreError
 
 STARTUP_FAILURES = 3
+STARTUP_SECONDS = 600.0
 
 
 @dataclass
@@ -60,6 +61,7 @@ class WorkerPool:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Attempt, float]] = {}
         self._startup_failures = 0
+        self._last_alive = time.monotonic()
 
     def run(
         self, stage: Stage, units: list[Unit], finished: Callable[[Outcome | Failure], None]
@@ -71,6 +73,7 @@ class WorkerPool:
             StoreError: the file system refuses; nothing else could be kept either.
         """
         queue = deque(Attempt(unit) for unit in units)
+        self._last_alive = time.monotonic()
         try:
             while queue or self._busy:
                 self._start_workers(len(queue))
@@ -108,6 +111,13 @@ class WorkerPool:
     ) -> None:
         """Take what has finished, died or run over its deadline."""
         ready, _ = ray.wait([*self._busy, *self._starting], num_returns=1, timeout=1.0)
+        if ready or self._busy:
+            self._last_alive = time.monotonic()
+        elif time.monotonic() - self._last_alive > STARTUP_SECONDS:
+            raise PoolError(
+                f"no worker has started in {STARTUP_SECONDS:.0f} s: the cluster's processors or GPUs are taken by "
+                "other jobs; free some, or run again later (what is done stays)"
+            )
         for reference in ready:
             if reference in self._starting:
                 self._welcome(reference)

@@ -85,7 +85,7 @@ class Stage:
             self.version,
             VERSION,
             self.settings(config),
-            weights if self.uses_model else None,
+            [config.model.name, weights] if self.uses_model else None,
             geometry if self.uses_images or self.uses_model else None,
         )
 
