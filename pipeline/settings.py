@@ -20,7 +20,7 @@ class DataSettings(Section):
         None, description="JSON, YAML or CSV: label → class index; default: recognized by name or WordNet id"
     )
     classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
-    images_per_class: int | None = Field(None, ge=1, description="at most so many are explained; default: all")
+    images_per_class: int | None = Field(None, ge=1, description="images per class, all splits together; default: all")
     held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
     test: Share = Field(0.15, description="share of a class set aside to report accuracy")
     parts: str | None = Field(
@@ -61,6 +61,14 @@ class ExplainSettings(Section):
     batch_size: int = Field(16, ge=1, description="images optimized together")
     shard_size: int = Field(16, ge=1, description="images per unit of work and of resume")
 
+    @model_validator(mode="after")
+    def _batches_fit_shards(self) -> "ExplainSettings":
+        if self.shard_size % self.batch_size:
+            raise ValueError(
+                f"shard_size {self.shard_size} must be a multiple of batch_size {self.batch_size}: change both"
+            )
+        return self
+
     @field_validator("explainer")
     @classmethod
     def _explainer_is_known(cls, name: str) -> str:
@@ -91,7 +99,7 @@ class MatchingSettings(Section):
 
 
 class ClusteringSettings(Section):
-    preference_factor: float = Field(1.3, description="preference = factor × median of the shifted scores")
+    preference_factor: float = Field(1.3, ge=0, le=1000, description="preference = factor × median of shifted scores")
     damping: float = Field(0.9, ge=0.5, lt=1, description="damping of affinity propagation")
     maximum_iterations: int = Field(1000, ge=1, description="message-passing steps at most")
     stable_iterations: int = Field(100, ge=1, description="steps without change that count as converged")

@@ -154,6 +154,7 @@ _ALL = [
                 "the box", "pixel"),
         _column("regions", pa.list_(pa.int32()), "numbers of the salient regions that the box touches"),
         _column("drop", pa.float32(), "(before − after) / before when these regions are blurred together", "share"),
+        _column("cluster_reason", pa.string(), "why the whole cluster is no summary; else null", nullable=True),
         _KEPT,
         _REASON,
     ),
@@ -207,6 +208,7 @@ _ALL = [
         _column("image_id", pa.string(), "image, where one is concerned and could be read", nullable=True),
         _column("uri", pa.string(), "file, where one is concerned", nullable=True),
         _column("reason", pa.string(), "what was wrong"),
+        _column("retry", pa.bool_(), "whether the next run tries again, because the cause may have passed"),
     ),
     _table(
         "runs",

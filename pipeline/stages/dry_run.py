@@ -13,7 +13,7 @@ from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.crisp import PRESETS
 from pipeline.stages.inputs import Inputs, gather_inputs
-from pipeline.stages.run import STAGES, find_outcomes, fingerprint, start_state
+from pipeline.stages.run import STAGES, find_outcomes, start_state
 from pipeline.stages.stage import PlannedShard
 from pipeline.stages.worker import classifier_of
 from pipeline.summarize.hog import describe
@@ -43,7 +43,7 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         if not known:
             lines.append(StagePlan(stage.name, None, 0, None))
             continue
-        units = stage.named_units(state.plan, fingerprint(config, inputs, stage))
+        units = stage.named_units(state.plan, stage.fingerprint(config, inputs))
         complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units).values()]
         images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
         lines.append(StagePlan(stage.name, len(units), len(complete), images))

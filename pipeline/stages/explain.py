@@ -45,8 +45,8 @@ class ExplainStage(Stage):
         return units
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        columns = ["image_id", "uri", "class_index", "prediction"]
-        rows = {row["image_id"]: row for row in worker.read(unit, "images", columns)}
+        columns = ["image_id", "uri", "class_index", "prediction", "explained"]
+        rows = {row["image_id"]: row for row in worker.read(unit, "images", columns) if row["explained"]}
         settings = worker.config.explain
         explainer = make_explainer(settings.explainer, settings.preset, settings.blur)
         output = Output(rows=[])
@@ -58,7 +58,7 @@ class ExplainStage(Stage):
                     decoded.append(rows[image_id])
                 except DecodeError as error:
                     output.errors.append(
-                        error_row(self.name, unit.label, str(error), image_id, rows[image_id]["uri"])
+                        error_row(self.name, unit.label, str(error), image_id, rows[image_id]["uri"], retry=True)
                     )
             if batch:
                 self._explain(worker, explainer, unit.label, batch, decoded, output)

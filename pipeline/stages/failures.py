@@ -10,6 +10,10 @@ class PoolError(Exception):
     """Workers cannot be started or kept; the message says why and what to do."""
 
 
+class WorkerUnfit(Exception):
+    """A worker that cannot give the driver's results; the message says why and what to do."""
+
+
 class ClusterError(Exception):
     """Ray cannot be started or reached; the message says what to do."""
 
@@ -19,4 +23,5 @@ class RunFailed(Exception):
 
 
 USAGE = (ConfigurationError, CatalogError, ClassifierError)
-FORESEEN = (*USAGE, StoreError, PoolError, ClusterError, RunFailed)
+FATAL_IN_WORKER = (StoreError, ClassifierError, WorkerUnfit)
+FORESEEN = (*USAGE, StoreError, WorkerUnfit, PoolError, ClusterError, RunFailed)

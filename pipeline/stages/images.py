@@ -1,6 +1,5 @@
 """Stage `images`: photographs → `images`: identity, size, prediction, scores and features of every image."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks
 
-IMAGES_PER_UNIT = 128
+IMAGES_PER_UNIT = 1024
 
 
 class ImagesStage(Stage):
     name = "images"
     writes = "images"
     uses_model = True
+    uses_class_names = True
 
     def settings(self, config: RunConfig) -> Any:
-        model = config.model
-        labels = hashlib.sha256(Path(model.labels).read_bytes()).hexdigest() if model.labels else None
-        return [config.explain.policy, model.batch_size, model.feature_layer, labels]
+        return [config.explain.policy, config.model.batch_size, config.model.feature_layer]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
@@ -48,7 +46,9 @@ class ImagesStage(Stage):
         class_index, splits = unit.payload
         output = Output(rows=[])
         seen: dict[str, str] = {}
-        for uris in chunks(items, worker.config.model.batch_size):
+        # Of equal files the one that is explained stays: a copy among the test images would spoil the test.
+        ordered = sorted(items, key=lambda uri: (splits[uri] != "fit", uri))
+        for uris in chunks(ordered, worker.config.model.batch_size):
             batch, rows = [], []
             for uri in uris:
                 row: dict[str, Any] = {
@@ -71,7 +71,9 @@ class ImagesStage(Stage):
                     row |= {"image_id": error.image_id or "", "decode_error": str(error)}
                     output.rows.append(row)
                     output.errors.append(
-                        error_row(self.name, unit.label, str(error), error.image_id, uri)
+                        error_row(
+                            self.name, unit.label, str(error), error.image_id, uri, retry=error.image_id is None
+                        )
                     )
             if batch:
                 self._predict(worker, batch, rows)
@@ -80,7 +82,7 @@ class ImagesStage(Stage):
         return output
 
     def excluded_row(self, unit: Unit, item: str, reason: str) -> dict[str, Any]:
-        return error_row(self.name, unit.label, reason, uri=item)
+        return error_row(self.name, unit.label, reason, uri=item, retry=True)
 
     def _predict(self, worker: WorkerContext, batch: list[torch.Tensor], rows: list[dict[str, Any]]) -> None:
         """Fill in prediction, scores and features of decoded rows."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.catalog import CatalogClass, load_catalog
+from pipeline.data.parts import read_parts
 from pipeline.models.classifier import Classifier
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.worker import classifier_of
@@ -38,14 +39,14 @@ def gather_inputs(config: RunConfig) -> Inputs:
     """Load the classifier once for its identity, find the images, map their labels, split them.
 
     Raises:
-        ConfigurationError: no images named, or both a folder and a manifest, or a missing file of parts.
+        ConfigurationError: no images named, or both a folder and a manifest.
         ClassifierError, CatalogError: as the loaders say.
     """
     data = config.data
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
-    if data.parts is not None and not Path(data.parts).is_file():
-        raise ConfigurationError(f"data.parts: there is no file {data.parts}")
+    if data.parts is not None:
+        read_parts(data.parts)
     classifier = classifier_of(config)
     images, parts = data.images, data.parts
     if images == DEMO:

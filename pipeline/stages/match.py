@@ -19,7 +19,7 @@ from pipeline.summarize.matching import match
 from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.similarity import ClassSimilarity, ImageProposals, class_similarity
 from pipeline.summarize.whitening import Whitener, background_statistics, whitening
-from schemas import TABLES
+from schemas import TABLES, make_table
 
 SMALLEST_BACKGROUND = 96
 
@@ -106,34 +106,45 @@ def _image_proposals(table: pa.Table, image_id: str, whitener: Whitener) -> Imag
 
 def matches_table(label: str, ids: Sequence[str], similarity: ClassSimilarity) -> pa.Table:
     """The rows of `matches` of one class: scores a ≤ b in the order (image, proposal), then fates."""
-    ids = np.array(ids)
-    first, second = np.triu_indices(len(similarity.image))
-    same_image = similarity.image[first] == similarity.image[second]
-    different = first != second
+    first, second = np.triu_indices(len(similarity.image), k=1)
     # Self matches are not symmetric: both directions of a pair within an image are stored.
-    inner = same_image & different
-    first, second = np.concatenate([first[different], second[inner]]), np.concatenate([second[different], first[inner]])
-    columns = {
-        "image_a": ids[similarity.image[first]],
-        "proposal_a": similarity.proposal[first],
-        "image_b": ids[similarity.image[second]],
-        "proposal_b": similarity.proposal[second],
-        "score": similarity.scores[first, second],
+    inner = similarity.image[first] == similarity.image[second]
+    first, second = np.concatenate([first, second[inner]]), np.concatenate([second, first[inner]])
+    positive = similarity.scores[first, second] > 0
+    first, second = first[positive], second[positive]
+    count = len(first)
+    names = pa.array(ids, pa.string())
+    values = {
+        "label": pa.repeat(label, count),
+        "image_a": names.take(pa.array(similarity.image[first])),
+        "proposal_a": pa.array(similarity.proposal[first], pa.int32()),
+        "image_b": names.take(pa.array(similarity.image[second])),
+        "proposal_b": pa.array(similarity.proposal[second], pa.int32()),
+        "score": pa.array(similarity.scores[first, second], pa.float32()),
+        "strength": pa.nulls(count, pa.float32()),
+        "kept": pa.repeat(True, count),
+        "reason": pa.nulls(count, pa.string()),
     }
-    keep = columns["score"] > 0
-    columns = {name: list(values[keep]) for name, values in columns.items()}
-    fates = {"strength": [None] * int(keep.sum()), "kept": [True] * int(keep.sum()), "reason": [None] * int(keep.sum())}
+    schema = TABLES["matches"].schema
+    scores = pa.table([values[field.name] for field in schema], schema=schema)
+    return pa.concat_tables([scores, make_table("matches", _fates(label, ids, similarity))])
+
+
+def _fates(label: str, ids: Sequence[str], similarity: ClassSimilarity) -> list[dict[str, Any]]:
+    """One row for every proposal on the mask, with itself: its strength, and whether it was redundant."""
+    rows = []
     for number, image_id in enumerate(ids):
         for position, proposal in enumerate(similarity.on_mask[number]):
             redundant = bool(similarity.redundant[number][position])
-            for name in ("image_a", "image_b"):
-                columns[name].append(image_id)
-            for name in ("proposal_a", "proposal_b"):
-                columns[name].append(proposal)
-            columns["score"].append(similarity.self_scores[number][position])
-            fates["strength"].append(float(similarity.strengths[number][position]))
-            fates["kept"].append(not redundant)
-            fates["reason"].append("redundant: overlaps a stronger proposal of the image" if redundant else None)
-    schema = TABLES["matches"].schema
-    values = {"label": [label] * len(columns["score"]), **columns, **fates}
-    return pa.table([pa.array(values[field.name], field.type) for field in schema], schema=schema)
+            rows.append(
+                {
+                    "label": label,
+                    **{name: image_id for name in ("image_a", "image_b")},
+                    **{name: int(proposal) for name in ("proposal_a", "proposal_b")},
+                    "score": float(similarity.self_scores[number][position]),
+                    "strength": float(similarity.strengths[number][position]),
+                    "kept": not redundant,
+                    "reason": "redundant: overlaps a stronger proposal of the image" if redundant else None,
+                }
+            )
+    return rows

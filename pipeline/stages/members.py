@@ -79,7 +79,7 @@ class MembersStage(Stage):
                     images[row["image_id"]] = worker.analyzed_image(row)
                 except DecodeError as error:
                     output.errors.append(
-                        error_row(self.name, unit.label, str(error), row["image_id"], row["uri"])
+                        error_row(self.name, unit.label, str(error), row["image_id"], row["uri"], retry=True)
                     )
         return images
 
@@ -149,6 +149,7 @@ def _verdict_columns(verdict: PrunedCluster, rank: int) -> dict[str, Any]:
         "share_below": known(verdict.share_below[rank]),
         "cluster_ssim": known(verdict.cluster_median),
         "class_ssim": known(verdict.class_median),
+        "cluster_reason": verdict.reason,
         "kept": reason is None and verdict.reason is None,
-        "reason": reason or (f"cluster: {verdict.reason}" if verdict.reason else None),
+        "reason": reason or (f"its cluster: {verdict.reason}" if verdict.reason else None),
     }

@@ -1,6 +1,5 @@
 """Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
 
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.parts import analyzed_boxes, part_overlap
 from pipeline.stages.cluster import EDGES
@@ -225,17 +225,6 @@ class MetricsStage(Stage):
     ) -> dict[str, Any]:
         value, low, high = mean_interval(np.asarray(values, dtype=float), worker.config.seed)
         return _row(label, metric, value, len(values), unit, method, low, high)
-
-
-def read_parts(path: str) -> dict[str, dict[tuple[str, str], tuple[list[float], bool]]]:
-    """True part boxes: file ("<class>/<name>") → (class, part) → (box in pixels of the photograph, flag)."""
-    parts: dict[str, dict[tuple[str, str], tuple[list[float], bool]]] = defaultdict(dict)
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            box = [float(row[edge]) for edge in EDGES]
-            flag = row["discriminative"].strip().lower() in ("1", "true", "yes")
-            parts[row["file"]][row["class"], row["part"]] = (box, flag)
-    return parts
 
 
 def _row(

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
-from pipeline.stages.failures import PoolError
+from pipeline.stages.failures import FATAL_IN_WORKER, PoolError
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Outcome, Unit
 from pipeline.stages.worker import Worker, WorkerSetup
-from pipeline.store.tables import StoreError
 
 STARTUP_FAILURES = 3
 STARTUP_SECONDS = 600.0
@@ -126,13 +125,16 @@ class WorkerPool:
                 try:
                     self._succeeded(ray.get(reference), attempt, queue, finished)
                     self._idle.append(actor)
-                except RayActorError:
-                    self._failed(attempt, "it crashed the worker", queue, finished)
                 except RayTaskError as error:
-                    if isinstance(error.cause, StoreError):
+                    if isinstance(error.cause, FATAL_IN_WORKER):
                         raise error.cause from None
                     self._idle.append(actor)
                     self._failed(attempt, describe(error.cause or error), queue, finished, certain=True)
+                except RayError as error:
+                    # Not only a dead actor: killed for memory, its node gone, its result lost.
+                    ray.kill(actor)
+                    reason = f"it crashed the worker ({type(error).__name__})"
+                    self._failed(attempt, reason, queue, finished)
         now = time.monotonic()
         for reference, (actor, attempt, deadline) in list(self._busy.items()):
             if now > deadline:
@@ -144,7 +146,7 @@ class WorkerPool:
         actor = self._starting.pop(reference)
         try:
             ray.get(reference)
-        except (RayActorError, RayTaskError) as error:
+        except RayError as error:
             self._startup_failures += 1
             if self._startup_failures >= STARTUP_FAILURES:
                 raise PoolError(f"workers cannot be started: {error}") from None

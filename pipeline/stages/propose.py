@@ -46,7 +46,7 @@ class ProposeStage(Stage):
                 image = worker.analyzed_image(photograph).permute(1, 2, 0).contiguous().numpy()
             except DecodeError as error:
                 output.errors.append(
-                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"])
+                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"], retry=True)
                 )
                 continue
             seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)

@@ -42,7 +42,7 @@ class RegionsStage(Stage):
                 image = worker.analyzed_image(photograph)
             except DecodeError as error:
                 output.errors.append(
-                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"])
+                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"], retry=True)
                 )
                 continue
             drops = blurred_drops(worker, image, row["target"], [region.mask for region in regions])

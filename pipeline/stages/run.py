@@ -1,13 +1,16 @@
 """The run: a plain list of stages in the order of the data, and the driver that walks it."""
 
+import fcntl
 import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,7 +34,7 @@ from pipeline.stages.stage import Plan, PlannedShard, Stage
 from pipeline.stages.summarize import SummarizeStage
 from pipeline.stages.units import Outcome, Unit, error_row
 from pipeline.stages.worker import WorkerSetup, write_unit
-from pipeline.store.tables import Shard, TableStore, digest
+from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
 
 STAGES: list[Stage] = [
@@ -63,6 +66,8 @@ class RunState:
     run: str
     errors: dict[str, list[Shard]] = field(default_factory=dict)
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
+    lost_images: int = 0
+    invalidated: bool = False
 
 
 def run_pipeline(config: RunConfig, console: Console) -> str:
@@ -74,19 +79,43 @@ def run_pipeline(config: RunConfig, console: Console) -> str:
     """
     from pipeline.stages.session import ray_session
 
-    inputs = gather_inputs(config)
-    state = start_state(config, inputs, console)
-    catalog_errors(state)
-    with ray_session(config.ray) as resources:
-        workers = Workers(state, resources)
+    with exclusive(Path(config.output)):
+        inputs = gather_inputs(config)
+        state = start_state(config, inputs, console)
+        state.store.remove_unfinished()
+        catalog_errors(state)
+        with ray_session(config.ray) as resources:
+            workers = Workers(state, resources)
+            try:
+                for stage in STAGES:
+                    run_stage(state, stage, workers)
+                    check_tolerance(state)
+                write_errors_manifest(state, complete=True)
+                outcomes = run_stage(state, ReportStage(), workers)
+            finally:
+                workers.close()
+        return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+
+
+@contextmanager
+def exclusive(output: Path) -> Iterator[None]:
+    """Keep a second driver out of the output folder; the lock goes with the process, however it ends.
+
+    Raises:
+        RunFailed: another run is writing there.
+        StoreError: the folder cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("w")
+    except OSError as error:
+        raise StoreError(f"cannot write into {output}: {error.strerror or error}") from error
+    with file:
         try:
-            for stage in STAGES:
-                run_stage(state, stage, workers)
-                check_tolerance(state)
-            outcomes = run_stage(state, ReportStage(), workers)
-        finally:
-            workers.close()
-    return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFailed(f"another run is writing into {output}: wait for it or choose another output") from None
+        yield
 
 
 def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState:
@@ -95,12 +124,6 @@ def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
     plan = Plan(config, store, inputs, shards={})
     return RunState(config, inputs, store, console, plan, run)
-
-
-def fingerprint(state_config: RunConfig, inputs: Inputs, stage: Stage) -> str:
-    """The stage's fingerprint under this configuration, classifier and preprocessing geometry."""
-    geometry = inputs.preprocessing.__dict__
-    return stage.fingerprint(state_config, inputs.weights_digest, geometry)
 
 
 class Workers:
@@ -127,6 +150,7 @@ class Workers:
                 inputs.preprocessing,
                 inputs.weights_digest,
                 inputs.class_names,
+                gpu=gpus > 0,
             )
             size = worker_count(*key, settings.workers, self._resources)
             self._pools[key] = WorkerPool(setup, size, *key, settings.attempts, settings.unit_timeout)
@@ -143,10 +167,12 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     from pipeline.stages.pool import Failure
 
     started, clock = datetime.now(UTC), time.perf_counter()
-    stage_fingerprint = fingerprint(state.config, state.inputs, stage)
+    stage_fingerprint = stage.fingerprint(state.config, state.inputs)
     units = stage.named_units(state.plan, stage_fingerprint)
     done = find_outcomes(state.store, stage, units)
     missing = [unit for unit in units if unit.name not in done]
+    if missing and not state.invalidated:
+        invalidate_after(state, stage)
     cached = len(done)
     failures: list[Any] = []
     manifest_time = 0.0
@@ -170,11 +196,24 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     write_manifest(state, stage, stage_fingerprint, units, done, complete=not failures)
     record_errors(state, stage, outcomes, failures)
     record_stage(state, stage, outcomes, started, time.perf_counter() - clock, len(units), cached)
+    if failures and not outcomes:
+        raise RunFailed(f"stage {stage.name} failed everywhere, first with: {failures[0].reason}")
     return outcomes
 
 
+def invalidate_after(state: RunState, stage: Stage) -> None:
+    """Empty the manifests of later tables before anything changes: no reader may join old rows with new ones."""
+    state.invalidated = True
+    later = [other.writes for other in STAGES[STAGES.index(stage) + 1 :]] if stage in STAGES else []
+    for table in later:
+        state.store.write_manifest(table, "", [], complete=False)
+
+
 def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit]) -> dict[str, Outcome]:
-    """The units whose complete shards are there from an earlier run, by name."""
+    """The units whose complete shards are there from an earlier run, by name.
+
+    A shard that lacks something for a cause that may have passed (a crash, an unreadable file) is not one of them.
+    """
     if not stage.writes:
         return {}
     listed, listed_errors = store.listed(stage.writes), store.listed("errors")
@@ -184,6 +223,8 @@ def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit]) -> dic
         shard = store.find(stage.writes, path, unit.label, listed)
         if shard is not None:
             errors = store.find("errors", path, unit.label, listed_errors)
+            if errors is not None and any(store.read("errors", [path], ["retry"]).column("retry").to_pylist()):
+                continue
             found[unit.name] = Outcome(unit, shard, errors, cached=True)
     return found
 
@@ -235,11 +276,18 @@ def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], fa
     """Gather the stage's rows of `errors` and write the table's manifest."""
     shards = [outcome.errors for outcome in outcomes if outcome.errors is not None]
     rows = [
-        error_row(stage.name, failure.unit.label, f"{failure.reason}; run again to retry") for failure in failures
+        error_row(stage.name, failure.unit.label, f"{failure.reason}; run again to retry", retry=True)
+        for failure in failures
     ]
     state.errors[stage.name] = shards + error_shards(state, stage.name, rows)
+    state.lost_images += sum(failure.unit.size for failure in failures)
+    write_errors_manifest(state, complete=False)
+
+
+def write_errors_manifest(state: RunState, complete: bool) -> None:
+    """Enter the rows of `errors` of all stages so far; complete once every stage has had its say."""
     gathered = [shard for shards in state.errors.values() for shard in shards]
-    state.store.write_manifest("errors", "", gathered, complete=True)
+    state.store.write_manifest("errors", "", gathered, complete)
 
 
 def check_tolerance(state: RunState) -> None:
@@ -250,14 +298,12 @@ def check_tolerance(state: RunState) -> None:
     total = state.inputs.image_count
     if total == 0:
         raise RunFailed("there are no images: check data.images or data.manifest")
-    if len(failed) > state.config.error_tolerance * total:
-        reasons = "\n".join(
-            f"  {row['uri'] or row['image_id']}: {row['reason']}"
-            for row in rows[:10]
-            if row["uri"] or row["image_id"]
-        )
+    lost = len(failed) + state.lost_images
+    if lost > state.config.error_tolerance * total:
+        told = [row for row in rows if row["stage"] != "catalog"][:10]
+        reasons = "\n".join(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}" for row in told)
         raise RunFailed(
-            f"{len(failed)} of {total} images were left out, more than error_tolerance = "
+            f"{lost} of {total} images were left out, more than error_tolerance = "
             f"{state.config.error_tolerance:g} allows. The first of them:\n{reasons}\n"
             f"All are in the table errors in {state.config.output}/tables. Mend them, or raise error_tolerance."
         )

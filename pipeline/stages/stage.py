@@ -1,7 +1,7 @@
 """What a stage is: the tables it reads, the one table it writes, its resources, its units of work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.config import RunConfig
@@ -52,6 +52,7 @@ class Stage:
     version: int = 1
     uses_model: bool = False
     uses_images: bool = False
+    uses_class_names: bool = False
 
     def settings(self, config: RunConfig) -> Any:
         """The settings that change this stage's table, as JSON values."""
@@ -72,21 +73,22 @@ class Stage:
 
     def excluded_row(self, unit: Unit, item: str, reason: str) -> dict[str, Any]:
         """The row of `errors` for an item that had to be left out of a unit."""
-        return error_row(self.name, unit.label, reason, image_id=item)
+        return error_row(self.name, unit.label, reason, image_id=item, retry=True)
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         """Do `unit`, restricted to `items`; called in a worker process."""
         raise NotImplementedError
 
-    def fingerprint(self, config: RunConfig, weights: str, geometry: Any) -> str:
+    def fingerprint(self, config: RunConfig, inputs: Inputs) -> str:
         """Hash of everything but the inputs' identities that determines the stage's table."""
         return digest(
             self.name,
             self.version,
             VERSION,
             self.settings(config),
-            [config.model.name, weights] if self.uses_model else None,
-            geometry if self.uses_images or self.uses_model else None,
+            [config.model.name, inputs.weights_digest] if self.uses_model else None,
+            asdict(inputs.preprocessing) if self.uses_images or self.uses_model else None,
+            inputs.class_names if self.uses_class_names else None,
         )
 
     def named_units(self, plan: Plan, fingerprint: str) -> list[Unit]:

@@ -37,10 +37,7 @@ class SummarizeStage(Stage):
         members = sorted(members, key=lambda member: member["rank"])
         exemplar = members[0]
         kept = [member for member in members if member["kept"]]
-        reason = None
-        if not kept:
-            reasons = [member["reason"] for member in members if member["reason"].startswith("cluster: ")]
-            reason = reasons[0].removeprefix("cluster: ")
+        reason = exemplar["cluster_reason"]
         return {
             "label": label,
             "cluster": exemplar["cluster"],

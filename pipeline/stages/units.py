@@ -59,6 +59,20 @@ class Outcome:
     value: Any = None
 
 
-def error_row(stage: str, label: str, reason: str, image_id: str | None = None, uri: str | None = None) -> dict:
-    """A row of `errors`."""
-    return {"stage": stage, "label": label, "image_id": image_id, "uri": uri, "reason": reason}
+def error_row(
+    stage: str,
+    label: str,
+    reason: str,
+    image_id: str | None = None,
+    uri: str | None = None,
+    retry: bool = False,
+) -> dict[str, Any]:
+    """A row of `errors`; `retry` marks what another run may well manage: a crash, an unreadable file."""
+    return {
+        "stage": stage,
+        "label": label,
+        "image_id": image_id,
+        "uri": uri,
+        "reason": reason,
+        "retry": retry,
+    }

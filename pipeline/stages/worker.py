@@ -18,6 +18,7 @@ from pipeline.data.decode import DecodeError, read_image
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.stages.failures import WorkerUnfit
 from pipeline.stages.units import Outcome, Unit
 from pipeline.store.tables import Shard, TableStore
 from schemas import make_table
@@ -35,6 +36,7 @@ class WorkerSetup:
     preprocessing: Preprocessing
     weights_digest: str
     class_names: tuple[str, ...] = ()
+    gpu: bool = False
     threads: int = 1
 
 
@@ -48,14 +50,15 @@ class WorkerContext:
 
     @cached_property
     def device(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """The GPU that Ray reserved for this worker, or the processor."""
+        return torch.device("cuda" if self.setup.gpu and torch.cuda.is_available() else "cpu")
 
     @cached_property
     def classifier(self) -> Classifier:
         """The classifier, checked to be the one that the driver planned with."""
         classifier = classifier_of(self.config)
         if classifier.weights_digest != self.setup.weights_digest:
-            raise RuntimeError(
+            raise WorkerUnfit(
                 f"the weights of {self.config.model.name} on this worker differ from the driver's: "
                 "put the same weights file at the same path on every node"
             )

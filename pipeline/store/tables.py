@@ -6,6 +6,7 @@
 A shard's name says what it was computed from, and it appears by one rename: a name that exists is complete.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +18,10 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from pipeline.store.atomic import atomic_file, write_atomically
+from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
 from schemas import TABLES, empty_table, validate
+
+LONGEST_FOLDER = 200
 
 
 class StoreError(Exception):
@@ -55,7 +58,10 @@ class TableStore:
 
     def shard_path(self, table: str, fingerprint: str, label: str, unit: str) -> str:
         """Path of a shard relative to its table's folder; any text is safe as a label."""
-        return f"{fingerprint}/label={quote(label, safe='')}/{unit}.parquet"
+        folder = quote(label, safe="")
+        if len(folder) > LONGEST_FOLDER:
+            folder = f"{folder[: LONGEST_FOLDER - 17]}.{hashlib.sha256(label.encode()).hexdigest()[:16]}"
+        return f"{fingerprint}/label={folder}/{unit}.parquet"
 
     def write(self, table: str, path: str, rows: pa.Table, label: str) -> Shard:
         """Validate `rows` against the table's schema and write them as one shard, atomically.
@@ -103,9 +109,16 @@ class TableStore:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Shard(path, label, parquet.read_metadata(target).num_rows, target.stat().st_size, sha256)
 
+    def remove_unfinished(self) -> None:
+        """Remove what writers left that were killed; only while nobody else writes here."""
+        for path in (self.root / "tables").glob(f"**/*{TEMPORARY_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def remove(self, table: str, path: str) -> None:
         """Remove a shard that an attempt which did not finish may have left."""
-        (self.folder(table) / path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder(table) / path).unlink(missing_ok=True)
 
     def read(self, table: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of the shards at these relative paths, in that order.

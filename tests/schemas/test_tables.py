@@ -8,7 +8,7 @@ import pytest
 from schemas import TABLES, empty_table, make_table, validate
 from schemas.document import tables_document
 
-ERROR = {"stage": "explain", "label": "robin", "image_id": None, "uri": "a.jpg", "reason": "truncated"}
+ERROR = {"stage": "explain", "label": "robin", "image_id": None, "uri": "a.jpg", "reason": "truncated", "retry": False}
 
 
 def test_every_column_says_what_it_holds() -> None:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 def rows(*reasons: str) -> list[dict]:
     return [
-        {"stage": "s", "label": "a/b", "image_id": None, "uri": None, "reason": reason} for reason in reasons
+        {"stage": "s", "label": "a/b", "image_id": None, "uri": None, "reason": reason, "retry": False}
+        for reason in reasons
     ]
 
 
@@ -39,7 +40,7 @@ def test_what_was_written_is_read_in_the_manifests_order(tmp_path) -> None:
 
 def test_any_label_is_a_safe_folder_name(tmp_path) -> None:
     store = TableStore(tmp_path)
-    for label in ("..", "a/../../b", '<script>"&\'', "ß 鳥", "."):
+    for label in ("..", "a/../../b", '<script>"&\'', "ß 鳥", ".", "鳥" * 100):
         path = store.shard_path("errors", "f", label, "u")
         store.write("errors", path, make_table("errors", rows("x")), label)
         assert (tmp_path / "tables/errors" / path).resolve().parent.parent == tmp_path / "tables/errors/f"
@@ -75,7 +76,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 import random
 text = "".join(chr(random.randrange(32, 1000)) for _ in range(50000))
-table = make_table("errors", [dict(stage="s", label="a", image_id=None, uri=None, reason=text)])
+table = make_table("errors", [dict(stage="s", label="a", image_id=None, uri=None, reason=text, retry=False)])
 try:
     TableStore(sys.argv[1]).write("errors", "f/u.parquet", table, "a")
 except StoreError as error:
