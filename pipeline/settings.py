@@ -14,6 +14,8 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
+    """Which photographs and classes, and how they are split."""
+
     images: str | None = Field(None, description="folder <class>/**/*.jpg; 'demo' draws the built-in demo set")
     manifest: str | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
     class_map: str | None = Field(
@@ -36,6 +38,8 @@ class DataSettings(Section):
 
 
 class ModelSettings(Section):
+    """The classifier and how images are brought to it."""
+
     name: str = Field("torchvision:squeezenet1_1", description="torchvision:<name>, module:function, or demo")
     weights: str | None = Field(
         None, description="weights enum (downloads), .safetensors or weights-only .pt file, or 'random'"
@@ -51,6 +55,8 @@ class ModelSettings(Section):
 
 
 class ExplainSettings(Section):
+    """How saliency maps are made, and of which images."""
+
     explainer: str = Field("crisp", description="method that makes the maps")
     preset: Literal["authors", "paper"] = Field("authors", description="schedule and weights of the crisp masks")
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
@@ -80,16 +86,22 @@ class ExplainSettings(Section):
 
 
 class RegionSettings(Section):
+    """What counts as a salient region."""
+
     threshold: Share = Field(0.5, description="saliency above this is salient")
     minimum_area: Share = Field(0.01, description="smaller regions are dropped, share of the image")
 
 
 class ProposalSettings(Section):
+    """Selective search."""
+
     limit: int = Field(500, ge=1, description="proposals per image at most")
     minimum_side: float = Field(20.0, gt=0, description="shortest side, px of a 224-px image")
 
 
 class MatchingSettings(Section):
+    """Proposal flow, whitening, and pruning by mask and redundancy."""
+
     score: Literal["lom", "phm", "nam"] = Field("lom", description="local offset, Hough or appearance matching")
     mode: Literal["frozen", "legacy"] = Field("frozen", description="lom on a frozen table, or as published")
     mask_overlap: Share = Field(0.75, description="a proposal counts if more of its area than this is salient")
@@ -99,6 +111,8 @@ class MatchingSettings(Section):
 
 
 class ClusteringSettings(Section):
+    """Affinity propagation."""
+
     preference_factor: float = Field(1.3, ge=0, le=1000, description="preference = factor × median of shifted scores")
     damping: float = Field(0.9, ge=0.5, lt=1, description="damping of affinity propagation")
     maximum_iterations: int = Field(1000, ge=1, description="message-passing steps at most")
@@ -106,6 +120,8 @@ class ClusteringSettings(Section):
 
 
 class PruningSettings(Section):
+    """Members of a cluster and pruning by structural similarity (SSIM)."""
+
     maximum_members: int = Field(50, ge=1, description="members per summary at most")
     minimum_members: int = Field(3, ge=2, description="a cluster with fewer images is no summary")
     cluster_threshold: float | None = Field(
@@ -115,16 +131,22 @@ class PruningSettings(Section):
 
 
 class SpecialistSettings(Section):
+    """Linear support vector machines, one per summary."""
+
     regularization: float = Field(1.0, gt=0, description="C of the linear support vector machines")
     negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
 
 
 class ReportSettings(Section):
+    """How much the pages show."""
+
     examples: int = Field(8, ge=0, description="photographs with their maps on a class page")
     members: int = Field(16, ge=1, description="members shown per summary")
 
 
 class RaySettings(Section):
+    """Where and with how many workers; never changes a result."""
+
     address: str | None = Field(None, description="cluster address; default: this machine, loopback only")
     cpus: int | None = Field(None, ge=1, description="processors on this machine; default: all")
     gpus: float | None = Field(None, ge=0, description="GPUs to use; default: all there are")

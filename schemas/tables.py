@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 VERSION = 1
+EDGES = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ def _column(name: str, kind: pa.DataType, description: str, unit: str = "", null
 
 
 def _box(of: str) -> list[pa.Field]:
-    edges = {"x0": "left", "y0": "top", "x1": "right (exclusive)", "y1": "bottom (exclusive)"}
-    return [_column(name, pa.float32(), f"{edge} edge of {of}", "pixel") for name, edge in edges.items()]
+    sides = ("left", "top", "right (exclusive)", "bottom (exclusive)")
+    return [
+        _column(name, pa.float32(), f"{side} edge of {of}", "pixel") for name, side in zip(EDGES, sides, strict=True)
+    ]
 
 
 _LABEL = _column("label", pa.string(), "class of the run (folder or manifest label)")

@@ -4,8 +4,8 @@ import csv
 from collections import defaultdict
 
 from pipeline.data.class_map import CatalogError
+from schemas import EDGES
 
-EDGES = ("x0", "y0", "x1", "y1")
 COLUMNS = ("file", "class", "part", *EDGES, "discriminative")
 
 Parts = dict[str, dict[tuple[str, str], tuple[list[float], bool]]]

@@ -11,11 +11,12 @@ from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.clustering import cluster_scores
-
-EDGES = ("x0", "y0", "x1", "y1")
+from schemas import EDGES
 
 
 class ClusterStage(Stage):
+    """Affinity propagation, class by class."""
+
     name = "cluster"
     reads = ("matches", "proposals")
     writes = "clusters"

@@ -17,6 +17,8 @@ from pipeline.store.tables import digest
 
 
 class ExplainStage(Stage):
+    """One saliency map per explained image, in shards of a class."""
+
     name = "explain"
     reads = ("images",)
     writes = "maps"

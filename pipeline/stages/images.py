@@ -17,6 +17,8 @@ IMAGES_PER_UNIT = 1024
 
 
 class ImagesStage(Stage):
+    """Decodes, predicts and describes every image of the catalog."""
+
     name = "images"
     writes = "images"
     uses_model = True

@@ -19,12 +19,14 @@ from pipeline.summarize.matching import match
 from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.similarity import ClassSimilarity, ImageProposals, class_similarity
 from pipeline.summarize.whitening import Whitener, background_statistics, whitening
-from schemas import TABLES, make_table
+from schemas import EDGES, TABLES, make_table
 
 SMALLEST_BACKGROUND = 96
 
 
 class MatchStage(Stage):
+    """Proposal flow between all image pairs of a class."""
+
     name = "match"
     reads = ("images", "proposals")
     writes = "matches"
@@ -77,7 +79,7 @@ class MatchStage(Stage):
         """Whitening from the class's own images, a seeded choice of at most `background_images`."""
         seed, limit = worker.config.seed, worker.config.matching.background_images
         chosen = sorted(ids, key=lambda image_id: digest(seed, image_id, "background"))[:limit]
-        photographs = {row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri"])}
+        photographs = worker.photographs(unit)
         side = worker.setup.preprocessing.crop_side
         maps = []
         for image_id in chosen:
@@ -95,7 +97,7 @@ class MatchStage(Stage):
 
 def _image_proposals(table: pa.Table, image_id: str, whitener: Whitener) -> ImageProposals:
     rows = table.filter(pa.compute.equal(table.column("image_id"), image_id)).sort_by("proposal")
-    boxes = np.stack([rows.column(edge).to_numpy() for edge in ("x0", "y0", "x1", "y1")], axis=1)
+    boxes = np.stack([rows.column(edge).to_numpy() for edge in EDGES], axis=1)
     features = np.stack([np.frombuffer(value, np.float16) for value in rows.column("features").to_pylist()])
     return ImageProposals(
         boxes=torch.from_numpy(boxes),

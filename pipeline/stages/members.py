@@ -9,7 +9,6 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
-from pipeline.stages.cluster import EDGES
 from pipeline.stages.regions import blur_of, blurred_drops, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
@@ -23,9 +22,12 @@ from pipeline.summarize.pruning import (
     structural_similarities,
 )
 from pipeline.summarize.regions import decode_run_length
+from schemas import EDGES
 
 
 class MembersStage(Stage):
+    """Chooses, judges and outlines the members of every cluster."""
+
     name = "members"
     reads = ("images", "maps", "regions", "clusters")
     writes = "members"
@@ -73,13 +75,13 @@ class MembersStage(Stage):
     ) -> dict[str, torch.Tensor]:
         """Analyzed images uint8 `[3,S,S]` of the class by id."""
         images = {}
-        for row in worker.read(unit, "images", ["image_id", "uri"]):
-            if row["image_id"] in wanted and row["image_id"] not in images:
+        for image_id, row in worker.photographs(unit).items():
+            if image_id in wanted:
                 try:
-                    images[row["image_id"]] = worker.analyzed_image(row)
+                    images[image_id] = worker.analyzed_image(row)
                 except DecodeError as error:
                     output.errors.append(
-                        error_row(self.name, unit.label, str(error), row["image_id"], row["uri"], retry=True)
+                        error_row(self.name, unit.label, str(error), image_id, row["uri"], retry=True)
                     )
         return images
 

@@ -12,11 +12,11 @@ from pipeline.config import RunConfig
 from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.parts import analyzed_boxes, part_overlap
-from pipeline.stages.cluster import EDGES
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
+from schemas import EDGES
 
 PART_OVERLAP = 0.3
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
@@ -30,6 +30,8 @@ OVER_IMAGES = " over explained images, 95 % bootstrap interval over images"
 
 
 class MetricsStage(Stage):
+    """One unit over all classes."""
+
     name = "metrics"
     reads = TABLES_READ
     writes = "metrics"

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline.stages.failures import FATAL_IN_WORKER, PoolError
 from pipeline.stages.stage import Stage
-from pipeline.stages.units import Outcome, Unit
+from pipeline.stages.units import Failure, Outcome, Unit
 from pipeline.stages.worker import Worker, WorkerSetup
 
 STARTUP_FAILURES = 3
@@ -31,14 +31,6 @@ class Attempt:
     @property
     def probe(self) -> str | None:
         return self.probes[0] if self.probes else None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A unit that could not be done, and why."""
-
-    unit: Unit
-    reason: str
 
 
 class WorkerPool:

@@ -15,9 +15,12 @@ from pipeline.store.tables import digest
 from pipeline.summarize.hog import describe
 from pipeline.summarize.proposals import selective_search
 from pipeline.summarize.similarity import salient_shares
+from schemas import EDGES
 
 
 class ProposeStage(Stage):
+    """Proposals and descriptors, shard of maps by shard of maps."""
+
     name = "propose"
     reads = ("images", "maps")
     writes = "proposals"
@@ -38,7 +41,7 @@ class ProposeStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         config = worker.config
-        photographs = {row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri"])}
+        photographs = worker.photographs(unit)
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]
@@ -61,7 +64,7 @@ class ProposeStage(Stage):
                         "image_id": row["image_id"],
                         "label": unit.label,
                         "proposal": number,
-                        **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+                        **dict(zip(EDGES, box, strict=True)),
                         "salient_share": share,
                         "kept": kept,
                         "reason": reason,

@@ -12,11 +12,14 @@ from pipeline.explain.crisp import PRESETS, make_perturbation
 from pipeline.explain.interface import target_scores
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, decode_saliency
+from pipeline.stages.worker import WorkerContext, chunks, decode_saliency
 from pipeline.summarize.regions import encode_run_length, salient_regions
+from schemas import EDGES
 
 
 class RegionsStage(Stage):
+    """Salient regions, shard of maps by shard of maps."""
+
     name = "regions"
     reads = ("images", "maps")
     writes = "regions"
@@ -30,7 +33,7 @@ class RegionsStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         settings = worker.config.regions
-        photographs = {row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri"])}
+        photographs = worker.photographs(unit)
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "target", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]
@@ -47,13 +50,12 @@ class RegionsStage(Stage):
                 continue
             drops = blurred_drops(worker, image, row["target"], [region.mask for region in regions])
             for number, (region, drop) in enumerate(zip(regions, drops, strict=True)):
-                x0, y0, x1, y1 = (float(edge) for edge in region.box)
                 output.rows.append(
                     {
                         "image_id": row["image_id"],
                         "label": unit.label,
                         "region": number,
-                        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+                        **{name: float(edge) for name, edge in zip(EDGES, region.box, strict=True)},
                         "area": float(region.mask.mean()),
                         "run_length": np.asarray(encode_run_length(region.mask)).tolist(),
                         "drop": drop,
@@ -71,11 +73,10 @@ def blurred_drops(
     worker: WorkerContext, image: torch.Tensor, target: int, masks: Sequence[np.ndarray]
 ) -> list[float]:
     """Relative drop of the target's score for each mask `[S,S]` whose pixels are blurred in `image`."""
-    batch_size = worker.config.model.batch_size
     drops: list[float] = []
     with torch.no_grad():
-        for start in range(0, len(masks), batch_size):
-            chosen = np.stack(masks[start : start + batch_size])
+        for batch in chunks(masks, worker.config.model.batch_size):
+            chosen = np.stack(batch)
             keep = torch.from_numpy(~chosen).to(worker.device).float()[:, None]
             pictures = worker.model_input([image]).expand(len(chosen) + 1, -1, -1, -1)
             keep = torch.cat([torch.ones_like(keep[:1]), keep])

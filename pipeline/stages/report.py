@@ -22,13 +22,13 @@ from pipeline.report.content import (
     SummaryContent,
 )
 from pipeline.report.site import write_class_page, write_index
-from pipeline.stages.cluster import EDGES
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Outcome, Unit
 from pipeline.stages.worker import WorkerContext, decode_saliency
 from pipeline.store.tables import digest
 from pipeline.summarize.regions import decode_run_length
+from schemas import EDGES
 
 if TYPE_CHECKING:
     from pipeline.stages.run import RunState

@@ -29,10 +29,11 @@ from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
 from pipeline.stages.regions import RegionsStage
 from pipeline.stages.report import ReportStage, write_report
+from pipeline.stages.session import ray_session
 from pipeline.stages.specialize import SpecializeStage
 from pipeline.stages.stage import Plan, PlannedShard, Stage
 from pipeline.stages.summarize import SummarizeStage
-from pipeline.stages.units import Outcome, Unit, error_row
+from pipeline.stages.units import Failure, Outcome, Unit, error_row
 from pipeline.stages.worker import WorkerSetup, write_unit
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
@@ -77,8 +78,6 @@ def run_pipeline(config: RunConfig, console: Console) -> str:
         RunFailed: more images failed than `error_tolerance` allows, or a stage gave nothing to go on with.
         PoolError, ClusterError, StoreError, ConfigurationError and the loaders' errors: see there.
     """
-    from pipeline.stages.session import ray_session
-
     with exclusive(Path(config.output)):
         inputs = gather_inputs(config)
         state = start_state(config, inputs, console)
@@ -119,6 +118,7 @@ def exclusive(output: Path) -> Iterator[None]:
 
 
 def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState:
+    """The state of a run that has done nothing yet."""
     store = TableStore(config.output)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
@@ -127,20 +127,22 @@ def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState
 
 
 class Workers:
-    """Pools of workers by resources, kept from stage to stage."""
+    """The pool of workers, kept from stage to stage while the needed resources are the same."""
 
     def __init__(self, state: RunState, resources: dict[str, float]) -> None:
         self._state, self._resources = state, resources
-        self._pools: dict[tuple[float, float], Any] = {}
+        self._key: tuple[float, float] | None = None
+        self._pool: Any = None
 
     def pool(self, stage: Stage) -> Any:
         """The pool for a stage; model stages take GPUs where the cluster has any."""
+        # Imported late: Ray takes a second that a dry run need not spend.
         from pipeline.stages.pool import WorkerPool, worker_count
 
         settings = self._state.config.ray
         gpus = settings.explain_gpus if stage.uses_model and self._resources.get("GPU", 0) > 0 else 0.0
         key = (1.0, gpus)
-        if key not in self._pools:
+        if key != self._key:
             # Two pools would compete for the same processors: only one is alive at a time.
             self.close()
             inputs = self._state.inputs
@@ -153,19 +155,19 @@ class Workers:
                 gpu=gpus > 0,
             )
             size = worker_count(*key, settings.workers, self._resources)
-            self._pools[key] = WorkerPool(setup, size, *key, settings.attempts, settings.unit_timeout)
-        return self._pools[key]
+            self._pool = WorkerPool(setup, size, *key, settings.attempts, settings.unit_timeout)
+            self._key = key
+        return self._pool
 
     def close(self) -> None:
-        for pool in self._pools.values():
-            pool.close()
-        self._pools = {}
+        """Kill the workers, if any."""
+        if self._pool is not None:
+            self._pool.close()
+        self._key = self._pool = None
 
 
 def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     """Do what is missing of a stage, write its manifest, and let the plan know its shards."""
-    from pipeline.stages.pool import Failure
-
     started, clock = datetime.now(UTC), time.perf_counter()
     stage_fingerprint = stage.fingerprint(state.config, state.inputs)
     units = stage.named_units(state.plan, stage_fingerprint)
@@ -174,12 +176,12 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     if missing and not state.invalidated:
         invalidate_after(state, stage)
     cached = len(done)
-    failures: list[Any] = []
+    failures: list[Failure] = []
     manifest_time = 0.0
     total = sum(unit.size for unit in units)
     with StageProgress(state.console, stage.name, total, total - sum(unit.size for unit in missing)) as progress:
 
-        def finished(result: Any) -> None:
+        def finished(result: Outcome | Failure) -> None:
             nonlocal manifest_time
             progress.advance(result.unit.size)
             if isinstance(result, Failure):
@@ -272,7 +274,7 @@ def error_shards(state: RunState, stage: str, rows: list[dict[str, Any]]) -> lis
     return [shard]
 
 
-def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], failures: Sequence[Any]) -> None:
+def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], failures: Sequence[Failure]) -> None:
     """Gather the stage's rows of `errors` and write the table's manifest."""
     shards = [outcome.errors for outcome in outcomes if outcome.errors is not None]
     rows = [

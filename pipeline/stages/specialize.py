@@ -17,6 +17,8 @@ IMAGE_COLUMNS = ["image_id", "label", "split", "features"]
 
 
 class SpecializeStage(Stage):
+    """Trains the specialists of a class against images of all others."""
+
     name = "specialize"
     reads = ("images", "members", "summaries")
     writes = "specialists"

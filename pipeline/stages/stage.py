@@ -115,9 +115,7 @@ def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Un
     ]
 
 
-def units_per_class(
-    plan: Plan, tables: Sequence[str], also: Sequence[str] = (), labels: Sequence[str] | None = None
-) -> list[Unit]:
+def units_per_class(plan: Plan, tables: Sequence[str], also: Sequence[str] = ()) -> list[Unit]:
     """One unit per class of the first of `tables`, determined by the class's shards of all `tables`.
 
     `also` names tables that are read too but whose content is settled by the others.
@@ -132,5 +130,5 @@ def units_per_class(
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
             bounded=False,
         )
-        for label in (grouped[tables[0]] if labels is None else labels)
+        for label in grouped[tables[0]]
     ]

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.stages.cluster import EDGES
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
+from schemas import EDGES
 
 
 class SummarizeStage(Stage):
+    """One row per cluster, from its members."""
+
     name = "summarize"
     reads = ("maps", "members")
     writes = "summaries"

@@ -59,6 +59,14 @@ class Outcome:
     value: Any = None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A unit that could not be done, and why."""
+
+    unit: Unit
+    reason: str
+
+
 def error_row(
     stage: str,
     label: str,

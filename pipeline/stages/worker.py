@@ -1,5 +1,6 @@
 """What runs in a worker process: reads inputs, computes one unit, writes its shard whole or not at all."""
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -68,6 +70,10 @@ class WorkerContext:
     def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows of the unit's shards of `table` as dictionaries."""
         return self.store.read(table, unit.inputs[table], columns).to_pylist()
+
+    def photographs(self, unit: Unit) -> dict[str, dict[str, Any]]:
+        """Where the images of the unit's class are: image id → its row of `images`, id and uri alone."""
+        return {row["image_id"]: row for row in self.read(unit, "images", ["image_id", "uri"])}
 
     def analyzed_image(self, row: Mapping[str, Any]) -> Tensor:
         """The square that the classifier sees, uint8 `[3,S,S]`, of a row of `images`.
@@ -159,20 +165,15 @@ def write_unit(
 
 
 def _reset_peak_memory() -> None:
-    try:
+    # Linux alone has this file; elsewhere there is no peak to reset.
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak_memory() -> int:
     """Largest resident memory since the last reset, bytes (on Linux; elsewhere the present one)."""
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import psutil
-
     return psutil.Process().memory_info().rss

@@ -12,10 +12,10 @@ from pipeline.config import RunConfig
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.settings import RaySettings
 from pipeline.stages.failures import ClusterError, PoolError
-from pipeline.stages.pool import Failure, WorkerPool, worker_count
+from pipeline.stages.pool import WorkerPool, worker_count
 from pipeline.stages.session import ray_session
 from pipeline.stages.stage import Stage
-from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.units import Failure, Output, Unit, error_row
 from pipeline.stages.worker import WorkerSetup
 from pipeline.store.tables import StoreError, TableStore
 
