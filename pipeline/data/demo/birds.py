@@ -58,6 +58,7 @@ def bird(random: np.random.Generator) -> tuple[list[Piece], Placement]:
 
 
 def crested_bird(random: np.random.Generator) -> list[Piece]:
+    """The bird with a striped crest, its discriminative part."""
     pieces, head_at = bird(random)
     spread, reach = random.uniform(0.6, 0.72), random.uniform(29, 32)
     turns = np.linspace(-np.pi / 2 - spread, -np.pi / 2 + spread, 57)
@@ -73,6 +74,7 @@ def crested_bird(random: np.random.Generator) -> list[Piece]:
 
 
 def fan_tailed_bird(random: np.random.Generator) -> list[Piece]:
+    """The bird with a fan of eyespots behind its tail, its discriminative part."""
     pieces, _ = bird(random)
     long, wide = random.uniform(19, 22), random.uniform(19, 22)
     turns = np.linspace(np.pi - 2.3, np.pi + 2.3, 61)

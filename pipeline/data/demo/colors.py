@@ -48,6 +48,7 @@ LEG: Color = (214, 134, 60)
 
 
 def pick(random: np.random.Generator, colors: tuple[Color, ...]) -> Color:
+    """One of the colors, at random."""
     return colors[int(random.integers(len(colors)))]
 
 
@@ -58,6 +59,7 @@ def shade(color: Color, amount: float) -> Color:
 
 
 def blend(first: Color, second: Color, share: float) -> Color:
+    """The color `share` of the way from the first to the second."""
     return tuple(int(round(a + (b - a) * share)) for a, b in zip(first, second, strict=True))
 
 

@@ -10,6 +10,7 @@ from pipeline.data.demo.patterns import crosses, dashes, dots, patterned, scallo
 
 
 def saxophone(random: np.random.Generator) -> list[Piece]:
+    """A saxophone; its keys and its bell are discriminative."""
     color = pick(random, BODIES)
     sway = random.uniform(-2, 2)
     neck = smooth([(-33, -36 + sway), (-28, -42), (-20, -45), (-13, -42), (-11, -34)], closed=False)
@@ -52,6 +53,7 @@ def saxophone(random: np.random.Generator) -> list[Piece]:
 
 
 def butterfly(random: np.random.Generator) -> list[Piece]:
+    """A butterfly; its fore- and hindwing are discriminative."""
     color, second = pick(random, BODIES), pick(random, BODIES)
     spread, fold = random.uniform(-0.16, 0.16), random.uniform(-0.16, 0.16)
     fore_at = Placement(angle=spread, shift=(2, -6))

@@ -95,6 +95,7 @@ def in_front(random: np.random.Generator) -> list[Fill]:
 
 
 def cloud(random: np.random.Generator, x: float, y: float, scale: float, haze: Color) -> list[Fill]:
+    """A cloud of overlapping discs around (x, y)."""
     color = blend((255, 255, 255), haze, random.uniform(0, 0.4))
     puffs = [(-12, 0, 7), (-4, -5, 8.5), (6, -3, 8), (14, 1, 6)]
     fills = [Fill(ellipse(x + scale * dx, y + scale * dy, scale * r), color) for dx, dy, r in puffs]
@@ -102,6 +103,7 @@ def cloud(random: np.random.Generator, x: float, y: float, scale: float, haze: C
 
 
 def tree(random: np.random.Generator, x: float, y: float, scale: float, color: Color) -> list[Fill]:
+    """A conifer or a leafy tree whose foot is at (x, y)."""
     trunk = Fill(ribbon([(x, y), (x, y - 12 * scale)], 3 * scale), blend(color, (96, 66, 52), 0.6))
     if random.random() < 0.5:
         layers = [(12, 9), (20, 7.5), (27, 5.5)]

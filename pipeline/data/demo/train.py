@@ -134,6 +134,7 @@ def spoil(images: Tensor, maps: Tensor, labels: Tensor, generator: torch.Generat
 
 
 def normalize(images: Tensor) -> Tensor:
+    """Pictures in [0,1] as the network takes them."""
     mean = torch.tensor(DEMO_MEAN).view(1, 3, 1, 1)
     return (images - mean) / torch.tensor(DEMO_STD).view(1, 3, 1, 1)
 
@@ -185,6 +186,7 @@ def clean_test(network: torch.nn.Module, images_per_class: int) -> tuple[float, 
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train, test and save the network; the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.data.demo.train", description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument("--images-per-class", type=int, default=1000)

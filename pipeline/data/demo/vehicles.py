@@ -10,6 +10,7 @@ from pipeline.data.demo.patterns import bricks, checks, herringbone, lattice, pa
 
 
 def wheel(x: float, y: float, radius: float, hub: tuple[int, int, int]) -> list[Fill]:
+    """A tire with its hub."""
     return [
         Fill(ellipse(x, y, radius), INK),
         Fill(ellipse(x, y, radius * 0.66), hub),
@@ -18,6 +19,7 @@ def wheel(x: float, y: float, radius: float, hub: tuple[int, int, int]) -> list[
 
 
 def locomotive(random: np.random.Generator) -> list[Piece]:
+    """The parts that both locomotives share."""
     color, roof, hub = pick(random, BODIES), pick(random, DARKS), pick(random, BODIES)
     lower = shade(color, -0.3)
     spacing = random.uniform(-1.5, 1.5)
@@ -48,6 +50,7 @@ def locomotive(random: np.random.Generator) -> list[Piece]:
 
 
 def steam_locomotive(random: np.random.Generator) -> list[Piece]:
+    """The locomotive with a brick smokestack, its discriminative part."""
     tall, wide = random.uniform(26, 31), random.uniform(13, 15.5)
     outline = np.array(
         [[-10, 1], [-10, -7], [-wide, -tall + 9], [-wide, -tall + 2], [-wide + 2, -tall]]
@@ -59,6 +62,7 @@ def steam_locomotive(random: np.random.Generator) -> list[Piece]:
 
 
 def electric_locomotive(random: np.random.Generator) -> list[Piece]:
+    """The locomotive with a latticed pantograph, its discriminative part."""
     tall, wide = random.uniform(22, 26), random.uniform(17, 20)
     outline = np.array([[-11, 1], [-13.5, -4], [-wide, -tall], [wide, -tall], [13.5, -4], [11, 1]])
     frame = patterned(outline, lattice((-wide, -tall, wide, 2)), contrasting(random))
@@ -75,6 +79,7 @@ def electric_locomotive(random: np.random.Generator) -> list[Piece]:
 
 
 def pickup(random: np.random.Generator) -> list[Piece]:
+    """A pick-up; its load and its hood are discriminative."""
     color, hub = pick(random, BODIES), pick(random, LIGHTS)
     lower = shade(color, -0.28)
     lean = random.uniform(-2, 2)
@@ -115,6 +120,7 @@ def pickup(random: np.random.Generator) -> list[Piece]:
 
 
 def balloon(random: np.random.Generator) -> list[Piece]:
+    """A hot-air balloon; its band and its basket are discriminative."""
     first, second = pick(random, BODIES), pick(random, BODIES)
     swing = Placement(angle=random.uniform(-0.2, 0.2), shift=(0, 18))
     radius = random.uniform(23, 25)
