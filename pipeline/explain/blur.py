@@ -3,6 +3,7 @@
 Shapes: B images, C channels, H by W pixels, L blur levels.
 """
 
+import functools
 import math
 
 import torch
@@ -54,32 +55,36 @@ def gaussian_blur(images: Tensor, sigma: float, radius: int | None = None, paddi
     return rows @ images @ columns.T
 
 
-class VaryingBlur:
-    """A Gaussian blur whose width differs from pixel to pixel, by interpolation in a blur pyramid.
+# Shares of the widest blur that the pyramid holds: denser near zero, where an image changes fastest.
+LEVELS = (0.0, 0.035, 0.06, 0.085, 0.12, 0.16, 0.21, 0.27, 0.34, 0.44, 0.56, 0.7, 0.85, 1.0)
+
+
+def blur_pyramid(images: Tensor, maximum_sigma: float) -> Tensor:
+    """Copies of `images` `[B,C,H,W]` blurred at each of `LEVELS`, in shares of `maximum_sigma`: `[B,L,C,H,W]`."""
+    return torch.stack([gaussian_blur(images, maximum_sigma * level) for level in LEVELS], dim=1)
+
+
+@functools.cache
+def _levels(device: torch.device, dtype: torch.dtype) -> Tensor:
+    # Once per device: a copy to a GPU at every step would wait for it.
+    return torch.tensor(LEVELS, device=device, dtype=dtype)
+
+
+def varying_blur(pyramid: Tensor, amount: Tensor) -> Tensor:
+    """A Gaussian blur whose width differs from pixel to pixel, `[B,C,H,W]`, differentiable in `amount`.
 
     The paper's Φ (visual summaries, below eq. 1): each output pixel u is the Gaussian mean of the image with
-    standard deviation `maximum_sigma · amount(u)`. Blurred copies at fixed widths are interpolated linearly
-    in sigma. Widths lie denser near zero, where an image changes fastest.
+    standard deviation `maximum_sigma · amount(u)`, here interpolated linearly in sigma between the levels of
+    `pyramid` `[B,L,C,H,W]`. `amount` is `[B,1,H,W]` in [0,1].
     """
-
-    LEVELS = (0.0, 0.035, 0.06, 0.085, 0.12, 0.16, 0.21, 0.27, 0.34, 0.44, 0.56, 0.7, 0.85, 1.0)
-
-    def __init__(self, images: Tensor, maximum_sigma: float = 10.0) -> None:
-        """Prepare the pyramid of `images` `[B,C,H,W]`; it takes L times their memory."""
-        self.levels = torch.tensor(self.LEVELS, device=images.device, dtype=images.dtype)
-        self.pyramid = torch.stack(
-            [gaussian_blur(images, maximum_sigma * level) for level in self.LEVELS], dim=1
-        )
-
-    def __call__(self, amount: Tensor) -> Tensor:
-        """Blur by `amount` `[B,1,H,W]` in [0,1], a share of the maximum sigma; gives `[B,C,H,W]`."""
-        channels = self.pyramid.shape[2]
-        lower = (torch.bucketize(amount.detach(), self.levels, right=True) - 1).clamp(0, len(self.LEVELS) - 2)
-        share = (amount - self.levels[lower]) / (self.levels[lower + 1] - self.levels[lower])
-        index = lower[:, :, None].expand(-1, -1, channels, -1, -1)
-        below = self.pyramid.gather(1, index).squeeze(1)
-        above = self.pyramid.gather(1, index + 1).squeeze(1)
-        return below + share * (above - below)
+    channels = pyramid.shape[2]
+    levels = _levels(amount.device, amount.dtype)
+    lower = (torch.bucketize(amount.detach(), levels, right=True) - 1).clamp(0, len(LEVELS) - 2)
+    share = (amount - levels[lower]) / (levels[lower + 1] - levels[lower])
+    index = lower[:, :, None].expand(-1, -1, channels, -1, -1)
+    below = pyramid.gather(1, index).squeeze(1)
+    above = pyramid.gather(1, index + 1).squeeze(1)
+    return below + share * (above - below)
 
 
 def inscribed_disc(size: int, *, device: torch.device | str | None = None) -> Tensor:

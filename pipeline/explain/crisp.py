@@ -1,31 +1,45 @@
 """Crisp masks: which pixels, blurred, destroy the class score ("Understanding Deep Architectures by Visual
 Summaries", §3.1, eq. 2; settings where the paper is silent: specification, explainers §1).
 
-Shapes: B images, H by W pixels, h by w the coarse mask of the first stage (side / 8).
+Shapes: B images, n of them entering or leaving the batch, H by W pixels, h by w the coarse mask of the first
+stage (side / 8).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.blur import VaryingBlur, gaussian_blur, gaussian_matrix, inscribed_disc
-from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
+from pipeline.explain.blur import gaussian_matrix, inscribed_disc
+from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
+from pipeline.explain.interface import Explanation, LogitsFunction, target_scores
+from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.updates import Adam
 
-Perturbation = Callable[[Tensor], Tensor]
+ROUGH, CRISP = 0, 1
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """One optimization stage: Adam steps, learning rate and the weights of eq. 2's three regularizers."""
+    """One optimization stage: Adam steps, learning rate and the weights of eq. 2's three regularizers.
+
+    The learning rate goes linearly from `learning_rate` to `final_learning_rate`, where that is given.
+    """
 
     iterations: int
     learning_rate: float
     area_weight: float
     smoothness_weight: float
     crispness_weight: float
+    final_learning_rate: float | None = None
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
+        last = max(1, self.iterations - 1)
+        return tuple(self.learning_rate + (final - self.learning_rate) * k / last for k in range(self.iterations))
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class CrispSettings:
         crisp: second stage, on a mask of full resolution.
         exponent: β of the smoothness term.
         mask_blur: σ in pixels of the Gaussian that smooths the upsampled mask of the first stage.
+        start: value of the first mask inside the inscribed disc; outside it is 1.
     """
 
     blur: str
@@ -47,9 +62,11 @@ class CrispSettings:
     exponent: float = 3.0
     mask_blur: float = 5.0
     coarseness: int = 8
+    start: float = 0.0
 
     @property
     def iterations(self) -> int:
+        """Steps per image, at most."""
         return self.rough.iterations + self.crisp.iterations
 
 
@@ -67,77 +84,102 @@ PRESETS = {
 }
 
 
-class CrispMasks:
-    """Optimizes, for each image, the smallest crisp mask whose blurring destroys the target's score."""
+class CrispMasks(OptimizingExplainer):
+    """Optimizes, for each image, the smallest crisp mask whose blurring destroys the target's score.
 
-    def __init__(self, preset: str = "authors", blur: str | None = None) -> None:
-        """Choose a preset (`authors` or `paper`); `blur` overrides the preset's perturbation.
+    Saliency is 1 − m for the *keep* mask m of the optimization, `[B,1,H,W]`. `score_after` is taken with the
+    un-binarized mask. Diagnostics: `score_after_rough`, the score after the first stage, and `crispness_rough`,
+    its mean 4m(1−m). No random numbers are drawn.
+    """
+
+    def __init__(self, preset: str | CrispSettings = "authors", blur: str | None = None) -> None:
+        """Choose a preset by name, or give settings; `blur` overrides their perturbation.
 
         Raises:
             ValueError: unknown preset or blur.
         """
-        if preset not in PRESETS:
+        if isinstance(preset, str) and preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-        if blur not in (None, "authors", "paper"):
-            raise ValueError(f"unknown blur {blur!r}; known: authors, paper")
-        self.settings = replace(PRESETS[preset], blur=blur or PRESETS[preset].blur)
+        settings = PRESETS[preset] if isinstance(preset, str) else preset
+        self.settings = replace(settings, blur=blur or settings.blur)
+        if self.settings.blur not in PERTURBATIONS:
+            raise ValueError(f"unknown blur {blur!r}; known: {', '.join(PERTURBATIONS)}")
 
-    def explain(
+    def method(self) -> "CrispMethod":
+        return CrispMethod(self.settings)
+
+
+class CrispMethod(Method):
+    """The two stages for the engine: "coarse", the mask of the first, then "mask", that of the second."""
+
+    update = Adam()
+
+    def __init__(self, settings: CrispSettings) -> None:
+        self.settings = settings
+        self.perturbation = PERTURBATIONS[settings.blur]
+        self.stages = (
+            Stage("coarse", settings.rough.learning_rates),
+            Stage("mask", settings.crisp.learning_rates),
+        )
+        self._matrices: tuple[Tensor, ...] = ()
+
+    def start(
         self,
         classifier: LogitsFunction,
         images: Tensor,
         targets: Tensor,
-        generators: Sequence[torch.Generator] | None = None,
-    ) -> Explanation:
-        """Explain `targets` `[B]` int64 in `images` `[B,3,H,W]` float in [0,1], H = W divisible by 8 or not.
-
-        Saliency is 1 − m for the *keep* mask m of the optimization, `[B,1,H,W]`. `score_after` is taken with
-        the un-binarized mask. Diagnostics: `score_after_rough`, the score after the first stage, and
-        `crispness_rough`, its mean 4m(1−m). No random numbers are drawn: `generators` is not used.
-
-        Raises:
-            ValueError: shapes, dtypes or ranges do not fit.
-        """
-        validate_batch(images, targets)
-        perturbation = make_perturbation(images, self.settings.blur)
-        with torch.no_grad():
-            score_before = target_scores(classifier, images, targets)
-        rough = self._rough_stage(classifier, images, targets, perturbation)
-        with torch.no_grad():
-            score_rough = target_scores(classifier, perturbation(rough), targets)
-        mask = self._crisp_stage(classifier, targets, perturbation, rough)
-        with torch.no_grad():
-            score_after = target_scores(classifier, perturbation(mask), targets)
-        return Explanation(
-            saliency=1 - mask,
-            score_before=score_before,
-            score_after=score_after,
-            iterations=torch.full_like(targets, self.settings.iterations),
-            diagnostics={"score_after_rough": score_rough, "crispness_rough": binarization_error(rough)},
-        )
-
-    def _rough_stage(
-        self, classifier: LogitsFunction, images: Tensor, targets: Tensor, perturbation: Perturbation
-    ) -> Tensor:
-        """Stage 1: the upsampled, smoothed mask `[B,1,H,W]` of the coarse mask's optimum."""
-        batch, _, height, width = images.shape
-        upsample_rows, smooth_rows = self._upsampling(height, images)
-        upsample_columns, smooth_columns = self._upsampling(width, images)
-        coarse = torch.ones(batch, 1, upsample_rows.shape[1], upsample_columns.shape[1]).to(images)
-        if coarse.shape[2] == coarse.shape[3]:
-            coarse[:, :, inscribed_disc(coarse.shape[2], device=images.device)] = 0
+        generators: Sequence[torch.Generator] | None,
+    ) -> State:
+        height, width = images.shape[-2:]
+        self._matrices = (*self._upsampling(height, images), *self._upsampling(width, images))
+        rows, columns = self._matrices[0].shape[1], self._matrices[2].shape[1]
+        coarse = images.new_ones(len(images), 1, rows, columns)
+        if rows == columns:
+            coarse[:, :, inscribed_disc(rows, device=images.device)] = self.settings.start
         else:
-            coarse.zero_()
+            coarse.fill_(self.settings.start)
+        score = target_scores(classifier, images, targets)
+        return {
+            "target": targets,
+            "coarse": coarse,
+            "mask": images.new_ones(len(images), 1, height, width),
+            "score_before": score,
+            "score_rough": score.clone(),
+            "crispness_rough": torch.zeros_like(score),
+        } | self.perturbation.prepare(images)
 
-        def full_mask(parameter: Tensor) -> Tensor:
-            upsampled = upsample_rows @ parameter @ upsample_columns.T
-            smoothed = smooth_rows @ parameter.detach() @ smooth_columns.T
-            # The gradient passes the smoothing as if it were the identity (the authors' setting).
-            return upsampled + (smoothed - upsampled.detach())
+    def objective(self, classifier: LogitsFunction, state: State, present: frozenset[int]) -> Tensor:
+        keep = state["mask"]
+        total: Tensor | float = 0.0
+        if ROUGH in present:
+            rough = state["stage"] == ROUGH
+            smoothed = self._smoothed(state["coarse"])
+            keep = smoothed if CRISP not in present else torch.where(rough.view(-1, 1, 1, 1), smoothed, keep)
+            total = total + rough * self._regularization(state["coarse"], self.settings.rough)
+        score = target_scores(classifier, self.perturbation.apply(state, keep), state["target"])
+        if CRISP in present:
+            crisp = state["stage"] == CRISP
+            first = crisp & (state["step"] == 0)
+            state["score_rough"].copy_(torch.where(first, score.detach(), state["score_rough"]))
+            total = total + crisp * self._regularization(state["mask"], self.settings.crisp)
+        return score + total
 
-        optimized = self._optimize(classifier, targets, perturbation, coarse, full_mask, self.settings.rough)
-        with torch.no_grad():
-            return full_mask(optimized).clamp_(0, 1)
+    def project(self, state: State, stage: int) -> None:
+        state[self.stages[stage].parameter].clamp_(0, 1)
+
+    def enter(self, state: State, stage: int) -> State:
+        mask = self._smoothed(state["coarse"]).clamp_(0, 1)
+        return {"mask": mask, "crispness_rough": binarization_error(mask)}
+
+    def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
+        after = target_scores(classifier, self.perturbation.apply(state, state["mask"]), state["target"])
+        return Explanation(
+            saliency=1 - state["mask"],
+            score_before=state["score_before"],
+            score_after=torch.where(state["failed"], torch.nan, after),
+            iterations=state["passes"],
+            diagnostics={"score_after_rough": state["score_rough"], "crispness_rough": state["crispness_rough"]},
+        )
 
     def _upsampling(self, side: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Bilinear upsampling `[side,side/8]` along one axis, plain and followed by the mask's Gaussian."""
@@ -147,34 +189,17 @@ class CrispMasks:
         smooth = gaussian_matrix(side, self.settings.mask_blur, padding="edge", dtype=torch.float64) @ upsample
         return upsample.to(like), smooth.to(like)
 
-    def _crisp_stage(
-        self, classifier: LogitsFunction, targets: Tensor, perturbation: Perturbation, start: Tensor
-    ) -> Tensor:
-        """Stage 2: the crisp mask `[B,1,H,W]`, started from stage 1's."""
-        return self._optimize(
-            classifier, targets, perturbation, start.clone(), lambda mask: mask, self.settings.crisp
-        )
+    def _smoothed(self, coarse: Tensor) -> Tensor:
+        """The coarse masks upsampled and smoothed, `[B,1,H,W]`.
 
-    def _optimize(
-        self,
-        classifier: LogitsFunction,
-        targets: Tensor,
-        perturbation: Perturbation,
-        parameter: Tensor,
-        full_mask: Callable[[Tensor], Tensor],
-        stage: StageSettings,
-    ) -> Tensor:
-        """Projected Adam on the keep mask; images do not interact: the objective is a sum over the batch."""
-        parameter.requires_grad_(True)
-        optimizer = torch.optim.Adam([parameter], lr=stage.learning_rate)
-        for _ in range(stage.iterations):
-            score = target_scores(classifier, perturbation(full_mask(parameter)), targets)
-            loss = score.sum() + self._regularization(parameter, stage).sum()
-            (parameter.grad,) = torch.autograd.grad(loss, [parameter])
-            optimizer.step()
-            with torch.no_grad():
-                parameter.clamp_(0, 1)
-        return parameter.detach()
+        The gradient passes the smoothing as if it were the identity (the authors' setting).
+        """
+        upsample_rows, smooth_rows, upsample_columns, smooth_columns = self._matrices
+        smoothed = smooth_rows @ coarse.detach() @ smooth_columns.T
+        if not coarse.requires_grad:
+            return smoothed
+        upsampled = upsample_rows @ coarse @ upsample_columns.T
+        return upsampled + (smoothed - upsampled.detach())
 
     def _regularization(self, mask: Tensor, stage: StageSettings) -> Tensor:
         """Area, smoothness and crispness terms of eq. 2 as means over the mask's own pixels, `[B]`."""
@@ -186,16 +211,6 @@ class CrispMasks:
         if stage.crispness_weight:
             total = total + stage.crispness_weight * (mask * (1 - mask)).mean(dim=(1, 2, 3))
         return total
-
-
-def make_perturbation(images: Tensor, blur: str) -> Perturbation:
-    """Φ(x; m): keep mask m `[B,1,H,W]` to the perturbed images `[B,3,H,W]`; m = 1 keeps, m = 0 blurs."""
-    if blur == "paper":
-        varying = VaryingBlur(images)
-        return lambda keep: varying(1 - keep)
-    blurred = gaussian_blur(images, sigma=10.0, radius=5)
-    difference = images - blurred
-    return lambda keep: torch.addcmul(blurred, keep, difference)
 
 
 def binarization_error(mask: Tensor) -> Tensor:

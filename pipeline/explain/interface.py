@@ -34,6 +34,27 @@ class Explanation:
     iterations: Tensor
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
+    def rows(self, first: int, end: int) -> "Explanation":
+        """The explanations of images `first` to `end` − 1 of the batch."""
+        return Explanation(
+            saliency=self.saliency[first:end],
+            score_before=self.score_before[first:end],
+            score_after=self.score_after[first:end],
+            iterations=self.iterations[first:end],
+            diagnostics={name: values[first:end] for name, values in self.diagnostics.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Explanation]") -> "Explanation":
+        """The explanations of several batches as one."""
+        return cls(
+            saliency=torch.cat([part.saliency for part in parts]),
+            score_before=torch.cat([part.score_before for part in parts]),
+            score_after=torch.cat([part.score_after for part in parts]),
+            iterations=torch.cat([part.iterations for part in parts]),
+            diagnostics={name: torch.cat([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics},
+        )
+
 
 class Explainer(Protocol):
     """A method that says which pixels of an image a classifier's score rests on."""

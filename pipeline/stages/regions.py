@@ -8,7 +8,8 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
-from pipeline.explain.crisp import PRESETS, make_perturbation
+from pipeline.explain.crisp import PRESETS
+from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.interface import target_scores
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
@@ -74,15 +75,15 @@ def blurred_drops(
 ) -> list[float]:
     """Relative drop of the target's score for each mask `[S,S]` whose pixels are blurred in `image`."""
     drops: list[float] = []
+    perturbation = PERTURBATIONS[blur_of(worker.config)]
     with torch.no_grad():
+        prepared = perturbation.prepare(worker.model_input([image]))
         for batch in chunks(masks, worker.config.model.batch_size):
-            chosen = np.stack(batch)
-            keep = torch.from_numpy(~chosen).to(worker.device).float()[:, None]
-            pictures = worker.model_input([image]).expand(len(chosen) + 1, -1, -1, -1)
+            keep = torch.from_numpy(~np.stack(batch)).to(worker.device).float()[:, None]
             keep = torch.cat([torch.ones_like(keep[:1]), keep])
-            perturbed = make_perturbation(pictures, blur_of(worker.config))(keep)
-            targets = torch.full((len(perturbed),), target, device=worker.device)
-            scores = target_scores(worker.classifier, perturbed, targets)
+            copies = {name: value.expand(len(keep), *value.shape[1:]) for name, value in prepared.items()}
+            targets = torch.full((len(keep),), target, device=worker.device)
+            scores = target_scores(worker.classifier, perturbation.apply(copies, keep), targets)
             drops += ((scores[0] - scores[1:]) / scores[0]).tolist()
     return drops
 

@@ -1,0 +1,48 @@
+"""Φ of the mask methods: what an image becomes where its mask says "do not keep".
+
+Each perturbation is prepared once per image and applied at every step. Shapes: B images, H by W pixels, L blur
+levels.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from pipeline.explain.blur import blur_pyramid, gaussian_blur, varying_blur
+
+
+class Perturbation(Protocol):
+    """Blurs, or otherwise removes, the pixels that a mask does not keep."""
+
+    def prepare(self, images: Tensor) -> dict[str, Tensor]:
+        """What `apply` needs of `images` `[B,3,H,W]` in [0,1], tensors `[B,…]` by name."""
+        ...
+
+    def apply(self, prepared: dict[str, Tensor], keep: Tensor) -> Tensor:
+        """The perturbed images `[B,3,H,W]` for keep masks `[B,1,H,W]`: 1 keeps a pixel, 0 removes it."""
+        ...
+
+
+class FixedBlur:
+    """Φ(x; m) = m·x + (1 − m)·blur(x) with one 11×11-pixel Gaussian of σ = 10 px (the authors' setting)."""
+
+    def prepare(self, images: Tensor) -> dict[str, Tensor]:
+        blurred = gaussian_blur(images, sigma=10.0, radius=5)
+        return {"blurred": blurred, "difference": images - blurred}
+
+    def apply(self, prepared: dict[str, Tensor], keep: Tensor) -> Tensor:
+        return prepared["blurred"].addcmul(keep, prepared["difference"])
+
+
+class VaryingBlur:
+    """At each pixel a Gaussian of σ = 10 px · (1 − m) (visual summaries paper, below eq. 1), by a blur pyramid."""
+
+    def prepare(self, images: Tensor) -> dict[str, Tensor]:
+        return {"pyramid": blur_pyramid(images, maximum_sigma=10.0)}
+
+    def apply(self, prepared: dict[str, Tensor], keep: Tensor) -> Tensor:
+        return varying_blur(prepared["pyramid"], 1 - keep)
+
+
+PERTURBATIONS: dict[str, Perturbation] = {"authors": FixedBlur(), "paper": VaryingBlur()}
+

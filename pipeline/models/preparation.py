@@ -1,0 +1,104 @@
+"""A classifier made ready for many forward and backward passes: the same function, cheaper."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from pipeline.models.classifier import Classifier
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+# Folding changes no more than rounding; more than this share of the largest logit means it was not exact.
+FOLDING_TOLERANCE = 1e-3
+
+
+class PreparedClassifier:
+    """Logits of a classifier, in channels-last memory, batch norms folded, in a chosen precision.
+
+    The classifier itself is left as it is. The explainers' `LogitsFunction`.
+
+    Attributes:
+        module: the prepared network; it takes normalized images.
+        folded: batch norms that were folded into the convolution before them.
+    """
+
+    def __init__(self, classifier: Classifier, precision: str = "float32") -> None:
+        """`precision`: `float32`; `tf32`, matrix products in TensorFloat-32 where the GPU has it; `bfloat16`, by
+        autocast.
+
+        Raises:
+            ValueError: unknown precision.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        self.precision = precision
+        self.name = classifier.name
+        self.module, self.folded = _folded(classifier)
+        self.module.to(memory_format=torch.channels_last)
+        mean, std = classifier.preprocessing.mean, classifier.preprocessing.std
+        # On the device once: a copy at every pass would make a GPU wait.
+        self._mean = torch.tensor(mean, device=classifier.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=classifier.device).view(1, 3, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self._mean.device
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` float32, differentiable in the images."""
+        normalized = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        with self._precision():
+            output = self.module(normalized)
+        return getattr(output, "logits", output).float()
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self.precision == "bfloat16":
+            # Without the cache: the weights are frozen, and a cache would hold a second copy only until the exit.
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
+    """A copy of the network with each batch norm folded into the convolution that alone feeds it, and how many.
+
+    The network itself where it cannot be traced, or where folding turns out not to be exact.
+    """
+    module = classifier.module
+    norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
+    if not norms:
+        return module, 0
+    try:
+        folded = fuse(module).eval().requires_grad_(False)
+    except Exception:  # Whatever tracing runs into: control flow on data, *args, own tensor classes.
+        return module, 0
+    side = classifier.input_size
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.rand(2, 3, side, side, generator=generator).to(classifier.device)
+    with torch.no_grad():
+        expected = classifier.logits(probe)
+        found = folded(classifier.normalized(probe))
+    found = getattr(found, "logits", found)
+    left = sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    exact = found.shape == expected.shape and (found - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max()
+    return (folded, norms - left) if exact else (module, 0)
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory it frees instead of giving it back: on Linux, for glibc's allocator.
+
+    The tensors of a pass are larger than what glibc reuses by itself, so that every pass would ask the system
+    for fresh pages, and filling those takes up to half of the pass.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        trim_threshold, maximum_of_maps = -1, -4
+        mallopt(maximum_of_maps, 0)
+        mallopt(trim_threshold, 2**31 - 1)
