@@ -58,22 +58,19 @@ class ExplainSettings(Section):
     """How saliency maps are made, and of which images."""
 
     explainer: str = Field("crisp", description="method that makes the maps")
-    preset: Literal["authors", "paper"] = Field("authors", description="schedule and weights of the crisp masks")
+    preset: Literal["fast", "authors", "paper"] = Field("fast", description="schedule and weights of the masks")
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
     policy: Literal["predicted-correctly", "all"] = Field(
         "predicted-correctly", description="which images are explained"
     )
     target: Literal["label", "prediction"] = Field("label", description="class whose score is explained")
-    batch_size: int = Field(16, ge=1, description="images optimized together")
-    shard_size: int = Field(16, ge=1, description="images per unit of work and of resume")
-
-    @model_validator(mode="after")
-    def _batches_fit_shards(self) -> "ExplainSettings":
-        if self.shard_size % self.batch_size:
-            raise ValueError(
-                f"shard_size {self.shard_size} must be a multiple of batch_size {self.batch_size}: change both"
-            )
-        return self
+    batch_size: int | None = Field(
+        None, ge=1, description="images optimized together; default: as many as memory allows"
+    )
+    shard_size: int = Field(64, ge=1, description="images per unit of work and of resume")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="of the network's passes; the others are faster on GPUs that have them"
+    )
 
     @field_validator("explainer")
     @classmethod

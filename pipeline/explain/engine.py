@@ -190,7 +190,8 @@ class Engine:
 
     def _rows(self, rows: Sequence[int]) -> State:
         index = torch.tensor(rows, device=self.device)
-        return {name: value.index_select(0, index) for name, value in self._state.items()}
+        # Not index_select, which loses the memory format.
+        return {name: value[index] for name, value in self._state.items()}
 
     def _keep(self, rows: Sequence[int]) -> None:
         self._state = self._rows(rows) if rows else {}

@@ -79,6 +79,28 @@ def target_scores(classifier: LogitsFunction, images: Tensor, targets: Tensor) -
     return classifier.logits(images).softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
 
 
+def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
+    """log(p / (1 − p)) `[B]` of the target's softmax score p, from logits `[B,K]`; exact also where p is near 1."""
+    target = logits.gather(1, targets[:, None]).squeeze(1)
+    others = logits.scatter(1, targets[:, None], -torch.inf).logsumexp(dim=1)
+    return target - others
+
+
+def reference_color(classifier: LogitsFunction, images: Tensor) -> Tensor:
+    """The color `[3,1,1]`, in [0,1], that the classifier normalizes to zero: the mean of its training data.
+
+    Raises:
+        ValueError: the classifier does not say it.
+    """
+    reference = getattr(classifier, "reference", None)
+    if reference is None:
+        raise ValueError(
+            "the classifier has no attribute `reference`, the RGB color in [0, 1] that it normalizes to zero; "
+            "give a PreparedClassifier"
+        )
+    return torch.as_tensor(reference, dtype=images.dtype, device=images.device).view(3, 1, 1)
+
+
 def validate_batch(images: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless images are `[B,3,H,W]` float in [0,1] and targets `[B]` int64."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():

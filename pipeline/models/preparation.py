@@ -50,6 +50,11 @@ class PreparedClassifier:
     def device(self) -> torch.device:
         return self._mean.device
 
+    @property
+    def reference(self) -> Tensor:
+        """The color `[3]`, in [0,1], that is zero after normalization: the mean of the training data."""
+        return self._mean.flatten()
+
     def logits(self, images: Tensor) -> Tensor:
         """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` float32, differentiable in the images."""
         normalized = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
@@ -59,7 +64,6 @@ class PreparedClassifier:
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.precision == "bfloat16":
-            # Without the cache: the weights are frozen, and a cache would hold a second copy only until the exit.
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -87,6 +91,15 @@ def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
     left = sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     exact = found.shape == expected.shape and (found - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max()
     return (folded, norms - left) if exact else (module, 0)
+
+
+def use_precision(precision: str) -> None:
+    """Let this process's GPU multiply float32 matrices in TensorFloat-32, or not (`float32`).
+
+    PyTorch by itself does so in convolutions. A backward pass looks at this setting when it runs, so that it
+    belongs to the process and not to a pass.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
 
 
 def keep_freed_memory() -> None:

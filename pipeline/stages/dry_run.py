@@ -12,6 +12,7 @@ from rich.table import Table
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.crisp import PRESETS
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.stages.inputs import Inputs, gather_inputs
 from pipeline.stages.run import STAGES, find_outcomes, start_state
 from pipeline.stages.stage import PlannedShard
@@ -70,10 +71,10 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
     """Time a few passes of the network, one selective search and one pair of images, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         side = inputs.preprocessing.crop_side
-        classifier = classifier_of(config)
-        classifier.module.to(memory_format=torch.channels_last)
+        classifier = PreparedClassifier(classifier_of(config))
         images = torch.rand(TIMED_BATCH, 3, side, side, requires_grad=True)
         targets = torch.zeros(TIMED_BATCH, dtype=torch.int64)
 

@@ -1,7 +1,8 @@
 """Stage `explain`: images → `maps`: one saliency map per image, on the GPU where there is one."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import binarization_error
+from pipeline.explain.engine import Item, explain_stream
+from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import make_explainer
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks
+from pipeline.stages.worker import WorkerContext, chunks, prefetched
 from pipeline.store.tables import digest
 
 
@@ -26,7 +29,7 @@ class ExplainStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain
-        return [explain.explainer, explain.preset, explain.blur, explain.target, explain.batch_size, config.seed]
+        return [explain.explainer, explain.preset, explain.blur, explain.target, explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
@@ -50,68 +53,67 @@ class ExplainStage(Stage):
         columns = ["image_id", "uri", "class_index", "prediction", "explained"]
         rows = {row["image_id"]: row for row in worker.read(unit, "images", columns) if row["explained"]}
         settings = worker.config.explain
-        explainer = make_explainer(settings.explainer, settings.preset, settings.blur)
         output = Output(rows=[])
-        for ids in chunks(items, settings.batch_size):
-            batch, decoded = [], []
-            for image_id in ids:
+
+        def stream() -> Iterator[Item]:
+            for image_id in items:
+                row = rows[image_id]
                 try:
-                    batch.append(worker.analyzed_image(rows[image_id]))
-                    decoded.append(rows[image_id])
+                    image = worker.analyzed_image(row).float().div_(255)
                 except DecodeError as error:
-                    output.errors.append(
-                        error_row(self.name, unit.label, str(error), image_id, rows[image_id]["uri"], retry=True)
-                    )
-            if batch:
-                self._explain(worker, explainer, unit.label, batch, decoded, output)
+                    reason = str(error)
+                    output.errors.append(error_row(self.name, unit.label, reason, image_id, row["uri"], retry=True))
+                    worker.advance(unit)
+                    continue
+                target = row["class_index"] if settings.target == "label" else row["prediction"]
+                yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))
+
+        started = time.perf_counter()
+        explainer = make_explainer(settings.explainer, settings.preset, settings.blur)
+        found = explain_stream(
+            explainer, worker.prepared_classifier, prefetched(stream()), worker.device, settings.batch_size
+        )
+        for image_id, explanation in found:
+            self._add(worker, unit.label, rows[image_id], explanation, output)
+            worker.advance(unit)
+        order = {image_id: number for number, image_id in enumerate(items)}
+        output.rows.sort(key=lambda row: order[row["image_id"]])
+        output.errors.sort(key=lambda row: order[row["image_id"]])
+        seconds = (time.perf_counter() - started) / max(1, len(output.rows))
+        for row in output.rows:
+            row["seconds"] = seconds
         return output
 
-    def _explain(
-        self,
-        worker: WorkerContext,
-        explainer: Any,
-        label: str,
-        batch: list[torch.Tensor],
-        rows: list[dict[str, Any]],
-        output: Output,
+    def _add(
+        self, worker: WorkerContext, label: str, row: dict[str, Any], explanation: Explanation, output: Output
     ) -> None:
-        settings, seed = worker.config.explain, worker.config.seed
-        key = "class_index" if settings.target == "label" else "prediction"
-        targets = torch.tensor([row[key] for row in rows], device=worker.device)
-        generators = [image_generator(seed, row["image_id"], worker.device) for row in rows]
-        started = time.perf_counter()
-        explanation = explainer.explain(worker.classifier, worker.model_input(batch), targets, generators)
-        seconds = (time.perf_counter() - started) / len(rows)
-        saliency = explanation.saliency
-        drop = (explanation.score_before - explanation.score_after) / explanation.score_before
+        """One image's explanation as a row of `maps`, or of `errors`."""
+        settings = worker.config.explain
+        before, after = float(explanation.score_before), float(explanation.score_after)
         figures = {
-            "score_before": explanation.score_before,
-            "score_after": explanation.score_after,
-            "drop": drop,
-            "area": saliency.mean(dim=(1, 2, 3)),
-            "crispness": binarization_error(saliency),
+            "score_before": before,
+            "score_after": after,
+            "drop": (before - after) / before if before else math.nan,
+            "area": float(explanation.saliency.mean()),
+            "crispness": float(binarization_error(explanation.saliency)),
         }
-        finite = torch.stack([values.isfinite() for values in figures.values()]).all(dim=0).tolist()
-        figures = {name: values.tolist() for name, values in figures.items()}
-        stored = saliency.nan_to_num().mul(255).round().byte().cpu().numpy()
-        for number, row in enumerate(rows):
-            if not finite[number]:
-                reason = "the explanation is not finite (NaN or infinity): check the image and the network"
-                output.errors.append(error_row(self.name, label, reason, row["image_id"], row["uri"]))
-                continue
-            output.rows.append(
-                {
-                    "image_id": row["image_id"],
-                    "label": label,
-                    "explainer": f"{settings.explainer}:{settings.preset}",
-                    "target": int(targets[number]),
-                    "saliency": stored[number].tobytes(),
-                    "saliency_shape": list(stored[number].shape),
-                    "iterations": int(explanation.iterations[number]),
-                    "seconds": seconds,
-                }
-                | {name: values[number] for name, values in figures.items()}
-            )
+        if not all(math.isfinite(value) for value in figures.values()):
+            reason = "the explanation is not finite (NaN or infinity): check the image and the network"
+            output.errors.append(error_row(self.name, label, reason, row["image_id"], row["uri"]))
+            return
+        stored = explanation.saliency[0].mul(255).round().byte().cpu().numpy()
+        output.rows.append(
+            {
+                "image_id": row["image_id"],
+                "label": label,
+                "explainer": f"{settings.explainer}:{settings.preset}",
+                "target": row["class_index"] if settings.target == "label" else row["prediction"],
+                "saliency": stored.tobytes(),
+                "saliency_shape": list(stored.shape),
+                "iterations": int(explanation.iterations),
+            }
+            | figures
+        )
 
 
 def image_generator(seed: int, image_id: str, device: torch.device) -> torch.Generator:

@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from pipeline.stages.worker import Worker, WorkerSetup
 
 STARTUP_FAILURES = 3
 STARTUP_SECONDS = 600.0
+BOARD_SECONDS = 1.0
 
 
 @dataclass
@@ -33,6 +34,22 @@ class Attempt:
         return self.probes[0] if self.probes else None
 
 
+class Board:
+    """A Ray actor on which workers write how many images of a unit are done."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def tell(self, unit: str, images: int) -> None:
+        """So many images of the unit with this name are done."""
+        self._counts[unit] = images
+
+    def take(self) -> dict[str, int]:
+        """What was told since the last time."""
+        counts, self._counts = self._counts, {}
+        return counts
+
+
 class WorkerPool:
     """Up to `size` actors with the same resources; one unit in flight each."""
 
@@ -45,8 +62,14 @@ class WorkerPool:
         attempts: int,
         timeout: float,
     ) -> None:
-        """Start nothing yet; `attempts` worker deaths or errors are allowed per unit, `timeout` seconds each."""
-        self.setup, self.size, self.attempts, self.timeout = setup, size, attempts, timeout
+        """Start nothing yet; `attempts` worker deaths or errors are allowed per unit.
+
+        `timeout` is how many seconds a unit may take without telling of progress.
+        """
+        self._board = ray.remote(Board).options(num_cpus=0).remote()
+        self._board_read = time.monotonic()
+        self.setup = replace(setup, board=self._board)
+        self.size, self.attempts, self.timeout = size, attempts, timeout
         self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
@@ -55,9 +78,15 @@ class WorkerPool:
         self._last_alive = time.monotonic()
 
     def run(
-        self, stage: Stage, units: list[Unit], finished: Callable[[Outcome | Failure], None]
+        self,
+        stage: Stage,
+        units: list[Unit],
+        finished: Callable[[Outcome | Failure], None],
+        told: Callable[[Unit, int], None] = lambda unit, images: None,
     ) -> None:
         """Do all units in any order; `finished` is called once for each.
+
+        `told` is called now and then with the images done so far of a unit that is not finished.
 
         Raises:
             PoolError: workers fail to start again and again.
@@ -71,6 +100,7 @@ class WorkerPool:
                 while queue and self._idle:
                     self._submit(stage, self._idle.pop(), queue.popleft())
                 self._collect(stage, queue, finished)
+                self._read_board(told)
         except BaseException:
             self.close()
             raise
@@ -81,6 +111,24 @@ class WorkerPool:
         for actor in [*self._idle, *self._starting.values(), *busy]:
             ray.kill(actor)
         self._idle, self._starting, self._busy = [], {}, {}
+        ray.kill(self._board)
+
+    def _read_board(self, told: Callable[[Unit, int], None]) -> None:
+        """Pass on what the workers say of unfinished units; a unit that moves is not hanging."""
+        now = time.monotonic()
+        if now - self._board_read < BOARD_SECONDS:
+            return
+        self._board_read = now
+        try:
+            counts = ray.get(self._board.take.remote(), timeout=BOARD_SECONDS)
+        except (RayError, TimeoutError):
+            # Only the progress bar is the poorer for it.
+            return
+        for reference, (actor, attempt, _) in list(self._busy.items()):
+            if attempt.unit.name in counts and attempt.probe is None:
+                allowed = self.timeout if attempt.unit.bounded else math.inf
+                self._busy[reference] = (actor, attempt, now + allowed)
+                told(attempt.unit, counts[attempt.unit.name])
 
     def _start_workers(self, waiting: int) -> None:
         alive = len(self._idle) + len(self._busy) + len(self._starting)
@@ -132,7 +180,7 @@ class WorkerPool:
             if now > deadline:
                 del self._busy[reference]
                 ray.kill(actor)
-                self._failed(attempt, f"no result after {self.timeout:.0f} s", queue, finished)
+                self._failed(attempt, f"no progress for {self.timeout:.0f} s", queue, finished)
 
     def _welcome(self, reference: Any) -> None:
         actor = self._starting.pop(reference)

@@ -13,6 +13,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.stages.units import Unit
+
 PLAIN_INTERVAL_SECONDS = 15.0
 
 
@@ -30,6 +32,7 @@ class StageProgress:
     def __init__(self, console: Console, stage: str, total: int, cached: int) -> None:
         self.console, self.stage, self.total, self.done = console, stage, total, cached
         self.computed, self.started, self.printed = 0, time.monotonic(), time.monotonic()
+        self._partly: dict[str, int] = {}
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -52,17 +55,26 @@ class StageProgress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, images: int) -> None:
-        """Count images of a finished unit."""
+    def tell(self, unit: Unit, images: int) -> None:
+        """So many images of an unfinished unit are done; fewer than before when it had to begin again."""
+        before = self._partly.get(unit.name, 0)
+        self._partly[unit.name] = min(images, unit.size)
+        self._advance(self._partly[unit.name] - before)
+
+    def finish(self, unit: Unit) -> None:
+        """Count a finished unit."""
+        self._advance(unit.size - self._partly.pop(unit.name, 0))
+
+    def _advance(self, images: int) -> None:
         self.done += images
         self.computed += images
         if self._bar:
-            self._bar.advance(self._task, images)
+            self._bar.update(self._task, completed=self.done)
             return
         now = time.monotonic()
         if now - self.printed > PLAIN_INTERVAL_SECONDS and self.done < self.total:
             self.printed = now
-            speed = self.computed / (now - self.started)
+            speed = max(0, self.computed) / (now - self.started)
             left = (self.total - self.done) / speed if speed else float("inf")
             self.console.print(
                 f"{self.stage}: {self.done}/{self.total} images, {speed:.2f} images/s, {left:.0f} s left",

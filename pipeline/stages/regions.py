@@ -9,8 +9,8 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import PRESETS
-from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.interface import target_scores
+from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks, decode_saliency

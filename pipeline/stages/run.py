@@ -183,7 +183,7 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
 
         def finished(result: Outcome | Failure) -> None:
             nonlocal manifest_time
-            progress.advance(result.unit.size)
+            progress.finish(result.unit)
             if isinstance(result, Failure):
                 failures.append(result)
                 return
@@ -193,7 +193,7 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
                 manifest_time = time.monotonic()
 
         if missing:
-            workers.pool(stage).run(stage, missing, finished)
+            workers.pool(stage).run(stage, missing, finished, progress.tell)
     outcomes = [done[unit.name] for unit in units if unit.name in done]
     write_manifest(state, stage, stage_fingerprint, units, done, complete=not failures)
     record_errors(state, stage, outcomes, failures)

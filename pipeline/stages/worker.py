@@ -3,10 +3,12 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.failures import WorkerUnfit
 from pipeline.stages.units import Outcome, Unit
@@ -27,6 +30,9 @@ from schemas import make_table
 
 if TYPE_CHECKING:
     from pipeline.stages.stage import Stage
+
+
+TOLD_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class WorkerSetup:
     class_names: tuple[str, ...] = ()
     gpu: bool = False
     threads: int = 1
+    board: Any = None
 
 
 class WorkerContext:
@@ -49,6 +56,8 @@ class WorkerContext:
         self.setup = setup
         self.config = setup.config
         self.store = TableStore(setup.output)
+        self._told = 0.0
+        self._done: dict[str, int] = {}
 
     @cached_property
     def device(self) -> torch.device:
@@ -64,8 +73,22 @@ class WorkerContext:
                 f"the weights of {self.config.model.name} on this worker differ from the driver's: "
                 "put the same weights file at the same path on every node"
             )
+        use_precision(self.config.explain.precision)
         classifier.module.to(memory_format=torch.channels_last)
         return classifier.to(self.device)
+
+    @cached_property
+    def prepared_classifier(self) -> PreparedClassifier:
+        """The classifier made ready for the many passes of an explanation."""
+        return PreparedClassifier(self.classifier, self.config.explain.precision)
+
+    def advance(self, unit: Unit, images: int = 1) -> None:
+        """Tell the driver's progress bar that images of an unfinished unit are done."""
+        self._done[unit.name] = self._done.get(unit.name, 0) + images
+        now = time.monotonic()
+        if self.setup.board is not None and now - self._told > TOLD_EVERY_SECONDS:
+            self._told = now
+            self.setup.board.tell.remote(unit.name, self._done[unit.name])
 
     def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows of the unit's shards of `table` as dictionaries."""
@@ -108,6 +131,43 @@ def classifier_of(config: RunConfig) -> Classifier:
     )
 
 
+def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:
+    """The same items, made up to `depth` ahead in a thread, so that decoding goes on while the device computes."""
+    waiting: Queue[tuple[Any, BaseException | None]] = Queue(depth)
+    abandoned = Event()
+    end = object()
+
+    def put(item: Any, error: BaseException | None = None) -> None:
+        while not abandoned.is_set():
+            with contextlib.suppress(Full):
+                waiting.put((item, error), timeout=0.2)
+                return
+
+    def fill() -> None:
+        try:
+            for item in items:
+                put(item)
+                if abandoned.is_set():
+                    return
+            put(end)
+        except BaseException as error:
+            put(end, error)
+
+    thread = Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        abandoned.set()
+        thread.join()
+
+
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     """Consecutive pieces of at most `size` items."""
     return [items[start : start + size] for start in range(0, len(items), size)]
@@ -122,6 +182,7 @@ class Worker:
     """The Ray actor. One unit at a time, so that a death names its unit."""
 
     def __init__(self, setup: WorkerSetup) -> None:
+        keep_freed_memory()
         torch.set_num_threads(setup.threads)
         os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))
         self.context = WorkerContext(setup)

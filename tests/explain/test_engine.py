@@ -68,7 +68,7 @@ class Approach(Method):
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         found = state["near"].flatten()
-        return Explanation(state["near"], found, state["distance"].flatten(), state["passes"], {"stage": state["stage"]})
+        return Explanation(state["near"], found, state["distance"].flatten(), state["passes"])
 
 
 def items(count: int) -> list[Item]:

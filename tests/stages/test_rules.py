@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pipeline.config import ConfigurationError, RunConfig, load_config
+from pipeline.config import RunConfig
 from pipeline.data.catalog import CatalogError
 from pipeline.data.parts import read_parts
 from pipeline.models.preprocessing import Preprocessing
@@ -97,12 +97,6 @@ def test_a_cluster_may_lose_all_its_members_one_by_one() -> None:
     row = SummarizeStage()._summary("a", [member | {"rank": rank} for rank in range(3)], explained=5)
     assert row["reason"] == "0 of 3 members left by SSIM, fewer than 3" and not row["kept"]
     assert (row["members"], row["members_before"], row["support"]) == (0, 3, 0)
-
-
-def test_batches_must_fit_shards() -> None:
-    with pytest.raises(ConfigurationError, match="multiple of batch_size 64"):
-        load_config(None, ["explain.batch_size=64"])
-    assert load_config(None, ["explain.batch_size=64", "explain.shard_size=128"]).explain.batch_size == 64
 
 
 def test_part_boxes_are_checked_before_the_run(tmp_path) -> None:

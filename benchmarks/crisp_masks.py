@@ -1,0 +1,184 @@
+"""Seconds per image of our crisp masks against the published algorithm, written as its authors run it.
+
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_masks.py            # the three networks, processor
+    python benchmarks/crisp_masks.py --gpu                                           # ResNet-50, one GPU, no data
+
+The alternative (`published_crisp_mask.py`) takes one photograph at a time; we take all in one stream. Same network,
+same photographs, same number of threads, one process, one after the other. Prints Markdown; docs/crisp-masks.md
+keeps the figures.
+"""
+
+import argparse
+import resource
+import time
+
+import torch
+from photographs import NETWORKS, Photograph, correct_photographs, machine, network
+from published_crisp_mask import published_crisp_mask
+from torch import Tensor
+
+from pipeline.explain.crisp import CrispMasks, binarization_error
+from pipeline.explain.engine import Item, explain_stream
+from pipeline.explain.interface import target_scores
+from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.models.classifier import Classifier
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+
+PRESETS_COMPARED = ("authors", "fast")
+
+
+def quality(classifier: Classifier, photographs: list[Photograph], saliency: Tensor) -> dict[str, float]:
+    """Mean drop, area and crispness of maps `[n,1,H,W]`, and the first two for the maps binarized at 0.5."""
+    images = torch.stack([photograph.image for photograph in photographs])
+    targets = torch.tensor([photograph.target for photograph in photographs])
+    perturbation = PERTURBATIONS["authors"]
+    prepared = perturbation.prepare(images)
+    binary = (saliency > 0.5).float()
+    with torch.no_grad():
+        before = target_scores(classifier, images, targets)
+        after = target_scores(classifier, perturbation.apply(prepared, 1 - saliency), targets)
+        after_binary = target_scores(classifier, perturbation.apply(prepared, 1 - binary), targets)
+    return {
+        "drop": float(((before - after) / before).mean()),
+        "area": float(saliency.mean()),
+        "crispness": float(binarization_error(saliency).mean()),
+        "drop, binarized": float(((before - after_binary) / before).mean()),
+        "area, binarized": float(binary.mean()),
+    }
+
+
+def run_published(classifier: Classifier, photographs: list[Photograph]) -> tuple[Tensor, float, float]:
+    """Maps, seconds per image and passes per image of the published algorithm."""
+
+    def plain(images: Tensor) -> Tensor:
+        return classifier.module(classifier.normalized(images))
+
+    published_crisp_mask(plain, photographs[0].image, photographs[0].target, iterations=(2, 2))
+    started = time.perf_counter()
+    maps = [published_crisp_mask(plain, photograph.image, photograph.target) for photograph in photographs]
+    return torch.cat(maps), (time.perf_counter() - started) / len(photographs), 450.0
+
+
+def run_ours(
+    classifier: PreparedClassifier, photographs: list[Photograph], preset: str, device: torch.device
+) -> tuple[Tensor, float, float]:
+    """Maps, seconds per image and passes per image of a preset."""
+    items = [Item(number, photograph.image, photograph.target) for number, photograph in enumerate(photographs)]
+    started = time.perf_counter()
+    found = dict(explain_stream(CrispMasks(preset), classifier, items, device))
+    seconds = (time.perf_counter() - started) / len(items)
+    maps = torch.cat([found[number].saliency for number in range(len(items))])
+    passes = sum(int(explanation.iterations) for explanation in found.values()) / len(items)
+    return maps, seconds, passes
+
+
+def on_processor(images: int, threads: int, names: list[str]) -> None:
+    """Compare on the processor and print a table."""
+    torch.set_num_threads(threads)
+    print(f"{machine()}; {threads} thread(s); {images} photographs of imagenet/val, 224 px; one run\n")
+    print("| network | method | s / image | passes | ms / pass | × cheaper | × a pass | drop | area | 4m(1−m) "
+          "| drop, binarized | area, binarized | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for name in names:
+        classifier = network(name)
+        photographs = correct_photographs(classifier, images)
+        rows = {"published": run_published(classifier, photographs)}
+        print_row(name, "published", rows, quality(classifier, photographs, rows["published"][0]))
+        # From here on; the published program does not do this.
+        keep_freed_memory()
+        prepared = PreparedClassifier(network(name))
+        for preset in PRESETS_COMPARED:
+            rows[preset] = run_ours(prepared, photographs, preset, torch.device("cpu"))
+            print_row(name, preset, rows, quality(classifier, photographs, rows[preset][0]))
+
+
+def print_row(network_name: str, method: str, rows: dict[str, tuple[Tensor, float, float]], figures: dict) -> None:
+    """One line of the table."""
+    _, reference, reference_passes = rows["published"]
+    _, seconds, passes = rows[method]
+    per_pass = (reference / reference_passes) / (seconds / passes)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"| {network_name} | {method} | {seconds:.2f} | {passes:.0f} | {1000 * seconds / passes:.1f} "
+        f"| {reference / seconds:.1f} | {per_pass:.2f} | {100 * figures['drop']:.3f} % | {figures['area']:.3f} "
+        f"| {figures['crispness']:.4f} | {100 * figures['drop, binarized']:.3f} % | {figures['area, binarized']:.3f} "
+        f"| {peak:.0f} |",
+        flush=True,
+    )
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Measured floating-point operations per second of a product of two square matrices of 8192."""
+    side = 8192
+    left = torch.randn(side, side, device=device, dtype=dtype)
+    for _ in range(5):
+        left @ left
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(20):
+        left @ left
+    torch.cuda.synchronize()
+    return 20 * 2 * side**3 / (time.perf_counter() - started)
+
+
+def on_gpu(sizes: list[int], passes_over: int) -> None:
+    """ResNet-50 with random weights on one GPU: images per second, share of the matrix peak, memory."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pipeline.models.loading import load_classifier
+    from pipeline.models.preparation import PRECISIONS, use_precision
+
+    if not torch.cuda.is_available():
+        raise SystemExit("no GPU here: run this where PyTorch finds one")
+    device = torch.device("cuda")
+    peak = matrix_peak(device, torch.bfloat16)
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, bf16 matrix peak {peak / 1e12:.0f} TFLOP/s\n")
+    print("| precision | batch | images / s (fast) | passes / s | share of bf16 peak | peak GPU MB | host MB growth |")
+    print("|---|---|---|---|---|---|---|")
+    for precision in PRECISIONS:
+        use_precision(precision)
+        classifier = load_classifier("torchvision:resnet50", "random").to(device)
+        prepared = PreparedClassifier(classifier, precision)
+        with FlopCounterMode(display=False) as counter:
+            image = torch.rand(1, 3, 224, 224, device=device, requires_grad=True)
+            torch.autograd.grad(prepared.logits(image).sum(), image)
+        for size in sizes:
+            generator = torch.Generator().manual_seed(size)
+            images = torch.rand(size, 3, 224, 224, generator=generator)
+            items = (Item(number, images[number % size], number % 1000) for number in range(passes_over * size))
+            torch.cuda.reset_peak_memory_stats()
+            host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            steps = sum(
+                int(explanation.iterations)
+                for _, explanation in explain_stream(CrispMasks("fast"), prepared, items, device, size)
+            )
+            torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
+            share = counter.get_total_flops() * steps / seconds / peak
+            growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - host) / 1024
+            print(
+                f"| {precision} | {size} | {passes_over * size / seconds:.1f} | {steps / seconds:.0f} | {share:.1%} "
+                f"| {torch.cuda.max_memory_allocated() / 2**20:.0f} | {growth:.0f} |",
+                flush=True,
+            )
+
+
+def main() -> None:
+    """Read the command line and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=16, help="photographs per network (default 16)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of both (default 1)")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--gpu", action="store_true", help="measure ResNet-50 on the GPU instead")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256, 512], help="for --gpu")
+    arguments = parser.parse_args()
+    if arguments.gpu:
+        on_gpu(arguments.batch_sizes, passes_over=2)
+    else:
+        on_processor(arguments.images, arguments.threads, arguments.networks)
+
+
+if __name__ == "__main__":
+    main()

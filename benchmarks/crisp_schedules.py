@@ -1,0 +1,145 @@
+"""The study behind the preset `fast`: schedules against the authors' on photographs, three networks, two halves.
+
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_schedules.py --output study run --half 0
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_schedules.py --output study table --half 0
+
+Schedules are chosen on half 0 and confirmed on half 1. Results lie in the folder `study`, eight photographs a file;
+what is there is not computed again, so that a run can be stopped and continued. On two cores `authors` takes about
+five hours of one core for both halves, any other schedule about half an hour. docs/crisp-masks.md keeps the tables.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from photographs import NETWORKS, Photograph, correct_photographs, network
+
+from pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings, StageSettings, binarization_error
+from pipeline.explain.engine import Item, explain_stream
+from pipeline.explain.interface import Explanation, target_scores
+from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+
+VALIDATION, FLAT, CHUNK = 32, 8, 8
+FIGURES = ("drop", "area", "crisp", "bdrop", "barea", "iters")
+
+AUTHORS = PRESETS["authors"]
+
+
+def schedule(
+    rough: tuple[int, float, float], crisp: tuple[int, float, float], area: float, start: float = 0.0
+) -> CrispSettings:
+    """The authors' objective with other steps, rates and area weights: (iterations, learning rate, λ1) per stage."""
+    return replace(
+        AUTHORS,
+        rough=StageSettings(rough[0], rough[1], area, 0.01, 0.0),
+        crisp=StageSettings(crisp[0], crisp[1], crisp[2], 1.0, 2.0),
+        start=start,
+    )
+
+
+SCHEDULES = {
+    "authors": AUTHORS,
+    "75+40": schedule((75, 0.3, 0.5), (40, 0.1, 0.2), 0.5),
+    "40+20": schedule((40, 0.5, 0.5), (20, 0.2, 0.2), 0.5),
+    "20+15": schedule((20, 0.6, 0.7), (15, 0.2, 0.3), 0.7, start=0.5),
+}
+
+
+def compute(output: Path, name: str, key: str, half: int) -> None:
+    """Explain the photographs of a half with a schedule, where that is not yet done."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    classifier = PreparedClassifier(network(name))
+    photographs = correct_photographs(network(name), VALIDATION, FLAT, half)
+    folder = output / name / key
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(photographs), CHUNK):
+        path = folder / f"{half}_{start}.npz"
+        if path.exists():
+            continue
+        chunk = photographs[start : start + CHUNK]
+        items = (Item(number, photograph.image, photograph.target) for number, photograph in enumerate(chunk))
+        found = dict(explain_stream(CrispMasks(SCHEDULES[key]), classifier, items, torch.device("cpu"), CHUNK))
+        explanation = Explanation.joined([found[number] for number in range(len(chunk))])
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **figures(classifier, chunk, explanation, SCHEDULES[key].blur))
+        os.replace(partial, path)
+        print(f"{name} {key} half {half}: {start + len(chunk)} of {len(photographs)}", flush=True)
+
+
+def figures(
+    classifier: PreparedClassifier, photographs: list[Photograph], explanation: Explanation, blur: str
+) -> dict[str, np.ndarray]:
+    """The figures of each photograph, `[n]`, and its map `[n,1,H,W]` uint8."""
+    binary = (explanation.saliency > 0.5).float()
+    perturbation = PERTURBATIONS[blur]
+    prepared = perturbation.prepare(torch.stack([photograph.image for photograph in photographs]))
+    targets = torch.tensor([photograph.target for photograph in photographs])
+    with torch.no_grad():
+        after_binary = target_scores(classifier, perturbation.apply(prepared, 1 - binary), targets)
+    values = {
+        "drop": 1 - explanation.score_after / explanation.score_before,
+        "area": explanation.saliency.mean(dim=(1, 2, 3)),
+        "crisp": binarization_error(explanation.saliency),
+        "bdrop": 1 - after_binary / explanation.score_before,
+        "barea": binary.mean(dim=(1, 2, 3)),
+        "iters": explanation.iterations,
+        "mask": explanation.saliency.mul(255).round().byte(),
+    }
+    return {key: value.numpy() for key, value in values.items()}
+
+
+def read(output: Path, name: str, key: str, half: int) -> dict[str, np.ndarray]:
+    """The figures of all photographs that have been explained so far."""
+    paths = sorted((output / name / key).glob(f"{half}_*.npz"), key=lambda path: int(path.stem.split("_")[1]))
+    parts = [np.load(path) for path in paths]
+    return {figure: np.concatenate([part[figure] for part in parts]) for figure in FIGURES} if parts else {}
+
+
+def print_table(output: Path, half: int, keys: list[str], names: list[str]) -> None:
+    """Markdown: one line per network and schedule."""
+    print("| network | schedule | n | passes | drop | area | 4m(1−m) | drop, binarized | area, binarized "
+          "| 95 % of areas below | largest area | area > 0.5, authors' < 0.3 | drop < 90 % |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for name in names:
+        reference = read(output, name, "authors", half)
+        for key in keys:
+            found = read(output, name, key, half)
+            if not found or not reference:
+                continue
+            count = min(len(found["drop"]), len(reference["drop"]))
+            mean = {figure: values[:count].mean() for figure, values in found.items()}
+            area = found["area"][:count]
+            flooded = int(((area > 0.5) & (reference["area"][:count] < 0.3)).sum())
+            print(
+                f"| {name} | {key} | {count} | {mean['iters']:.1f} | {100 * mean['drop']:.3f} % | {mean['area']:.4f} "
+                f"| {mean['crisp']:.4f} | {100 * mean['bdrop']:.3f} % | {mean['barea']:.4f} "
+                f"| {np.quantile(area, 0.95):.3f} | {area.max():.3f} | {flooded} "
+                f"| {int((found['drop'][:count] < 0.9).sum())} |"
+            )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=("run", "table"))
+    parser.add_argument("--output", type=Path, required=True, help="folder of results")
+    parser.add_argument("--half", type=int, choices=(0, 1), default=0, help="0 to choose on, 1 to confirm on")
+    parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES), choices=list(SCHEDULES))
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    arguments = parser.parse_args()
+    if arguments.action == "table":
+        print_table(arguments.output, arguments.half, arguments.schedules, arguments.networks)
+        return
+    for name in arguments.networks:
+        for key in arguments.schedules:
+            compute(arguments.output, name, key, arguments.half)
+
+
+if __name__ == "__main__":
+    main()

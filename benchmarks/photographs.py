@@ -1,0 +1,83 @@
+"""Photographs and classifiers for the benchmarks, from the folder that VISUAL_SUMMARIES_DATA names."""
+
+import csv
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.data.decode import read_image
+from pipeline.models.classifier import Classifier
+from pipeline.models.loading import load_classifier
+
+NETWORKS = ("squeezenet1_1", "mobilenet_v2", "squeezenet1_0")
+# Classes with many flat backgrounds: sky, water, out-of-focus green.
+FLAT = ("n01531178", "n02690373", "n02317335")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A labelled photograph that the network classifies correctly.
+
+    Attributes:
+        image: `[3,S,S]` float32 in [0,1], what the network sees.
+    """
+
+    name: str
+    target: int
+    image: torch.Tensor
+
+
+def data_directory() -> Path:
+    """The folder of photographs and weights; the program ends with one line where there is none."""
+    value = os.environ.get("VISUAL_SUMMARIES_DATA")
+    if not value or not (Path(value) / "weights").is_dir():
+        sys.exit("set VISUAL_SUMMARIES_DATA to the folder of real photographs and weights")
+    return Path(value).resolve()
+
+
+def network(name: str) -> Classifier:
+    """One of the ImageNet classifiers."""
+    return load_classifier(f"torchvision:{name}", data_directory() / "weights" / f"{name}.safetensors")
+
+
+def correct_photographs(
+    classifier: Classifier, validation: int, flat: int = 0, half: int | None = None
+) -> list[Photograph]:
+    """The first correctly classified photographs: `validation` of ImageNet's, then `flat` of each of `FLAT`.
+
+    `half` 0 or 1 takes every second photograph, from the first or from the second.
+    """
+    data = data_directory()
+    with open(data / "imagenet/val.csv", newline="") as file:
+        labelled = [(data / "imagenet/val" / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
+    with open(data / "photos/classes.csv", newline="") as file:
+        indices = {row["folder"]: int(row["class_index"]) for row in csv.DictReader(file)}
+    groups = [(labelled, validation)]
+    groups += [([(path, indices[name]) for path in sorted((data / "photos" / name).iterdir())], flat) for name in FLAT]
+    chosen = []
+    for rows, count in groups:
+        rows = rows if half is None else rows[half::2]
+        chosen += _first_correct(classifier, rows, count)
+    return chosen
+
+
+def _first_correct(classifier: Classifier, rows: list[tuple[Path, int]], count: int) -> list[Photograph]:
+    found: list[Photograph] = []
+    for path, target in rows:
+        if len(found) == count:
+            break
+        image = classifier.preprocessing.analyzed_image(read_image(str(path)).image).float().div(255)
+        with torch.no_grad():
+            if int(classifier.logits(image[None]).argmax()) == target:
+                found.append(Photograph(path.name, target, image))
+    return found
+
+
+def machine() -> str:
+    """The processor in words."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
+    return f"{model}, {os.cpu_count()} cores, PyTorch {torch.__version__}"
