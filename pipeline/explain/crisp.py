@@ -54,13 +54,14 @@ class CrispSettings:
         exponent: β of the smoothness term.
         mask_blur: σ in pixels of the Gaussian that smooths the upsampled mask of the first stage.
         start: value of the first mask inside the inscribed disc; outside it is 1.
-        destroyed: minimize `score_weight`·softplus(log-odds of the score − log-odds of this share of the image's
-            score) instead of the score. Both fall together, but the score's own gradient vanishes for an image that
-            the network is sure of, whose mask then stays empty, and again long before the score is destroyed; this
-            one is constant until then. `None` minimizes the score, as the paper does.
+        destroyed: minimize `score_weight`·d²/2 instead of the score, d = softplus(log-odds of the score − log-odds
+            of this share of the image's score). Both fall together, but the score's own gradient vanishes for an
+            image that the network is sure of, whose mask then stays empty, and again long before the score is
+            destroyed; this one grows with what is left to do. `None` minimizes the score, as the paper does.
         score_weight: the weight of that term beside the regularizers.
         gradient_blur: σ in pixels of the Gaussian that smooths the score's gradient in the second stage. Without it
             a few large steps scatter the mask into single pixels, to which the network's gradient is most sensitive.
+        fine_steps: the last steps of the second stage, which take the gradient as it is, for the outlines.
         contrast: at the start of the second stage, mask values are moved away from 0.5 by this factor.
         enough: (drop, 4m(1−m)): an image whose mask in the second stage has at least this drop and at most this
             binarization error is done. `None` takes all steps.
@@ -76,6 +77,7 @@ class CrispSettings:
     destroyed: float | None = None
     score_weight: float = 1.0
     gradient_blur: float = 0.0
+    fine_steps: int = 0
     contrast: float = 1.0
     enough: tuple[float, float] | None = None
 
@@ -93,11 +95,12 @@ class CrispSettings:
 PRESETS = {
     "fast": CrispSettings(
         blur="authors",
-        rough=StageSettings(28, 0.5, 1.5, 0.005, 0.0, final_learning_rate=0.1),
-        crisp=StageSettings(30, 0.3, 0.35, 0.6, 2.0, final_learning_rate=0.08),
+        rough=StageSettings(28, 0.5, 1.4, 0.005, 0.0, final_learning_rate=0.1),
+        crisp=StageSettings(30, 0.3, 0.3, 0.8, 2.6, final_learning_rate=0.1),
         destroyed=2e-4,
-        score_weight=0.04,
+        score_weight=0.0045,
         gradient_blur=3.0,
+        fine_steps=10,
         contrast=1.3,
     ),
     "authors": CrispSettings(
@@ -186,7 +189,8 @@ class CrispMethod(Method):
         keep = state["mask"]
         if CRISP in present and self.settings.gradient_blur:
             blurred = self._gradient_blur[0] @ keep @ self._gradient_blur[1].T
-            keep = keep.detach() + (blurred - blurred.detach())
+            fine = state["step"] >= self.settings.crisp.iterations - self.settings.fine_steps
+            keep = torch.where(fine.view(-1, 1, 1, 1), keep, keep.detach() + (blurred - blurred.detach()))
         total: Tensor | float = 0.0
         if ROUGH in present:
             rough = state["stage"] == ROUGH
@@ -203,7 +207,8 @@ class CrispMethod(Method):
             total = total + crisp * self._regularization(state["mask"], self.settings.crisp)
         if self.settings.destroyed is not None:
             floor = (self.settings.destroyed * state["score_before"]).logit()
-            score = self.settings.score_weight * functional.softplus(log_odds(logits, state["target"]) - floor)
+            left = functional.softplus(log_odds(logits, state["target"]) - floor)
+            score = self.settings.score_weight * left.square() / 2
         return score + total
 
     def project(self, state: State, stage: int) -> None:
