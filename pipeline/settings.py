@@ -60,6 +60,10 @@ class ExplainSettings(Section):
     explainer: str = Field("crisp", description="method that makes the maps")
     preset: Literal["fast", "authors", "paper"] = Field("fast", description="schedule and weights of the masks")
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
+    game: Literal["preservation", "deletion", "generation", "repression"] = Field(
+        "deletion", description="of the explainer fgvis"
+    )
+    similarity: Literal["cross-entropy", "score"] = Field("cross-entropy", description="of the explainer fgvis")
     policy: Literal["predicted-correctly", "all"] = Field(
         "predicted-correctly", description="which images are explained"
     )

@@ -1,4 +1,6 @@
-"""Means with bootstrap intervals."""
+"""Means with bootstrap intervals, shares with Wilson intervals."""
+
+from statistics import NormalDist
 
 import numpy as np
 
@@ -25,3 +27,15 @@ def mean_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)
+
+
+def wilson_interval(successes: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share, from `successes` of `count`: (low, high); NaN without any."""
+    if count == 0:
+        return (float("nan"),) * 2
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / count
+    middle = share + z * z / (2 * count)
+    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, float((middle - half) / scale)), min(1.0, float((middle + half) / scale))

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 
 from pipeline.explain.crisp import CrispMasks
+from pipeline.explain.fgvis import FGVis
 from pipeline.explain.interface import Explainer
 
-EXPLAINERS: dict[str, Callable[..., Explainer]] = {
-    "crisp": CrispMasks,
+# Name → what makes it, and the names of the settings (of the section `explain`) that it is made with, in order; the
+# first of them names the variant.
+EXPLAINERS: dict[str, tuple[Callable[..., Explainer], tuple[str, ...]]] = {
+    "crisp": (CrispMasks, ("preset", "blur")),
+    "fgvis": (FGVis, ("game", "similarity")),
 }
 
 
@@ -18,4 +22,4 @@ def make_explainer(name: str, *settings: object) -> Explainer:
     """
     if name not in EXPLAINERS:
         raise ValueError(f"unknown explainer {name!r}; known: {', '.join(EXPLAINERS)}")
-    return EXPLAINERS[name](*settings)
+    return EXPLAINERS[name][0](*settings)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 
@@ -49,3 +50,17 @@ class Adam(UpdateRule):
         rate = (-rates / (1 - first ** count.double())).to(parameter.dtype).view(per_image)
         denominator = square.sqrt().div_(scale).add_(self.epsilon)
         parameter.addcmul_(rate, mean / denominator)
+
+
+class NormalizedGradient(UpdateRule):
+    """Gradient descent without momentum; each image's gradient is divided by its largest magnitude (FGVis).
+
+    An image whose gradient is zero everywhere stays as it is.
+    """
+
+    def apply(
+        self, parameter: Tensor, gradient: Tensor, moments: Mapping[str, Tensor], rates: Tensor, count: Tensor
+    ) -> None:
+        largest = gradient.flatten(1).abs().amax(dim=1).double()
+        steps = torch.where(largest > 0, -rates / largest, 0.0).to(parameter.dtype)
+        parameter.addcmul_(steps.view(-1, *[1] * (parameter.ndim - 1)), gradient)

@@ -12,7 +12,8 @@ from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import binarization_error
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
-from pipeline.explain.registry import make_explainer
+from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.settings import ExplainSettings
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks, prefetched
@@ -29,7 +30,7 @@ class ExplainStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain
-        return [explain.explainer, explain.preset, explain.blur, explain.target, explain.precision, config.seed]
+        return [explain.explainer, *own_settings(explain), explain.target, explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
@@ -69,7 +70,7 @@ class ExplainStage(Stage):
                 yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))
 
         started = time.perf_counter()
-        explainer = make_explainer(settings.explainer, settings.preset, settings.blur)
+        explainer = make_explainer(settings.explainer, *own_settings(settings))
         found = explain_stream(
             explainer, worker.prepared_classifier, prefetched(stream()), worker.device, settings.batch_size
         )
@@ -106,7 +107,7 @@ class ExplainStage(Stage):
             {
                 "image_id": row["image_id"],
                 "label": label,
-                "explainer": f"{settings.explainer}:{settings.preset}",
+                "explainer": f"{settings.explainer}:{own_settings(settings)[0]}",
                 "target": row["class_index"] if settings.target == "label" else row["prediction"],
                 "saliency": stored.tobytes(),
                 "saliency_shape": list(stored.shape),
@@ -114,6 +115,11 @@ class ExplainStage(Stage):
             }
             | figures
         )
+
+
+def own_settings(settings: ExplainSettings) -> list[Any]:
+    """What the run's explainer is made with."""
+    return [getattr(settings, name) for name in EXPLAINERS[settings.explainer][1]]
 
 
 def image_generator(seed: int, image_id: str, device: torch.device) -> torch.Generator:

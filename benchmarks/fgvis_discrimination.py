@@ -1,0 +1,120 @@
+"""Does FGVis tell two classes in one image apart? Two photographs side by side, a map for the class of each.
+
+    VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_discrimination.py --output discrimination.jsonl
+
+Photographs of the ImageNet validation set that the network classifies correctly fill one half of its square each,
+squeezed to half their width or, with --crop, cut to their middle. A photograph is paired with the first of the 30 after
+it with which both classes have a score ≥ --minimum-score in the pasted image; none is used twice. Per map, the share of
+saliency on the half of its class is a line of the output file; a second run goes on where the first one stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from fgvis_adversarial import read
+from photographs import NETWORKS, Photograph, correct_photographs, network
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.evaluate.intervals import mean_interval
+from pipeline.explain.engine import Item, explain_stream
+from pipeline.explain.fgvis import GAMES, FGVis
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+
+PARTNERS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[NETWORKS[0]])
+    parser.add_argument("--game", choices=GAMES, default="deletion")
+    parser.add_argument("--photographs", type=int, default=200, help="to make pairs of")
+    parser.add_argument("--pairs", type=int, default=50)
+    parser.add_argument("--minimum-score", type=float, default=0.05)
+    parser.add_argument("--crop", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=8)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    for name in arguments.networks:
+        classifier = network(name)
+        prepared = PreparedClassifier(classifier)
+        settings = {"network": name, "game": arguments.game, "crop": arguments.crop}
+        done = {(row["pair"], row["side"]) for row in read(arguments.output) if row.items() >= settings.items()}
+        found = pairs(prepared, correct_photographs(classifier, arguments.photographs), arguments)
+        stream = [
+            Item((pair, side), image, target)
+            for pair, image, targets in found
+            for side, target in zip(("left", "right"), targets, strict=True)
+            if (pair, side) not in done
+        ]
+        explained = explain_stream(
+            FGVis(arguments.game), prepared, stream, prepared.device, arguments.batch_size
+        )
+        with open(arguments.output, "a") as file:
+            for (pair, side), explanation in explained:
+                middle = explanation.saliency.shape[-1] // 2
+                halves = [explanation.saliency[..., :middle].sum(), explanation.saliency[..., middle:].sum()]
+                own = float(halves[side == "right"] / sum(halves))
+                row = settings | {"pair": pair, "side": side, "share": own}
+                row |= {"score": explanation.score_before.item(), "score_after": explanation.score_after.item()}
+                row |= {"area": explanation.saliency.mean().item(), "passes": explanation.iterations.item()}
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                print(f"{name} {pair} {side}: score {row['score']:.3f}, share on its half {own:.3f}", flush=True)
+    print("\n" + table(read(arguments.output)))
+
+
+def pairs(
+    classifier: PreparedClassifier, photographs: list[Photograph], arguments: argparse.Namespace
+) -> list[tuple[str, Tensor, tuple[int, int]]]:
+    """Name, pasted image `[3,S,S]` and the classes left and right of each pair."""
+    found, used = [], set()
+    for number, left in enumerate(photographs):
+        if len(found) == arguments.pairs:
+            break
+        if left.name in used:
+            continue
+        others = photographs[number + 1 : number + 1 + PARTNERS]
+        for right in (other for other in others if other.name not in used and other.target != left.target):
+            image = torch.cat([half(left.image, arguments.crop), half(right.image, arguments.crop)], dim=2)
+            with torch.no_grad():
+                scores = classifier.logits(image[None]).softmax(dim=1)[0]
+            targets = (left.target, right.target)
+            if min(scores[list(targets)]) >= arguments.minimum_score:
+                found.append((f"{left.name} {right.name}", image, targets))
+                used |= {left.name, right.name}
+                break
+    return found
+
+
+def half(image: Tensor, crop: bool) -> Tensor:
+    """A photograph `[3,S,S]` as `[3,S,S/2]`."""
+    side = image.shape[-1]
+    if crop:
+        return image[..., side // 4 : side // 4 + side // 2]
+    resized = functional.interpolate(image[None], (side, side // 2), mode="bilinear", antialias=True)
+    return resized[0].clamp(0, 1)
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: mean share of saliency on the class's own half, with its bootstrap interval."""
+    lines = ["| network | game | halves | maps | share on its half | 95 % interval | score ≥ 0.5 | their share |"]
+    lines.append("|---|---|---|--:|--:|--:|--:|--:|")
+    for name, game, crop in sorted({(row["network"], row["game"], row["crop"]) for row in rows}):
+        group = [row for row in rows if (row["network"], row["game"], row["crop"]) == (name, game, crop)]
+        mean, low, high = mean_interval([row["share"] for row in group])
+        sure = [row["share"] for row in group if row["score"] >= 0.5]
+        lines.append(
+            f"| {name} | {game} | {'cropped' if crop else 'squeezed'} | {len(group)} | {mean:.3f} | "
+            f"{low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
