@@ -1,0 +1,117 @@
+"""The explain stage on a worker of the test's own: what becomes of images that cannot be explained, and of the rest."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config import load_config
+from pipeline.data.decode import DecodeError, read_image
+from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import PreparedClassifier
+from pipeline.stages.explain import ExplainStage
+from pipeline.stages.units import Unit
+from pipeline.stages.worker import prefetched
+from schemas import make_table
+
+SIDE = 32
+
+
+class Network:
+    """Class 1 for contrast between neighbors; not a number for an image whose first pixel is pure red."""
+
+    reference = torch.tensor([0.5, 0.5, 0.5])
+
+    def logits(self, images: Tensor) -> Tensor:
+        contrast = (images[..., 1:] - images[..., :-1]).abs().mean(dim=(1, 2, 3))
+        logits = torch.stack([torch.zeros_like(contrast), 60 * contrast - 10], dim=1)
+        red = (images[:, 0, 0, 0] > 0.99) & (images[:, 1, 0, 0] < 0.01)
+        return torch.where(red[:, None], torch.nan, logits)
+
+
+class Worker:
+    """Serves pictures by id and counts what it is told."""
+
+    device = torch.device("cpu")
+    prepared_classifier = Network()
+
+    def __init__(self, pictures: dict[str, Tensor | None], *settings: str) -> None:
+        self.pictures = pictures
+        self.config = load_config(None, ["explain.batch_size=2", *settings])
+        self.advanced, self.prediction = 0, 1
+
+    def read(self, unit: Unit, table: str, columns: list[str]) -> list[dict]:
+        row = {"class_index": 1, "prediction": self.prediction, "explained": True}
+        return [row | {"image_id": name, "uri": f"{name}.png"} for name in self.pictures]
+
+    def analyzed_image(self, row: dict) -> Tensor:
+        if self.pictures[row["image_id"]] is None:
+            raise DecodeError("broken file")
+        return self.pictures[row["image_id"]]
+
+    def advance(self, unit: Unit, images: int = 1) -> None:
+        self.advanced += images
+
+
+def pictures(count: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    drawn = torch.randint(1, 250, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    return {f"image {number}": picture for number, picture in enumerate(drawn)}
+
+
+def explain(worker: Worker):  # noqa: ANN201
+    unit = Unit("label", (), tuple(worker.pictures), name="unit", size=len(worker.pictures))
+    output = ExplainStage().compute(worker, unit, tuple(worker.pictures))
+    make_table("maps", output.rows)
+    return output
+
+
+def test_bad_images_are_listed_and_the_others_are_as_ever() -> None:
+    clean = explain(Worker(pictures(5)))
+    assert [row["image_id"] for row in clean.rows] == list(pictures(5)) and not clean.errors
+    spoiled = pictures(5)
+    spoiled["image 1"] = spoiled["image 1"].clone()
+    spoiled["image 1"][:, 0, 0] = torch.tensor([255, 0, 0])
+    spoiled["image 3"] = None
+    worker = Worker(spoiled)
+    output = explain(worker)
+    assert [(row["image_id"], row["retry"]) for row in output.errors] == [("image 1", False), ("image 3", True)]
+    assert "not finite" in output.errors[0]["reason"] and output.errors[1]["reason"] == "broken file"
+    assert worker.advanced == 5
+    kept = {row["image_id"]: row for row in clean.rows}
+    assert [row["image_id"] for row in output.rows] == ["image 0", "image 2", "image 4"]
+    for row in output.rows:
+        found, expected = (np.frombuffer(r["saliency"], np.uint8).astype(int) for r in (row, kept[row["image_id"]]))
+        assert np.abs(found - expected).max() <= 1 and expected.max() > 200
+        assert row["iterations"] == kept[row["image_id"]]["iterations"] == 58
+
+
+def test_every_explainer_fills_the_same_table(demo_folder) -> None:  # noqa: ANN001
+    classifier = load_classifier("demo")
+    files = sorted(demo_folder.rglob("*.png"))[:2]
+    drawn = {file.stem: classifier.preprocessing.analyzed_image(read_image(str(file)).image) for file in files}
+    worker = Worker(drawn, "explain.explainer=fgvis", "explain.game=deletion", "explain.target=prediction")
+    worker.prepared_classifier = PreparedClassifier(classifier)
+    prediction = classifier.logits(torch.stack(list(drawn.values())).float() / 255).argmax(dim=1)
+    assert (prediction == prediction[0]).all()
+    worker.prediction = int(prediction[0])
+    output = explain(worker)
+    assert [row["saliency_shape"] for row in output.rows] == [[3, 128, 128]] * 2
+    assert {row["explainer"] for row in output.rows} == {"fgvis:deletion"}
+    assert all(row["score_after"] < 0.5 * row["score_before"] for row in output.rows)
+
+
+def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
+    assert list(prefetched(iter(range(100)), depth=3)) == list(range(100))
+
+    def broken():  # noqa: ANN202
+        yield 1
+        raise OSError("gone")
+
+    stream = prefetched(broken())
+    assert next(stream) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(stream)
+    endless = prefetched(iter(int, 1), depth=2)
+    assert next(endless) == 0
+    endless.close()  # must not wait for ever
