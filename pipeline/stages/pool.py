@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipeline.stages.board import Board
 from pipeline.stages.failures import FATAL_IN_WORKER, PoolError
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Failure, Outcome, Unit
@@ -32,22 +33,6 @@ class Attempt:
     @property
     def probe(self) -> str | None:
         return self.probes[0] if self.probes else None
-
-
-class Board:
-    """A Ray actor on which workers write how many images of a unit are done."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def tell(self, unit: str, images: int) -> None:
-        """So many images of the unit with this name are done."""
-        self._counts[unit] = images
-
-    def take(self) -> dict[str, int]:
-        """What was told since the last time."""
-        counts, self._counts = self._counts, {}
-        return counts
 
 
 class WorkerPool:
