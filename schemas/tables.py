@@ -81,7 +81,7 @@ _ALL = [
         _column("area", pa.float32(), "mean saliency", "share of pixels"),
         _column("crispness", pa.float32(), "mean 4m(1−m): 0 for a binary mask, 1 for 0.5 everywhere", "0..1"),
         _column("iterations", pa.int32(), "forward and backward passes spent"),
-        _column("seconds", pa.float32(), "time of its unit over the images in it; the one column that no seed fixes", "s"),
+        _column("seconds", pa.float32(), "time of its unit over its images; the one column that no seed fixes", "s"),
     ),
     _table(
         "regions",

@@ -110,6 +110,24 @@ def test_a_hung_worker_is_noticed(resources, tmp_path) -> None:
     assert results["good"].shard.rows == 1
 
 
+def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> None:
+    class Slow(Fragile):
+        def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+            for _ in items:
+                time.sleep(2.5)
+                worker.advance(unit)
+            return Output([])
+
+    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=6.0)
+    results, told = [], []
+    # Without the word of progress it would be stopped after 6 of its 10 seconds.
+    pool.run(Slow(), [unit("slow", "a", "b", "c", "d")], results.append, lambda unit, images: told.append(images))
+    pool.close()
+    assert not isinstance(results[0], Failure) and results[0].errors is None
+    assert told == sorted(told) and 1 <= told[0] <= told[-1] <= 4
+
+
 def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:
     with pytest.raises(StoreError, match="no space left"):
         run(tmp_path, unit("one", "full"))
