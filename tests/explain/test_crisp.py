@@ -272,13 +272,3 @@ def test_quality_on_photographs(photographs, preset: str, error: float, ragged: 
     assert binarization_error(explanation.saliency).mean() <= error
     assert 0.03 < explanation.saliency.mean() < 0.2
     assert raggedness(explanation.saliency) < ragged
-
-
-def test_photographs_in_any_company(photographs) -> None:  # noqa: ANN001
-    """In single precision rounding may tip a few pixels, and no more."""
-    classifier, images, targets = photographs
-    together = CrispMasks("fast").explain(classifier, images, targets)
-    for number in (0, 5):
-        alone = CrispMasks("fast").explain(classifier, images[number : number + 1], targets[number : number + 1])
-        assert (alone.saliency - together.saliency[number]).abs().mean() < 0.02
-        torch.testing.assert_close(alone.score_before, together.score_before[number : number + 1])
