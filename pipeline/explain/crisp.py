@@ -152,6 +152,7 @@ class CrispMethod(Method):
         stages = (Stage("coarse", settings.rough.learning_rates), Stage("mask", settings.crisp.learning_rates))
         self.stages = stages if settings.crisp.iterations else stages[:1]
         self.can_converge = settings.enough is not None
+        self._prepared_for: tuple[int, int] | None = None
         self._matrices: tuple[Tensor, ...] = ()
         self._gradient_blur: tuple[Tensor, ...] = ()
 
@@ -163,12 +164,8 @@ class CrispMethod(Method):
         generators: Sequence[torch.Generator] | None,
     ) -> State:
         height, width = images.shape[-2:]
-        self._matrices = (*self._upsampling(height, images), *self._upsampling(width, images))
+        self._prepare(images)
         rows, columns = self._matrices[0].shape[1], self._matrices[2].shape[1]
-        self._gradient_blur = tuple(
-            gaussian_matrix(side, self.settings.gradient_blur, padding="edge", dtype=torch.float64).to(images)
-            for side in (height, width)
-        )
         coarse = images.new_ones(len(images), 1, rows, columns)
         if rows == columns:
             coarse[:, :, inscribed_disc(rows, device=images.device)] = self.settings.start
@@ -234,6 +231,18 @@ class CrispMethod(Method):
             score_after=torch.where(state["failed"], torch.nan, after),
             iterations=state["passes"],
             diagnostics={"score_after_rough": state["score_rough"], "crispness_rough": state["crispness_rough"]},
+        )
+
+    def _prepare(self, images: Tensor) -> None:
+        """The matrices of the stages, once for all images of a stream: they enter in many small groups."""
+        height, width = images.shape[-2:]
+        if self._prepared_for == (height, width):
+            return
+        self._prepared_for = (height, width)
+        self._matrices = (*self._upsampling(height, images), *self._upsampling(width, images))
+        self._gradient_blur = tuple(
+            gaussian_matrix(side, self.settings.gradient_blur, padding="edge", dtype=torch.float64).to(images)
+            for side in (height, width)
         )
 
     def _upsampling(self, side: int, like: Tensor) -> tuple[Tensor, Tensor]:
