@@ -72,8 +72,10 @@ class ExplainSettings(Section):
         None, ge=1, description="images optimized together; default: as many as memory allows"
     )
     shard_size: int = Field(64, ge=1, description="images per unit of work and of resume")
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        "float32", description="of the network's passes; the others are faster on GPUs that have them"
+    precision: Literal["float32", "tf32", "bfloat16", "float64"] = Field(
+        "float32",
+        description="of the network's passes; tf32 and bfloat16 are faster on GPUs that have them, float64 makes maps "
+        "independent of the batch size down to rounding",
     )
 
     @field_validator("explainer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import sys
 
@@ -12,7 +13,7 @@ from torch.fx.experimental.optimization import fuse
 
 from pipeline.models.classifier import Classifier
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 
 # Folding changes no more than rounding; more than this share of the largest logit means it was not exact.
 FOLDING_TOLERANCE = 1e-3
@@ -30,7 +31,7 @@ class PreparedClassifier:
 
     def __init__(self, classifier: Classifier, precision: str = "float32") -> None:
         """`precision`: `float32`; `tf32`, matrix products in TensorFloat-32 where the GPU has it; `bfloat16`, by
-        autocast.
+        autocast; `float64`, in which the size of a batch no longer changes a map by its rounding.
 
         Raises:
             ValueError: unknown precision.
@@ -40,11 +41,15 @@ class PreparedClassifier:
         self.precision = precision
         self.name = classifier.name
         self.module, self.folded = _folded(classifier)
+        dtype = torch.float32
+        if precision == "float64":
+            dtype = torch.float64
+            self.module = copy.deepcopy(self.module).double()
         self.module.to(memory_format=torch.channels_last)
         mean, std = classifier.preprocessing.mean, classifier.preprocessing.std
         # On the device once: a copy at every pass would make a GPU wait.
-        self._mean = torch.tensor(mean, device=classifier.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, device=classifier.device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(mean, dtype=dtype, device=classifier.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, dtype=dtype, device=classifier.device).view(1, 3, 1, 1)
 
     @property
     def device(self) -> torch.device:
@@ -56,11 +61,11 @@ class PreparedClassifier:
         return self._mean.flatten()
 
     def logits(self, images: Tensor) -> Tensor:
-        """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` float32, differentiable in the images."""
+        """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` of the same precision, differentiable in the images."""
         normalized = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         with self._precision():
             output = self.module(normalized)
-        return getattr(output, "logits", output).float()
+        return getattr(output, "logits", output).to(images.dtype)
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.precision == "bfloat16":
@@ -94,12 +99,12 @@ def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
 
 
 def use_precision(precision: str) -> None:
-    """Let this process's GPU multiply float32 matrices in TensorFloat-32, or not (`float32`).
+    """Let this process's GPU multiply float32 matrices in TensorFloat-32, or not (`float32`, `float64`).
 
     PyTorch by itself does so in convolutions. A backward pass looks at this setting when it runs, so that it
     belongs to the process and not to a pass.
     """
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision in ("tf32", "bfloat16")
 
 
 def keep_freed_memory() -> None:

@@ -95,6 +95,21 @@ def test_half_precision_is_close_and_gives_float32(data_directory) -> None:  # n
         PreparedClassifier(classifier, "float16")
 
 
+def test_double_precision_leaves_the_classifier_as_it_is() -> None:
+    """Logits of its own copy, in the images' precision."""
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 5))
+    classifier = classifier_of(unsettled(module).eval(), 5, side=32)
+    images = torch.rand(2, 3, 32, 32)
+    prepared = PreparedClassifier(classifier, "float64")
+    assert prepared.logits(images).dtype == torch.float32
+    found = prepared.logits(images.double())
+    assert {parameter.dtype for parameter in classifier.module.parameters()} == {torch.float32}
+    expected = classifier_of(module.double(), 5, side=32).logits(images.double())
+    # Folding happens in single precision.
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_normalization_is_the_classifiers() -> None:
     preprocessing = Preprocessing(resize_side=32, crop_side=32, mean=(0.1, 0.5, 0.9), std=(0.2, 0.3, 0.4))
     classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), preprocessing, ["a", "b"])
