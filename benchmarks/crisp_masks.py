@@ -24,7 +24,8 @@ from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
-PRESETS_COMPARED = ("authors", "fast")
+# Preset, precision.
+COMPARED = (("authors", "float32"), ("fast", "float32"))
 
 
 def quality(classifier: Classifier, photographs: list[Photograph], saliency: Tensor) -> dict[str, float]:
@@ -72,7 +73,7 @@ def run_ours(
     return maps, seconds, passes
 
 
-def on_processor(images: int, threads: int, names: list[str]) -> None:
+def on_processor(images: int, threads: int, names: list[str], bfloat16: bool) -> None:
     """Compare on the processor and print a table."""
     torch.set_num_threads(threads)
     print(f"{machine()}; {threads} thread(s); {images} photographs of imagenet/val, 224 px; one run\n")
@@ -86,10 +87,11 @@ def on_processor(images: int, threads: int, names: list[str]) -> None:
         print_row(name, "published", rows, quality(classifier, photographs, rows["published"][0]))
         # From here on; the published program does not do this.
         keep_freed_memory()
-        prepared = PreparedClassifier(network(name))
-        for preset in PRESETS_COMPARED:
-            rows[preset] = run_ours(prepared, photographs, preset, torch.device("cpu"))
-            print_row(name, preset, rows, quality(classifier, photographs, rows[preset][0]))
+        for preset, precision in (*COMPARED, *([("fast", "bfloat16")] if bfloat16 else [])):
+            prepared = PreparedClassifier(network(name), precision)
+            label = preset if precision == "float32" else f"{preset}, {precision}"
+            rows[label] = run_ours(prepared, photographs, preset, torch.device("cpu"))
+            print_row(name, label, rows, quality(classifier, photographs, rows[label][0]))
 
 
 def print_row(network_name: str, method: str, rows: dict[str, tuple[Tensor, float, float]], figures: dict) -> None:
@@ -171,13 +173,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="photographs per network (default 16)")
     parser.add_argument("--threads", type=int, default=1, help="threads of both (default 1)")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--bfloat16", action="store_true", help="`fast` in bfloat16 too: for processors that have it")
     parser.add_argument("--gpu", action="store_true", help="measure ResNet-50 on the GPU instead")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256, 512], help="for --gpu")
     arguments = parser.parse_args()
     if arguments.gpu:
         on_gpu(arguments.batch_sizes, passes_over=2)
     else:
-        on_processor(arguments.images, arguments.threads, arguments.networks)
+        on_processor(arguments.images, arguments.threads, arguments.networks, arguments.bfloat16)
 
 
 if __name__ == "__main__":
