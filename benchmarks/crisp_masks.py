@@ -24,8 +24,7 @@ from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
-# Preset, precision.
-COMPARED = (("authors", "float32"), ("fast", "float32"))
+PRESETS_COMPARED = ("authors", "fast")
 
 
 def quality(classifier: Classifier, photographs: list[Photograph], saliency: Tensor) -> dict[str, float]:
@@ -73,7 +72,7 @@ def run_ours(
     return maps, seconds, passes
 
 
-def on_processor(images: int, threads: int, names: list[str], bfloat16: bool) -> None:
+def on_processor(images: int, threads: int, names: list[str], presets: list[str], bfloat16: bool) -> None:
     """Compare on the processor and print a table."""
     torch.set_num_threads(threads)
     print(f"{machine()}; {threads} thread(s); {images} photographs of imagenet/val, 224 px; one run\n")
@@ -87,7 +86,8 @@ def on_processor(images: int, threads: int, names: list[str], bfloat16: bool) ->
         print_row(name, "published", rows, quality(classifier, photographs, rows["published"][0]))
         # From here on; the published program does not do this.
         keep_freed_memory()
-        for preset, precision in (*COMPARED, *([("fast", "bfloat16")] if bfloat16 else [])):
+        compared = [(preset, "float32") for preset in presets] + [("fast", "bfloat16")] * bfloat16
+        for preset, precision in compared:
             prepared = PreparedClassifier(network(name), precision)
             label = preset if precision == "float32" else f"{preset}, {precision}"
             rows[label] = run_ours(prepared, photographs, preset, torch.device("cpu"))
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="photographs per network (default 16)")
     parser.add_argument("--threads", type=int, default=1, help="threads of both (default 1)")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS_COMPARED), choices=PRESETS_COMPARED)
     parser.add_argument("--bfloat16", action="store_true", help="`fast` in bfloat16 too: for processors that have it")
     parser.add_argument("--gpu", action="store_true", help="measure ResNet-50 on the GPU instead")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256, 512], help="for --gpu")
@@ -180,7 +181,8 @@ def main() -> None:
     if arguments.gpu:
         on_gpu(arguments.batch_sizes, passes_over=2)
     else:
-        on_processor(arguments.images, arguments.threads, arguments.networks, arguments.bfloat16)
+        names, presets = arguments.networks, arguments.presets
+        on_processor(arguments.images, arguments.threads, names, presets, arguments.bfloat16)
 
 
 if __name__ == "__main__":
