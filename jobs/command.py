@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 PLAIN_WIDTH = 110
 
-VERBS = {"summarize": "photographs → maps → visual summaries → report"}
+VERBS = {
+    "summarize": "photographs → maps → visual summaries → report",
+    "evaluate": "the papers' experiments on your images and classifier",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,36 +7,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from jobs.arguments import run_config, run_parser
 from jobs.command import run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="visual-summaries summarize",
-        description="Explain an image classifier over a whole data set: maps, visual summaries, tables, report.",
-        epilog="Every setting can be given as section.key=value; --print-config lists them all.",
+    parser = run_parser(
+        "summarize", "Explain an image classifier over a whole data set: maps, visual summaries, tables, report."
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with the settings that differ from the default")
-    parser.add_argument("--images", metavar="FOLDER", help="folder <class>/**/*.jpg, or 'demo' (data.images)")
-    parser.add_argument("--manifest", metavar="FILE", help="CSV or Parquet: uri, label (data.manifest)")
-    parser.add_argument("--model", metavar="SPEC", help="torchvision:<name>, module:function or demo (model.name)")
-    parser.add_argument("--weights", metavar="FILE", help="weights file, enum name or random (model.weights)")
-    parser.add_argument("--output", metavar="FOLDER", help="where tables and report go (output)")
-    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster; default: this machine (ray.address)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, compute nothing")
-    parser.add_argument("--print-config", action="store_true", help="print the annotated configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings, e.g. matching.score=phm")
     return parser
-
-
-SHORTCUTS = {
-    "images": "data.images",
-    "manifest": "data.manifest",
-    "model": "model.name",
-    "weights": "model.weights",
-    "output": "output",
-    "address": "ray.address",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _summarize(options: argparse.Namespace, console) -> None:  # noqa: ANN001 - rich's Console
-    from pipeline.config import annotated_default, load_config
+    from pipeline.config import annotated_default
 
-    given = {key: getattr(options, name) for name, key in SHORTCUTS.items()}
-    shortcuts = {key: value for key, value in given.items() if value is not None}
-    config = load_config(options.config, options.overrides, shortcuts)
+    config = run_config(options)
     if options.print_config:
         print(annotated_default(config), end="")
         return

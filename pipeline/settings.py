@@ -140,6 +140,13 @@ class SpecialistSettings(Section):
     negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
 
 
+class EvaluationSettings(Section):
+    """The experiments of the papers, by the job `evaluate`."""
+
+    photographs: int = Field(1000, ge=1, description="of the adversarial study: the surest, all classes together")
+    iterations: int = Field(200, ge=1, description="steps of the adversarial study, with and without the filter")
+
+
 class ReportSettings(Section):
     """How much the pages show."""
 
@@ -174,5 +181,6 @@ class RunConfig(Section):
     clustering: ClusteringSettings = Field(ClusteringSettings(), description="affinity propagation")
     pruning: PruningSettings = Field(PruningSettings(), description="members and pruning by similarity")
     specialists: SpecialistSettings = Field(SpecialistSettings(), description="one SVM per summary")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="experiments of the job evaluate")
     report: ReportSettings = Field(ReportSettings(), description="pages")
     ray: RaySettings = Field(RaySettings(), description="workers; never changes a result")

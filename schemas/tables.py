@@ -204,6 +204,16 @@ _ALL = [
         _column("method", pa.string(), "how it was computed, in words"),
     ),
     _table(
+        "measurements",
+        "one row per image, figure and variant of an experiment of the job `evaluate`",
+        _IMAGE,
+        _LABEL,
+        _column("study", pa.string(), "experiment, e.g. adversarial"),
+        _column("variant", pa.string(), "what was compared, e.g. filter on"),
+        _column("value", pa.float64(), "the figure; for what either happens or not, 1 or 0"),
+        _column("protocol", pa.string(), "settings of the experiment that the figure depends on, JSON"),
+    ),
+    _table(
         "errors",
         "one row for everything that was left out",
         _column("stage", pa.string(), "stage that left it out"),

@@ -65,6 +65,7 @@ class RunState:
     console: Console
     plan: Plan
     run: str
+    earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
     lost_images: int = 0
@@ -78,22 +79,36 @@ def run_pipeline(config: RunConfig, console: Console) -> str:
         RunFailed: more images failed than `error_tolerance` allows, or a stage gave nothing to go on with.
         PoolError, ClusterError, StoreError, ConfigurationError and the loaders' errors: see there.
     """
+    with opened_run(config, console) as (state, workers):
+        for stage in STAGES:
+            run_stage(state, stage, workers)
+            check_tolerance(state)
+        write_errors_manifest(state, complete=True)
+        outcomes = run_stage(state, ReportStage(), workers)
+        return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+
+
+@contextmanager
+def opened_run(
+    config: RunConfig, console: Console, adds: bool = False
+) -> Iterator[tuple["RunState", "Workers"]]:
+    """The run's state and its workers on Ray, the only ones to write into the output folder.
+
+    `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
+    """
     with exclusive(Path(config.output)):
         inputs = gather_inputs(config)
         state = start_state(config, inputs, console)
         state.store.remove_unfinished()
+        if adds:
+            state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
         catalog_errors(state)
         with ray_session(config.ray) as resources:
             workers = Workers(state, resources)
             try:
-                for stage in STAGES:
-                    run_stage(state, stage, workers)
-                    check_tolerance(state)
-                write_errors_manifest(state, complete=True)
-                outcomes = run_stage(state, ReportStage(), workers)
+                yield state, workers
             finally:
                 workers.close()
-        return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
 
 
 @contextmanager
@@ -206,7 +221,8 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
 def invalidate_after(state: RunState, stage: Stage) -> None:
     """Empty the manifests of later tables before anything changes: no reader may join old rows with new ones."""
     state.invalidated = True
-    later = [other.writes for other in STAGES[STAGES.index(stage) + 1 :]] if stage in STAGES else []
+    names = [other.name for other in STAGES]
+    later = [other.writes for other in STAGES[names.index(stage.name) + 1 :]] if stage.name in names else []
     for table in later:
         state.store.write_manifest(table, "", [], complete=False)
 
@@ -288,8 +304,9 @@ def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], fa
 
 def write_errors_manifest(state: RunState, complete: bool) -> None:
     """Enter the rows of `errors` of all stages so far; complete once every stage has had its say."""
-    gathered = [shard for shards in state.errors.values() for shard in shards]
-    state.store.write_manifest("errors", "", gathered, complete)
+    own = [shard for shards in state.errors.values() for shard in shards]
+    gathered = {shard.path: shard for shard in (*state.earlier.get("errors", ()), *own)}
+    state.store.write_manifest("errors", "", gathered.values(), complete)
 
 
 def check_tolerance(state: RunState) -> None:
@@ -343,7 +360,7 @@ def record_stage(
     shard = state.store.write(
         "runs", f"{digest(state.run)}/label=/run.parquet", make_table("runs", state.stage_rows), ""
     )
-    state.store.write_manifest("runs", digest(state.run), [shard], complete=True)
+    state.store.write_manifest("runs", digest(state.run), [*state.earlier.get("runs", ()), shard], complete=True)
     note = f", {cached} of {units} units found complete" if cached else ""
     state.console.print(
         f"{stage.name:<11} {seconds:7.1f} s  {rows} rows{note}", markup=False, highlight=False

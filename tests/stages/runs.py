@@ -63,7 +63,8 @@ def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.Comp
 def tables(output: Path) -> dict[str, pa.Table]:
     """All tables of a run, without what is measured."""
     store = TableStore(output)
-    return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in TABLES if name != "runs"}
+    names = [name for name in TABLES if name not in ("runs", "measurements")]
+    return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in names}
 
 
 def stage_units(output: Path) -> dict[str, tuple[int, int]]:

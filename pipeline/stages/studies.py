@@ -1,0 +1,147 @@
+"""Stage `studies`: images → `measurements`: FGVis's experiments, image by image, on the workers."""
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError
+from pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
+from pipeline.evaluate.color_bias import SWAPS, color_bias
+from pipeline.explain.engine import Item
+from pipeline.stages.stage import Plan, Stage
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerContext, chunks, prefetched
+
+ADVERSARIAL, COLOR_BIAS = "adversarial", "color bias"
+FILTERS = {"filter off": False, "filter on": True}
+
+
+class StudiesStage(Stage):
+    """The adversarial defense (Table 1) and the color bias (§4.3), in shards of a class."""
+
+    name = "studies"
+    reads = ("images",)
+    writes = "measurements"
+    uses_model = True
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.evaluation.iterations, config.explain.precision]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        by_label = plan.by_label("images")
+        surest = self._surest(plan)
+        size = plan.config.explain.shard_size
+        units = []
+        for label, paths in by_label.items():
+            rows = plan.store.read("images", paths, ["image_id", "class_index", "prediction"]).to_pylist()
+            right = sorted(row["image_id"] for row in rows if row["prediction"] == row["class_index"])
+            work = [(COLOR_BIAS, "", ids) for ids in chunks(right, size)]
+            chosen = sorted(surest.get(label, ()))
+            work += [(ADVERSARIAL, variant, ids) for variant in FILTERS for ids in chunks(chosen, size)]
+            units += [
+                Unit(
+                    label=label,
+                    identity=(study, variant, tuple(ids)),
+                    items=tuple(ids),
+                    inputs={"images": paths},
+                    payload=(study, variant),
+                    divisible=True,
+                    size=len(ids),
+                )
+                for study, variant, ids in work
+            ]
+        return units
+
+    def _surest(self, plan: Plan) -> dict[str, list[str]]:
+        """Image ids by class: correctly predicted, score ≥ 0.995, at most `photographs`; else the surest there are.
+
+        Where there are more, those with the smallest ids, which are hashes: a random choice.
+        """
+        count = plan.config.evaluation.photographs
+
+        def correct() -> Iterator[tuple[float, str, str]]:
+            columns = ["image_id", "class_index", "prediction", "score"]
+            for label, paths in plan.by_label("images").items():
+                for path in paths:
+                    for row in plan.store.read("images", [path], columns).to_pylist():
+                        if row["prediction"] == row["class_index"]:
+                            yield min(row["score"], CONFIDENT), row["image_id"], label
+
+        best = heapq.nsmallest(count, correct(), key=lambda entry: (-entry[0], entry[1]))
+        chosen = defaultdict(list)
+        for _, image_id, label in best:
+            chosen[label].append(image_id)
+        return chosen
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        study, variant = unit.payload
+        output = Output(rows=[])
+        photographs = worker.photographs(unit)
+
+        def decoded() -> Iterator[tuple[str, Tensor]]:
+            for image_id in items:
+                try:
+                    yield image_id, worker.analyzed_image(photographs[image_id]).float().div_(255)
+                except DecodeError as error:
+                    uri = photographs[image_id]["uri"]
+                    output.errors.append(error_row(self.name, unit.label, str(error), image_id, uri, retry=True))
+                    worker.advance(unit)
+
+        stream = prefetched(decoded())
+        measured = _adversarial(worker, variant, stream) if study == ADVERSARIAL else _color_bias(worker, unit, stream)
+        for image_id, values, protocol in measured:
+            output.rows += [
+                {
+                    "image_id": image_id,
+                    "label": unit.label,
+                    "study": study,
+                    "variant": name,
+                    "value": value,
+                    "protocol": json.dumps(protocol),
+                }
+                for name, value in values.items()
+            ]
+            worker.advance(unit)
+        output.rows.sort(key=lambda row: (row["image_id"], row["variant"]))
+        return output
+
+
+# Image id, value by variant, protocol.
+Measured = Iterator[tuple[str, dict[str, float], dict[str, Any]]]
+
+
+def _adversarial(worker: WorkerContext, variant: str, images: Iterator[tuple[str, Tensor]]) -> Measured:
+    """Whether evidence for the least likely class could be generated."""
+    classifier, iterations = worker.prepared_classifier, worker.config.evaluation.iterations
+    targets: dict[str, int] = {}
+
+    def items() -> Iterator[Item]:
+        for image_id, image in images:
+            targets[image_id] = int(adversarial_targets(classifier, image[None].to(worker.device)))
+            yield Item(image_id, image, targets[image_id])
+
+    outcomes = generate_adversarials(
+        classifier, items(), worker.device, FILTERS[variant], iterations, worker.config.explain.batch_size
+    )
+    for image_id, outcome in outcomes:
+        protocol = {"target": targets[image_id], "iterations": iterations, "steps": outcome.iterations}
+        yield image_id, {variant: float(outcome.generated)}, protocol | {"target score": outcome.score}
+
+
+def _color_bias(worker: WorkerContext, unit: Unit, images: Iterator[tuple[str, Tensor]]) -> Measured:
+    """Whether an image that is predicted correctly still is with its color channels swapped."""
+    class_index = worker.read(unit, "images", ["class_index"])[0]["class_index"]
+    while batch := list(islice(images, worker.config.model.batch_size)):
+        ids, pixels = zip(*batch, strict=True)
+        labels = torch.full((len(ids),), class_index, device=worker.device)
+        found = color_bias(worker.classifier, torch.stack(pixels).to(worker.device), labels)
+        for number, image_id in enumerate(ids):
+            values = {f"channels {name}": float(found.kept[name][number]) for name in SWAPS}
+            yield image_id, values, {"correct": bool(found.correct[number])}
