@@ -91,7 +91,15 @@ class ExplainSettings(Section):
 class RegionSettings(Section):
     """What counts as a salient region."""
 
-    threshold: Share = Field(0.5, description="saliency above this is salient")
+    threshold: Share | None = Field(
+        None, description="saliency above this is salient; default: the explainer's own, 0.5 for crisp masks"
+    )
+    smoothing: float | None = Field(
+        None, ge=0, description="blur of maps before the cut, σ in px of a 224-px image; default: the explainer's own"
+    )
+    share: Share | None = Field(
+        None, description="in place of threshold, the most salient share of pixels; default: the explainer's own"
+    )
     minimum_area: Share = Field(0.01, description="smaller regions are dropped, share of the image")
 
 

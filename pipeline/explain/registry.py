@@ -1,16 +1,37 @@
 """The explainers by name. A new one is one file in this folder and one line here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.explain.crisp import CrispMasks
 from pipeline.explain.fgvis import FGVis
 from pipeline.explain.interface import Explainer
 
-# Name → what makes it, and the names of the settings (of the section `explain`) that it is made with, in order; the
-# first of them names the variant.
-EXPLAINERS: dict[str, tuple[Callable[..., Explainer], tuple[str, ...]]] = {
-    "crisp": (CrispMasks, ("preset", "blur")),
-    "fgvis": (FGVis, ("game", "similarity")),
+
+@dataclass(frozen=True)
+class Entry:
+    """An explainer and how its maps are cut into salient regions unless the user says otherwise.
+
+    Attributes:
+        make: what makes it.
+        settings: names of the settings (of the section `explain`) that it is made with, in order; the first names the
+            variant.
+        smoothing: blur of its maps before the cut, σ in pixels of a 224-px image.
+        share: the most salient share of pixels that counts; None: whatever exceeds `threshold`.
+        threshold: saliency above it is salient.
+    """
+
+    make: Callable[..., Explainer]
+    settings: tuple[str, ...]
+    smoothing: float = 0.0
+    share: float | None = None
+    threshold: float = 0.5
+
+
+EXPLAINERS = {
+    "crisp": Entry(CrispMasks, ("preset", "blur")),
+    # Fine lines, not regions: smoothed, and as many pixels as a crisp mask has.
+    "fgvis": Entry(FGVis, ("game", "similarity"), smoothing=5.0, share=0.1),
 }
 
 
@@ -22,4 +43,4 @@ def make_explainer(name: str, *settings: object) -> Explainer:
     """
     if name not in EXPLAINERS:
         raise ValueError(f"unknown explainer {name!r}; known: {', '.join(EXPLAINERS)}")
-    return EXPLAINERS[name][0](*settings)
+    return EXPLAINERS[name].make(*settings)

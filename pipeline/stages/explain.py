@@ -119,7 +119,7 @@ class ExplainStage(Stage):
 
 def own_settings(settings: ExplainSettings) -> list[Any]:
     """What the run's explainer is made with."""
-    return [getattr(settings, name) for name in EXPLAINERS[settings.explainer][1]]
+    return [getattr(settings, name) for name in EXPLAINERS[settings.explainer].settings]
 
 
 def image_generator(seed: int, image_id: str, device: torch.device) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
-from pipeline.stages.regions import blur_of, blurred_drops, salient_mask
+from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
@@ -34,7 +34,7 @@ class MembersStage(Stage):
     uses_model = True
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.pruning.model_dump(), config.regions.threshold, blur_of(config)]
+        return [config.pruning.model_dump(), cut_of(config), blur_of(config)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("clusters", "regions", "maps"), also=("images",))
@@ -122,7 +122,7 @@ class MembersStage(Stage):
             members = by_image[row["image_id"]]
             if not members:
                 continue
-            salient = salient_mask(row, worker.config.regions.threshold)
+            salient = salient_mask(row, worker.config)
             own = sorted(regions[row["image_id"]], key=lambda region: region["region"])
             masks = [decode_run_length(region["run_length"], salient.shape) for region in own]
             boxes = [np.array([member[edge] for edge in EDGES]) for member in members]

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
-from pipeline.stages.regions import salient_mask
+from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
@@ -31,7 +31,7 @@ class ProposeStage(Stage):
         return [
             proposals.limit,
             proposals.minimum_side,
-            config.regions.threshold,
+            cut_of(config),
             config.matching.mask_overlap,
             config.seed,
         ]
@@ -54,7 +54,7 @@ class ProposeStage(Stage):
                 continue
             seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
             boxes = selective_search(image, seed, config.proposals.limit, config.proposals.minimum_side)
-            shares = salient_shares(boxes, salient_mask(row, config.regions.threshold))
+            shares = salient_shares(boxes, salient_mask(row, config))
             descriptors = np.asarray(describe(image, boxes)).astype(np.float16)
             for number, (box, share) in enumerate(zip(boxes.tolist(), shares.tolist(), strict=True)):
                 kept = share > config.matching.mask_overlap

@@ -11,10 +11,12 @@ from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import PRESETS
 from pipeline.explain.interface import target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.registry import EXPLAINERS
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks, decode_saliency
-from pipeline.summarize.regions import encode_run_length, salient_regions
+from pipeline.summarize.proposals import REFERENCE_SIDE
+from pipeline.summarize.regions import encode_run_length, salient_pixels, salient_regions
 from schemas import EDGES
 
 
@@ -27,7 +29,7 @@ class RegionsStage(Stage):
     uses_model = True
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.regions.threshold, config.regions.minimum_area, blur_of(config)]
+        return [cut_of(config), config.regions.minimum_area, blur_of(config)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_shard(plan, "maps", also=("images",))
@@ -38,8 +40,8 @@ class RegionsStage(Stage):
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "target", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]
-            saliency = decode_saliency(row).mean(axis=0) / 255.0
-            regions = salient_regions(saliency, settings.threshold, settings.minimum_area)
+            salient = salient_mask(row, worker.config)
+            regions = salient_regions(salient.astype(np.float32), minimum_area=settings.minimum_area)
             if not regions:
                 continue
             try:
@@ -88,6 +90,20 @@ def blurred_drops(
     return drops
 
 
-def salient_mask(row: Mapping[str, Any], threshold: float) -> np.ndarray:
-    """Salient pixels `[H,W]` bool of a row of `maps` (the mean over channels of a 3-channel map)."""
-    return decode_saliency(row).mean(axis=0) / 255.0 > threshold
+def cut_of(config: RunConfig) -> dict[str, float | None]:
+    """How the run's maps are cut: the user's settings, else the explainer's own; arguments of `salient_pixels`."""
+    own, given = EXPLAINERS[config.explain.explainer], config.regions
+    share = own.share if given.threshold is None and given.share is None else given.share
+    return {
+        "threshold": own.threshold if given.threshold is None else given.threshold,
+        "smoothing": own.smoothing if given.smoothing is None else given.smoothing,
+        "share": share,
+    }
+
+
+def salient_mask(row: Mapping[str, Any], config: RunConfig) -> np.ndarray:
+    """Salient pixels `[H,W]` bool of a row of `maps` (of the mean over channels of a 3-channel map)."""
+    saliency = decode_saliency(row).mean(axis=0) / 255.0
+    cut = cut_of(config)
+    smoothing = cut["smoothing"] * saliency.shape[1] / REFERENCE_SIDE
+    return salient_pixels(saliency, cut["threshold"], smoothing, cut["share"])

@@ -22,7 +22,6 @@ from pipeline.report.content import (
     SummaryContent,
 )
 from pipeline.report.site import write_class_page, write_index
-from pipeline.stages.regions import salient_mask
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Outcome, Unit
 from pipeline.stages.worker import WorkerContext, decode_saliency
@@ -183,12 +182,13 @@ def _examples(
         if image is None:
             continue
         own = list(masks[image_id].values())
+        saliency = decode_saliency(row).mean(axis=0)
         figures = ("score_before", "score_after", "drop", "area", "crispness")
         contents.append(
             ExampleContent(
                 image=image,
-                saliency=decode_saliency(row).mean(axis=0).round().astype(np.uint8),
-                regions_mask=np.any(own, axis=0) if own else salient_mask(row, 1.0),
+                saliency=saliency.round().astype(np.uint8),
+                regions_mask=np.any(own, axis=0) if own else np.zeros(saliency.shape, bool),
                 image_id=image_id,
                 uri=images[image_id]["uri"],
                 prediction_name=images[image_id]["prediction_name"],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,28 @@ class Region:
     box: np.ndarray
     area: int
     mask: np.ndarray
+
+
+def salient_pixels(
+    saliency: np.ndarray, threshold: float = 0.5, smoothing: float = 0.0, share: float | None = None
+) -> np.ndarray:
+    """Which pixels count as salient; with `smoothing` and `share` also for maps of fine lines or soft blobs.
+
+    Args:
+        saliency: floating [H, W] in 0..1.
+        threshold: pixels above this are salient (a pixel that equals it is not).
+        smoothing: standard deviation of a Gaussian that the map is blurred with before, pixels; 0 for none.
+        share: instead of `threshold`, the share of pixels that is salient, the highest first. Fewer where the
+            rest of the map is 0 or where pixels at the cut are equal, so that an empty map stays empty.
+
+    Returns:
+        bool [H, W].
+    """
+    if smoothing:
+        saliency = ndimage.gaussian_filter(saliency, smoothing, mode="nearest", truncate=3.0)
+    if share is not None:
+        threshold = max(0.0, np.quantile(saliency, 1 - share)) if saliency.size else 0.0
+    return saliency > threshold
 
 
 def salient_regions(

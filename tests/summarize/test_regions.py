@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 from skimage.measure import label
 
-from pipeline.summarize.regions import decode_run_length, encode_run_length, salient_regions
+from pipeline.summarize.regions import decode_run_length, encode_run_length, salient_pixels, salient_regions
 
 
 def blobs(seed: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -76,3 +76,27 @@ def test_run_length_errors() -> None:
         decode_run_length([5, -1], (2, 2))
     with pytest.raises(ValueError, match="bool"):
         encode_run_length(np.zeros((2, 2)))
+
+
+def test_soft_maps_are_cut_by_share() -> None:
+    """The highest tenth, fewer where pixels at the cut are equal, none of an empty map."""
+    ramp = np.arange(100, dtype=np.float64).reshape(10, 10) / 100
+    found = salient_pixels(ramp, share=0.1)
+    assert found.sum() == 10 and found[9].all()
+    steps = np.repeat([0.0, 0.2, 0.9], [50, 46, 4]).reshape(10, 10)
+    assert salient_pixels(steps, share=0.25).sum() == 4
+    sparse = np.zeros((10, 10))
+    sparse[2, 3] = 0.1
+    assert salient_pixels(sparse, share=0.5).sum() == 1
+    assert not salient_pixels(np.zeros((10, 10)), share=0.5).any()
+    assert not salient_pixels(np.full((10, 10), 0.5)).any() and salient_pixels(np.full((10, 10), 0.51)).all()
+
+
+def test_fine_lines_are_joined_by_smoothing() -> None:
+    """A grid of single pixels every fourth pixel: dust before, one region after."""
+    lines = np.zeros((64, 64))
+    lines[16:48:4, 16:48:4] = 1
+    assert salient_regions(salient_pixels(lines).astype(np.float64)) == []
+    (region,) = salient_regions(salient_pixels(lines, smoothing=4, share=0.2).astype(np.float64))
+    assert region.area == pytest.approx(0.2 * 64 * 64, rel=0.02)
+    assert (np.abs(region.box - [16, 16, 46, 46]) <= 4).all()
