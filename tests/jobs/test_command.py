@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jobs import evaluate, summarize
 from jobs.command import main
-from jobs.summarize import build_parser
+from pipeline.stages.evaluation import PAPERS
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {
@@ -20,14 +21,18 @@ OPTIONS = {
     "--weights",
     "--output",
     "--address",
-    "--dry-run",
     "--print-config",
 }
 
 
-def test_options_are_a_promise() -> None:
-    found = {text for action in build_parser()._actions for text in action.option_strings if text.startswith("--")}
-    assert found == OPTIONS
+@pytest.mark.parametrize(("job", "own"), [(summarize, "--dry-run"), (evaluate, "--paper")])
+def test_options_are_a_promise(job, own: str) -> None:  # noqa: ANN001
+    actions = job.build_parser()._actions
+    assert {text for action in actions for text in action.option_strings if text.startswith("--")} == OPTIONS | {own}
+
+
+def test_papers_are_those_that_the_stages_know() -> None:
+    assert evaluate.PAPERS == tuple(PAPERS)
 
 
 def test_verbs(capsys) -> None:
