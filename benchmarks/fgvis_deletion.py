@@ -3,7 +3,7 @@
     VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_deletion.py --output deletion.jsonl
 
 ImageNet validation photographs that the network classifies correctly. FGVis plays the deletion game; RISE has 1,000
-masks; occlusion (Captum) slides a window of 32 pixels by 8; Grad-CAM (Captum) looks at the last layer with a spatial
+masks; occlusion (Captum) slides a window of 32 pixels by 16; Grad-CAM (Captum) looks at the last layer with a spatial
 map. Each result is a line of the output file; a second run goes on where the first one stopped.
 """
 
@@ -28,7 +28,7 @@ from pipeline.explain.rise import Rise
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
-WINDOW, STRIDE = 32, 8
+WINDOW, STRIDE = 32, 16
 METHODS = ("fgvis", "grad-cam", "rise-1000", "occlusion")
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import GAMES, FGVis
+from pipeline.explain.fgvis import GAMES, FGVis, FGVisSettings
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PARTNERS = 30
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--minimum-score", type=float, default=0.05)
     parser.add_argument("--crop", action="store_true")
+    parser.add_argument("--unfiltered", action="store_true", help="without the gradient filter, as a control")
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -43,7 +44,8 @@ def main() -> None:
     for name in arguments.networks:
         classifier = network(name)
         prepared = PreparedClassifier(classifier)
-        settings = {"network": name, "game": arguments.game, "crop": arguments.crop}
+        game = f"{arguments.game}{', not filtered' * arguments.unfiltered}"
+        settings = {"network": name, "game": game, "crop": arguments.crop}
         done = {(row["pair"], row["side"]) for row in read(arguments.output) if row.items() >= settings.items()}
         found = pairs(prepared, correct_photographs(classifier, arguments.photographs), arguments)
         stream = [
@@ -53,7 +55,7 @@ def main() -> None:
             if (pair, side) not in done
         ]
         explained = explain_stream(
-            FGVis(arguments.game), prepared, stream, prepared.device, arguments.batch_size
+            FGVis(FGVisSettings(arguments.game, filtered=not arguments.unfiltered)), prepared, stream, prepared.device, arguments.batch_size
         )
         with open(arguments.output, "a") as file:
             for (pair, side), explanation in explained:
