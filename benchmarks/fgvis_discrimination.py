@@ -54,9 +54,8 @@ def main() -> None:
             for side, target in zip(("left", "right"), targets, strict=True)
             if (pair, side) not in done
         ]
-        explained = explain_stream(
-            FGVis(FGVisSettings(arguments.game, filtered=not arguments.unfiltered)), prepared, stream, prepared.device, arguments.batch_size
-        )
+        explainer = FGVis(FGVisSettings(arguments.game, filtered=not arguments.unfiltered))
+        explained = explain_stream(explainer, prepared, stream, prepared.device, arguments.batch_size)
         with open(arguments.output, "a") as file:
             for (pair, side), explanation in explained:
                 middle = explanation.saliency.shape[-1] // 2
