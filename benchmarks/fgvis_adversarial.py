@@ -5,6 +5,7 @@
 Per network, the ImageNet validation photographs that it classifies correctly with a score ≥ 0.995, at most
 --photographs of them; where there are fewer, the most confident. Each result is a line of the output file; a second run
 goes on where the first one stopped. --networks and --filter divide the work among processes with files of their own.
+--control asks for the true class instead: what the filter must not prevent.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--filter", choices=("on", "off", "both"), default="both")
+    parser.add_argument("--control", action="store_true", help="generate the true class, whose evidence is there")
     parser.add_argument("--photographs", type=int, default=100)
     parser.add_argument("--candidates", type=int, help="look only at the first of the photographs")
     parser.add_argument("--iterations", type=int, default=500)
@@ -47,7 +49,12 @@ def main() -> None:
             if arguments.filter not in ("both", "on" if filtered else "off"):
                 continue
             settings = {"network": name, "filtered": filtered, "iterations": arguments.iterations}
-            done = {row["file"] for row in read(arguments.output) if row.items() >= settings.items()}
+            settings |= {"control": True} if arguments.control else {}
+            done = {
+                row["file"]
+                for row in read(arguments.output)
+                if row.items() >= settings.items() and row.get("control", False) == arguments.control
+            }
             left = [(file, image, score) for file, image, score in chosen if file not in done]
             run(prepared, left, settings, arguments)
     print(f"\n{machine()}\n\n{table(read(arguments.output))}")
@@ -84,7 +91,11 @@ def run(
     def items() -> Iterator[Item]:
         for file, pixels, _ in left:
             image = pixels.float().div(255)
-            targets[file] = int(adversarial_targets(classifier, image[None]))
+            if settings.get("control"):
+                with torch.no_grad():
+                    targets[file] = int(classifier.logits(image[None]).argmax())
+            else:
+                targets[file] = int(adversarial_targets(classifier, image[None]))
             yield Item(file, image, targets[file])
 
     started = time.perf_counter()
@@ -114,18 +125,19 @@ def read(path: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Markdown: share of images whose adversarial target was generated, with Wilson's 95 % interval."""
-    lines = ["| network | filter | steps | photographs | score ≥ 0.995 | generated | 95 % interval | passes |"]
-    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
-    key = itemgetter("network", "filtered", "iterations")
-    for name, filtered, iterations in sorted({key(row) for row in rows}):
-        group = [row for row in rows if key(row) == (name, filtered, iterations)]
+    lines = ["| network | target | filter | steps | photographs | score ≥ 0.995 | generated | 95 % interval | passes |"]
+    lines.append("|---|---|---|--:|--:|--:|--:|--:|--:|")
+    rows = [{"control": False} | row for row in rows]
+    key = itemgetter("network", "control", "filtered", "iterations")
+    for name, control, filtered, iterations in sorted({key(row) for row in rows}):
+        group = [row for row in rows if key(row) == (name, control, filtered, iterations)]
         generated = sum(row["generated"] for row in group)
         low, high = wilson_interval(generated, len(group))
         confident = sum(row["score"] >= CONFIDENT for row in group)
         passes = sum(row["passes"] for row in group) / len(group)
         lines.append(
-            f"| {name} | {'on' if filtered else 'off'} | {iterations} | {len(group)} | {confident} | "
-            f"{generated / len(group):.1%} | {low:.1%} – {high:.1%} | {passes:.0f} |"
+            f"| {name} | {'true class' if control else 'least likely'} | {'on' if filtered else 'off'} | {iterations} "
+            f"| {len(group)} | {confident} | {generated / len(group):.1%} | {low:.1%} – {high:.1%} | {passes:.0f} |"
         )
     return "\n".join(lines)
 
