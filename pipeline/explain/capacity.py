@@ -18,6 +18,7 @@ class Capacity:
     Attributes:
         size: images that may be in the batch now. Unless it was given, it doubles while steps at the full size
             leave memory for twice as many, and falls for good when memory runs out.
+        growing: whether it still finds its size, so that it should be asked soon.
     """
 
     def __init__(self, device: torch.device, size: int | None = None) -> None:
@@ -25,6 +26,7 @@ class Capacity:
         self.device = device
         self.limit = size or MOST_IMAGES.get(device.type, MOST_IMAGES["cpu"])
         self.size = size or min(self.limit, FIRST_IMAGES.get(device.type, FIRST_IMAGES["cpu"]))
+        self.growing = self.size < self.limit
         self._at_rest = 0 if size else self._peak()
 
     def observe(self, images: int) -> None:
@@ -32,12 +34,15 @@ class Capacity:
         if images < self.size or self.size >= self.limit:
             return
         needed = self._peak() - self._at_rest
-        if needed <= SHARE.get(self.device.type, SHARE["cpu"]) * (self._free() + needed) - needed:
+        fits = needed <= SHARE.get(self.device.type, SHARE["cpu"]) * (self._free() + needed) - needed
+        if fits:
             self.size = min(2 * self.size, self.limit)
+        self.growing = fits and self.size < self.limit
 
     def shrink(self, images: int) -> None:
         """Memory ran out: from now on at most this many images."""
         self.size = self.limit = max(1, images)
+        self.growing = False
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

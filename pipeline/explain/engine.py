@@ -26,6 +26,8 @@ State = dict[str, Tensor]
 
 # Waiting for the device costs a processor nothing, and a GPU about as much as one wasted pass of one image.
 STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 4}
+# Until the batch has found its size: a stage of many steps with few images is a waste.
+STEPS_WHILE_GROWING = 2
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,12 @@ class Engine:
         """
         waiting = iter(items)
         self._state, self._keys, self._parked = {}, [], []
-        exhausted = False
+        self._exhausted = False
         while True:
             while self._parked and self._has_room():
                 self._admit(*self._parked.pop())
-            if not exhausted and self._has_room():
-                exhausted = self._fill_from(waiting)
+            if not self._exhausted and self._has_room():
+                self._exhausted = self._fill_from(waiting)
             if not self._keys:
                 return
             try:
@@ -245,6 +247,8 @@ class Engine:
         count = min(lengths[stage] - step for stage, step in zip(stages, steps, strict=True))
         if self.method.can_converge:
             count = min(count, STEPS_BETWEEN_LOOKS.get(self.device.type, 1))
+        if self.capacity.growing and not self._exhausted:
+            count = min(count, STEPS_WHILE_GROWING)
         present = frozenset(stages)
         for _ in range(count):
             self._step(present)

@@ -186,6 +186,11 @@ def test_batch_grows_while_memory_allows(monkeypatch: pytest.MonkeyPatch) -> Non
     engine = Engine(Approach(), network, CPU)
     list(engine.run(items(40)))
     assert network.batches[:4] == [4, 8, 16, 16] and max(network.batches) == engine.capacity.size == 16
+    # A schedule without a stop rule is not run to its end before the batch has found its size.
+    network, method = Nearest(), Approach()
+    method.can_converge = False
+    list(Engine(method, network, CPU).run(items(40)))
+    assert network.batches[:6] == [4, 4, 8, 8, 16, 16] and sum(network.batches) == 40 * (30 + 10)
     # A machine whose memory is all but used up: what one step took does not fit twice.
     readings = iter([10_000, *[10_100] * 10_000])
     monkeypatch.setattr("pipeline.explain.capacity.Capacity._peak", lambda self: next(readings))
