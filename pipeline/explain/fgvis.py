@@ -33,12 +33,12 @@ class Game:
     Attributes:
         start: value of every mask element at first.
         keeps: whether the target's evidence is kept (φ is minimized, eq. 2) or removed (maximized, eq. 3).
-        learning_rate, first_weight, trials, patience: its settings unless others are given.
+        first_rate, first_weight, trials, patience: its settings unless others are given.
     """
 
     start: float
     keeps: bool
-    learning_rate: float = 0.1
+    first_rate: float = 0.1
     first_weight: float = 1e-5
     trials: int = 6
     patience: int = 50
@@ -56,9 +56,9 @@ class Game:
 
 GAMES = {
     "preservation": Game(start=1.0, keeps=True),
-    # With a rate of 0.1 two steps delete a class, before the filter has anything to filter: at the first step every
-    # activation still equals its bound. The maps are then half on other objects (docs/fgvis.md).
-    "deletion": Game(start=1.0, keeps=False, learning_rate=0.01, first_weight=1e-3, trials=3, patience=15),
+    # With a rate of 0.1 from the start two steps delete a class, before the filter has anything to filter: at the first
+    # step every activation still equals its bound. The maps are then half on other objects (docs/fgvis.md).
+    "deletion": Game(start=1.0, keeps=False, first_rate=0.005, first_weight=1e-3, trials=3, patience=15),
     "generation": Game(start=0.0, keeps=True),
     "repression": Game(start=0.0, keeps=False),
 }
@@ -75,12 +75,13 @@ class FGVisSettings:
         similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's softmax score.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
-        first_weight: where the search begins (None, as for the next three: the game's own), in units of what φ's
+        first_weight: where the search begins (None, as for `first_rate`, `trials` and `patience`: the game's own), in units of what φ's
             gradient is proportional to at the first step: 1 − p in the deletion game (p the target's score), else 1.
         trials: values of λ that the search tries.
         iterations: steps per trial, at most.
-        learning_rate: of gradient descent; the largest change of a mask element in a step. The specification's 0.1 in
-            all games but deletion.
+        learning_rate: of gradient descent; the largest change of a mask element in a step.
+        first_rate: learning rate of the first step, from which it grows by the factor `growth` from step to step.
+        growth: see `first_rate`.
         goal: what the games that keep evidence must reach: `score`, (1 − `tolerance`) times the target's score on the
             image, or `top`, the target as the most likely class.
         tolerance: see `goal`.
@@ -97,7 +98,9 @@ class FGVisSettings:
     first_weight: float | None = None
     trials: int | None = None
     iterations: int = 500
-    learning_rate: float | None = None
+    learning_rate: float = 0.1
+    first_rate: float | None = None
+    growth: float = 1.04
     goal: str = "score"
     tolerance: float = 0.05
     remaining: float = 0.1
@@ -107,7 +110,7 @@ class FGVisSettings:
         for name, known in (("game", GAMES), ("similarity", SIMILARITIES), ("goal", GOALS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        for name in ("learning_rate", "first_weight", "trials", "patience"):
+        for name in ("first_rate", "first_weight", "trials", "patience"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(GAMES[self.game], name))
         if min(self.trials, self.iterations, self.patience) < 1:
@@ -158,7 +161,8 @@ class FGVisMethod(Method):
         self.game = GAMES[settings.game]
         self.searches = settings.sparsity_weight is None
         trials = settings.trials if self.searches else 1
-        self.stages = (Stage("mask", (settings.learning_rate,) * settings.iterations),) * trials
+        rates = [settings.first_rate * settings.growth**step for step in range(settings.iterations)]
+        self.stages = (Stage("mask", tuple(min(rate, settings.learning_rate) for rate in rates)),) * trials
 
     def start(
         self,

@@ -17,7 +17,7 @@ from pipeline.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
-SHORT = FGVisSettings(learning_rate=0.1, iterations=25, trials=3, patience=10, remaining=0.8)
+SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, patience=10, remaining=0.8)
 
 
 class Normalizing:
@@ -89,7 +89,7 @@ def test_games_keep_or_remove_exactly_the_evidence(game: str, similarity: str) -
     other way round, and what does not matter stays as it began."""
     classifier, image, evidence = closed_case()
     settings = FGVisSettings(game=game, similarity=similarity, sparsity_weight=0.0, remaining=0.0, tolerance=-1.0)
-    settings = replace(settings, learning_rate=0.1)
+    settings = replace(settings, first_rate=0.1)
     found = FGVis(replace(settings, iterations=2000, patience=2000)).explain(classifier, image, torch.tensor([1]))
     rules = GAMES[game]
     wanted = torch.where(evidence > 0, float(rules.keeps), float(not rules.keeps)).double()
@@ -117,9 +117,10 @@ def test_sparsity_weighs_a_pixel_against_its_evidence() -> None:
 
 def test_first_steps_by_hand() -> None:
     classifier, image, evidence = closed_case()
-    settings = FGVisSettings(game="deletion", sparsity_weight=0.0, iterations=3, remaining=0.0, learning_rate=0.2)
+    settings = FGVisSettings(sparsity_weight=0.0, iterations=3, remaining=0.0, first_rate=0.05, growth=2.0)
     found = FGVis(settings).explain(classifier, image, torch.tensor([1]))
-    expected = (3 * 0.2 * evidence / 8).clamp(0, 1)  # The largest gradient is that of the evidence 8.
+    # The largest gradient is that of the evidence 8; the rates are 0.05 and twice 0.1, the largest.
+    expected = ((0.05 + 0.1 + 0.1) * evidence / 8).clamp(0, 1)
     torch.testing.assert_close(found.saliency[0], expected, rtol=0, atol=1e-12)
     assert found.iterations.item() == 3 and found.diagnostics["reached"].item() == 0
 
@@ -154,7 +155,7 @@ def test_search_reaches_the_goal_and_is_as_sparse_as_a_grid(game: str) -> None:
     classifier, images = Normalizing(small_network()), noise(3)
     targets = predictions(classifier, images)
     settings = FGVisSettings(game=game, filtered=False, trials=8, iterations=80, tolerance=0.1, remaining=0.3)
-    settings = replace(settings, learning_rate=0.1, first_weight=1e-5, patience=50)
+    settings = replace(settings, first_rate=0.1, first_weight=1e-5, patience=50)
     found = FGVis(settings).explain(classifier, images, targets)
     assert found.diagnostics["reached"].all()
     ratio = found.score_after / found.score_before
