@@ -75,8 +75,9 @@ class FGVisSettings:
         similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's softmax score.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
-        first_weight: where the search begins (None, as for `first_rate`, `trials` and `patience`: the game's own), in units of what φ's
-            gradient is proportional to at the first step: 1 − p in the deletion game (p the target's score), else 1.
+        first_weight: where the search begins, in units of what φ's gradient is proportional to at the first step: 1 − p
+            in the deletion game (p the target's score), else 1. None, as for `first_rate`, `trials` and `patience`:
+            the game's own.
         trials: values of λ that the search tries.
         iterations: steps per trial, at most.
         learning_rate: of gradient descent; the largest change of a mask element in a step.
