@@ -1,68 +1,76 @@
-"""A contact sheet of FGVis like Fig. 2 of its paper, of real photographs; keep it out of the project.
+"""A contact sheet of FGVis like Fig. 2 of its paper: masks and explanations of a game.
 
-    VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_sheet.py --output sheet.png --game deletion --photographs 4
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/fgvis_sheet.py sheet.png
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/fgvis_sheet.py masks.webp --masks-only
+    python benchmarks/fgvis_sheet.py demo.webp --demo
 
-A row per photograph: photograph, mask, explanation, complementary mask, explanation of the complementary mask, mean
-over colors. Masks are drawn as they are, a gray world where nothing is kept.
+`--masks-only` leaves out what shows the photographs, for where they may not be shown; `--demo` takes the built-in demo
+set.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
+from mask_sheet import demo_photographs, draw
 from photographs import NETWORKS, correct_photographs, network
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.fgvis import GAMES, FGVis, views
+from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
-CAPTION = 14
+COLUMNS = ("photograph", "mask", "explanation", "complementary mask", "its explanation", "mean mask, brightened")
+MASKS = (1, 3, 5)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
+    """Read the command line, explain, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", help="picture to write")
     parser.add_argument("--game", choices=GAMES, default="deletion")
     parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
-    parser.add_argument("--photographs", type=int, default=4)
+    parser.add_argument("--photographs", type=int, default=8)
+    parser.add_argument("--demo", action="store_true", help="the demo set and its network")
+    parser.add_argument("--masks-only", action="store_true", help="leave the photographs out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    classifier = network(arguments.network)
+    classifier = load_classifier("demo") if arguments.demo else network(arguments.network)
+    if arguments.demo:
+        chosen = demo_photographs(classifier)[: arguments.photographs]
+    else:
+        chosen = correct_photographs(classifier, arguments.photographs - 3, 1)
     prepared = PreparedClassifier(classifier)
-    chosen = correct_photographs(classifier, arguments.photographs)
     stream = [Item(number, photograph.image, photograph.target) for number, photograph in enumerate(chosen)]
-    rows: list[Tensor | None] = [None] * len(chosen)
-    captions = [""] * len(chosen)
-    for number, explanation in explain_stream(FGVis(arguments.game), prepared, stream, prepared.device):
-        image = chosen[number].image[None]
+    found = dict(explain_stream(FGVis(arguments.game), prepared, stream, prepared.device))
+    pictures, captions = [], []
+    for number, photograph in enumerate(chosen):
+        explanation, image = found[number], photograph.image[None]
         seen = views(arguments.game, image, explanation.saliency, prepared.reference)
-        pictures = [image, seen.mask, seen.explanation, seen.complementary_mask, seen.complementary_explanation]
-        rows[number] = torch.cat([*pictures, seen.mean_mask.expand_as(image)], dim=3)[0]
-        captions[number] = (
-            f"{classifier.class_names[chosen[number].target]}: score {explanation.score_before.item():.3f} -> "
-            f"{explanation.score_after.item():.3f}, saliency {explanation.saliency.mean().item():.4f}, "
-            f"{explanation.iterations.item()} passes"
+        masks = [seen.mask, seen.explanation, seen.complementary_mask, seen.complementary_explanation]
+        pictures.append([shown(image), *map(shown, masks), brightened(seen.mean_mask)])
+        before, after = explanation.score_before.item(), explanation.score_after.item()
+        captions.append(
+            f"{classifier.class_names[photograph.target].split(',')[0]}: score {before:.3f} to {after:.3f}, "
+            f"saliency {explanation.saliency.mean():.1%}, {explanation.iterations.item()} passes"
         )
-        print(f"{chosen[number].name}: {captions[number]}", flush=True)
-    save_sheet(rows, captions, arguments.output)
+    names = list(COLUMNS)
+    if arguments.masks_only:
+        pictures, names = [[row[column] for column in MASKS] for row in pictures], [COLUMNS[c] for c in MASKS]
+    draw(pictures, names, captions, halves=2 if arguments.masks_only else 1).save(arguments.path)
 
 
-def save_sheet(rows: list[Tensor], captions: list[str], path: Path) -> None:
-    """Rows of pictures `[3,H,W]` in [0,1], each under its caption, as one image."""
-    height, width = rows[0].shape[1:]
-    sheet = Image.new("RGB", (width, (height + CAPTION) * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, (row, caption) in enumerate(zip(rows, captions, strict=True)):
-        top = number * (height + CAPTION)
-        draw.text((2, top + 1), caption, fill="black")
-        pixels = row.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
-        sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (0, top + CAPTION))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+def shown(images: Tensor) -> np.ndarray:
+    """`[1,3,H,W]` to `[H,W,3]`."""
+    return images[0].permute(1, 2, 0).numpy()
+
+
+def brightened(mean_mask: Tensor) -> np.ndarray:
+    """`[1,1,H,W]` to `[H,W]`, the half percent of most salient pixels full."""
+    brightest = mean_mask.flatten().quantile(0.995).clamp_min(1e-6)
+    return (mean_mask[0, 0] / brightest).clamp(0, 1).numpy()
 
 
 if __name__ == "__main__":

@@ -64,9 +64,11 @@ def tile(values: np.ndarray) -> Image.Image:
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)).convert("RGB").resize((TILE, TILE))
 
 
-def draw(pictures: list[list[np.ndarray]], names: list[str], captions: list[str]) -> Image.Image:
-    """The sheet: two photographs a line, the columns `names` for each."""
-    halves, rows = 2, -(-len(pictures) // 2)
+def draw(
+    pictures: list[list[np.ndarray]], names: list[str], captions: list[str], halves: int = 2
+) -> Image.Image:
+    """The sheet: two photographs a line (or `halves`), the columns `names` for each."""
+    rows = -(-len(pictures) // halves)
     width = halves * (len(names) * (TILE + MARGIN) + 2 * MARGIN) + MARGIN
     sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + MARGIN)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -75,7 +77,7 @@ def draw(pictures: list[list[np.ndarray]], names: list[str], captions: list[str]
         for column, name in enumerate(names):
             pen.text((MARGIN + half * step + column * (TILE + MARGIN), 5), name, INK, font)
     for number, row in enumerate(pictures):
-        left, top = MARGIN + number % 2 * step, HEADER + number // 2 * (TILE + CAPTION + MARGIN)
+        left, top = MARGIN + number % halves * step, HEADER + number // halves * (TILE + CAPTION + MARGIN)
         for column, values in enumerate(row):
             sheet.paste(tile(values), (left + column * (TILE + MARGIN), top))
             corner = (left + column * (TILE + MARGIN), top)
