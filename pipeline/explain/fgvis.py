@@ -116,6 +116,8 @@ class FGVisSettings:
                 object.__setattr__(self, name, getattr(GAMES[self.game], name))
         if min(self.trials, self.iterations, self.patience) < 1:
             raise ValueError("trials, iterations and patience must be at least 1")
+        if min(self.first_rate, self.learning_rate, self.growth) <= 0:
+            raise ValueError("first_rate, learning_rate and growth must be positive")
         if self.first_weight <= 0 or (self.sparsity_weight or 0) < 0:
             raise ValueError("first_weight must be positive and sparsity_weight not negative")
 
@@ -162,8 +164,10 @@ class FGVisMethod(Method):
         self.game = GAMES[settings.game]
         self.searches = settings.sparsity_weight is None
         trials = settings.trials if self.searches else 1
-        rates = [settings.first_rate * settings.growth**step for step in range(settings.iterations)]
-        self.stages = (Stage("mask", tuple(min(rate, settings.learning_rate) for rate in rates)),) * trials
+        rates = [min(settings.first_rate, settings.learning_rate)]
+        while len(rates) < settings.iterations:
+            rates.append(min(rates[-1] * settings.growth, settings.learning_rate))
+        self.stages = (Stage("mask", tuple(rates)),) * trials
 
     def start(
         self,
