@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from pipeline.data.decode import DecodeError, read_image
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.stages.explain import ExplainStage
+from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import prefetched
 from schemas import make_table
@@ -115,3 +117,22 @@ def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
     endless = prefetched(iter(int, 1), depth=2)
     assert next(endless) == 0
     endless.close()  # must not wait for ever
+
+
+def test_maps_are_cut_the_explainers_way_unless_the_user_says_otherwise() -> None:
+    """Against scipy's blur and numpy's quantile, on the mean over colors."""
+    generator = np.random.default_rng(0)
+    maps = (generator.random((3, 112, 112)) ** 8 * 255).astype(np.uint8)
+    row = {"saliency": maps.tobytes(), "saliency_shape": [3, 112, 112]}
+    mean = maps.mean(axis=0) / 255
+    crisp = load_config(values={"explain.explainer": "crisp"})
+    assert np.array_equal(salient_mask(row, crisp), mean > 0.5)
+    fine = load_config(values={"explain.explainer": "fgvis"})
+    # σ = 5 px of 224 are 2.5 px here.
+    smooth = scipy.ndimage.gaussian_filter(mean, 2.5, mode="nearest", truncate=3)
+    assert np.array_equal(salient_mask(row, fine), smooth > np.quantile(smooth, 0.9))
+    given = load_config(values={"explain.explainer": "fgvis", "regions.threshold": 0.2, "regions.smoothing": 0.0})
+    assert np.array_equal(salient_mask(row, given), mean > 0.2)
+    shared = load_config(values={"regions.share": 0.3})
+    assert np.array_equal(salient_mask(row, shared), mean > np.quantile(mean, 0.7))
+    assert len({str(cut_of(config)) for config in (crisp, fine, given, shared)}) == 4
