@@ -1,9 +1,14 @@
-"""The options that every job on a run shares, and the configuration that they make."""
+"""The options that every job on a run shares, and what is done with them."""
 
 import argparse
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from jobs.command import run_command
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.config import RunConfig
 
 SHORTCUTS = {
@@ -17,7 +22,7 @@ SHORTCUTS = {
 
 
 def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the shared options; parse with `parse_intermixed_args`."""
+    """A parser with the shared options, for `run_job`."""
     parser = argparse.ArgumentParser(
         prog=f"visual-summaries {verb}",
         description=description,
@@ -35,14 +40,23 @@ def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_config(options: argparse.Namespace) -> "RunConfig":
-    """The configuration of the file, the options and the overrides.
+def run_job(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    job: Callable[[argparse.Namespace, "RunConfig", "Console"], None],
+) -> int:
+    """Parse, make the configuration, print it or do the job; returns the exit status as `run_command`."""
+    options = parser.parse_intermixed_args(arguments)
 
-    Raises:
-        ConfigurationError: it cannot be used.
-    """
-    from pipeline.config import load_config
+    def action(console: "Console") -> None:
+        from pipeline.config import annotated_default, load_config
 
-    given = {key: getattr(options, name) for name, key in SHORTCUTS.items()}
-    shortcuts = {key: value for key, value in given.items() if value is not None}
-    return load_config(options.config, options.overrides, shortcuts)
+        given = {key: getattr(options, name) for name, key in SHORTCUTS.items()}
+        shortcuts = {key: value for key, value in given.items() if value is not None}
+        config = load_config(options.config, options.overrides, shortcuts)
+        if options.print_config:
+            print(annotated_default(config), end="")
+        else:
+            job(options, config, console)
+
+    return run_command(action)

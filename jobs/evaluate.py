@@ -6,9 +6,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jobs.arguments import run_config, run_parser
-from jobs.command import run_command
+from jobs.arguments import run_job, run_parser
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import RunConfig
 
 # `pipeline.stages.evaluation` knows how; importing it takes the seconds that --help should not.
 PAPERS = ("fgvis",)
@@ -22,17 +27,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status: 0 done, 1 failed, 2 the command line is wrong."""
-    options = build_parser().parse_intermixed_args(arguments)
-    return run_command(lambda console: _evaluate(options, console))
+    return run_job(build_parser(), arguments, _evaluate)
 
 
-def _evaluate(options: argparse.Namespace, console) -> None:  # noqa: ANN001 - rich's Console
-    from pipeline.config import annotated_default
-
-    config = run_config(options)
-    if options.print_config:
-        print(annotated_default(config), end="")
-        return
+def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
     from pipeline.stages.evaluation import run_evaluation
 
     path = run_evaluation(config, options.paper, console)

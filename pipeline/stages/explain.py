@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import binarization_error
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
@@ -16,7 +15,7 @@ from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.settings import ExplainSettings
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks, prefetched
+from pipeline.stages.worker import WorkerContext, chunks, decoded_images
 from pipeline.store.tables import digest
 
 
@@ -57,23 +56,14 @@ class ExplainStage(Stage):
         output = Output(rows=[])
 
         def stream() -> Iterator[Item]:
-            for image_id in items:
+            for image_id, image in decoded_images(worker, self.name, unit, rows, items, output):
                 row = rows[image_id]
-                try:
-                    image = worker.analyzed_image(row).float().div_(255)
-                except DecodeError as error:
-                    reason = str(error)
-                    output.errors.append(error_row(self.name, unit.label, reason, image_id, row["uri"], retry=True))
-                    worker.advance(unit)
-                    continue
                 target = row["class_index"] if settings.target == "label" else row["prediction"]
                 yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))
 
         started = time.perf_counter()
         explainer = make_explainer(settings.explainer, *own_settings(settings))
-        found = explain_stream(
-            explainer, worker.prepared_classifier, prefetched(stream()), worker.device, settings.batch_size
-        )
+        found = explain_stream(explainer, worker.prepared_classifier, stream(), worker.device, settings.batch_size)
         for image_id, explanation in found:
             self._add(worker, unit.label, rows[image_id], explanation, output)
             worker.advance(unit)

@@ -3,7 +3,7 @@
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
 from pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
 from pipeline.evaluate.color_bias import SWAPS, color_bias
 from pipeline.explain.engine import Item
 from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks, prefetched
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext, chunks, decoded_images
 
 ADVERSARIAL, COLOR_BIAS = "adversarial", "color bias"
 FILTERS = {"filter off": False, "filter on": True}
@@ -36,14 +35,21 @@ class StudiesStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         by_label = plan.by_label("images")
-        surest = self._surest(plan)
+        columns = ["image_id", "class_index", "prediction", "score"]
+        correct = {
+            label: [
+                row
+                for row in plan.store.read("images", paths, columns).to_pylist()
+                if row["prediction"] == row["class_index"]
+            ]
+            for label, paths in by_label.items()
+        }
+        surest = _surest(correct, plan.config.evaluation.photographs)
         size = plan.config.explain.shard_size
         units = []
         for label, paths in by_label.items():
-            rows = plan.store.read("images", paths, ["image_id", "class_index", "prediction"]).to_pylist()
-            right = sorted(row["image_id"] for row in rows if row["prediction"] == row["class_index"])
-            work = [(COLOR_BIAS, "", ids) for ids in chunks(right, size)]
-            chosen = sorted(surest.get(label, ()))
+            work = [(COLOR_BIAS, "", ids) for ids in chunks(sorted(row["image_id"] for row in correct[label]), size)]
+            chosen = sorted(surest[label])
             work += [(ADVERSARIAL, variant, ids) for variant in FILTERS for ids in chunks(chosen, size)]
             units += [
                 Unit(
@@ -59,42 +65,10 @@ class StudiesStage(Stage):
             ]
         return units
 
-    def _surest(self, plan: Plan) -> dict[str, list[str]]:
-        """Image ids by class: correctly predicted, score ≥ 0.995, at most `photographs`; else the surest there are.
-
-        Where there are more, those with the smallest ids, which are hashes: a random choice.
-        """
-        count = plan.config.evaluation.photographs
-
-        def correct() -> Iterator[tuple[float, str, str]]:
-            columns = ["image_id", "class_index", "prediction", "score"]
-            for label, paths in plan.by_label("images").items():
-                for path in paths:
-                    for row in plan.store.read("images", [path], columns).to_pylist():
-                        if row["prediction"] == row["class_index"]:
-                            yield min(row["score"], CONFIDENT), row["image_id"], label
-
-        best = heapq.nsmallest(count, correct(), key=lambda entry: (-entry[0], entry[1]))
-        chosen = defaultdict(list)
-        for _, image_id, label in best:
-            chosen[label].append(image_id)
-        return chosen
-
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         study, variant = unit.payload
         output = Output(rows=[])
-        photographs = worker.photographs(unit)
-
-        def decoded() -> Iterator[tuple[str, Tensor]]:
-            for image_id in items:
-                try:
-                    yield image_id, worker.analyzed_image(photographs[image_id]).float().div_(255)
-                except DecodeError as error:
-                    uri = photographs[image_id]["uri"]
-                    output.errors.append(error_row(self.name, unit.label, str(error), image_id, uri, retry=True))
-                    worker.advance(unit)
-
-        stream = prefetched(decoded())
+        stream = decoded_images(worker, self.name, unit, worker.photographs(unit), items, output)
         measured = _adversarial(worker, variant, stream) if study == ADVERSARIAL else _color_bias(worker, unit, stream)
         for image_id, values, protocol in measured:
             output.rows += [
@@ -111,6 +85,20 @@ class StudiesStage(Stage):
             worker.advance(unit)
         output.rows.sort(key=lambda row: (row["image_id"], row["variant"]))
         return output
+
+
+def _surest(correct: Mapping[str, Sequence[Mapping[str, Any]]], count: int) -> dict[str, list[str]]:
+    """Ids by class of the `count` images with a score ≥ 0.995, or the surest there are, of those predicted correctly.
+
+    Where there are more, those with the smallest ids, which are hashes: a random choice.
+    """
+    ranked = (
+        (-min(row["score"], CONFIDENT), row["image_id"], label) for label, rows in correct.items() for row in rows
+    )
+    chosen = defaultdict(list)
+    for _, image_id, label in heapq.nsmallest(count, ranked):
+        chosen[label].append(image_id)
+    return chosen
 
 
 # Image id, value by variant, protocol.

@@ -24,7 +24,7 @@ from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.failures import WorkerUnfit
-from pipeline.stages.units import Outcome, Unit
+from pipeline.stages.units import Outcome, Output, Unit, error_row
 from pipeline.store.tables import Shard, TableStore
 from schemas import make_table
 
@@ -166,6 +166,31 @@ def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:
     finally:
         abandoned.set()
         thread.join()
+
+
+def decoded_images(
+    worker: WorkerContext,
+    stage: str,
+    unit: Unit,
+    rows: Mapping[str, Mapping[str, Any]],
+    items: Iterable[str],
+    output: Output,
+) -> Iterator[tuple[str, Tensor]]:
+    """(image id, image `[3,S,S]` float32 in [0,1]) of a unit's items, made ahead in a thread.
+
+    `rows`: image id → row of `images`. What cannot be decoded goes to the errors of `output` and counts as done.
+    """
+
+    def images() -> Iterator[tuple[str, Tensor]]:
+        for image_id in items:
+            row = rows[image_id]
+            try:
+                yield image_id, worker.analyzed_image(row).float().div_(255)
+            except DecodeError as error:
+                output.errors.append(error_row(stage, unit.label, str(error), image_id, row["uri"], retry=True))
+                worker.advance(unit)
+
+    return prefetched(images())
 
 
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
