@@ -1,8 +1,8 @@
 """What every explainer receives and returns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ class LogitsFunction(Protocol):
         ...
 
 
+ScoreFunction = Callable[[Tensor], Any]
+"""A classifier as a plain function, perhaps a remote service, without gradients: images `[B,3,H,W]` float in [0,1],
+RGB, to the scores `[B,K]` of the classes, in [0,1], as a tensor or an array."""
+
+Classified = LogitsFunction | ScoreFunction
+"""What a black-box explainer explains."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Saliency maps of a batch, image by image what single runs give.
@@ -23,14 +31,15 @@ class Explanation:
     Attributes:
         saliency: `[B,1,H,W]` or `[B,3,H,W]` float32 in [0,1], larger = more salient.
         score_before: `[B]` float32, softmax score of the target on the image.
-        score_after: `[B]` float32, softmax score of the target on the image perturbed by its own map.
+        score_after: `[B]` float32, softmax score of the target on the image perturbed by its own map; None if the
+            method perturbs no image by its map.
         iterations: `[B]` int64, optimization steps taken.
         diagnostics: further figures, each `[B]` float32, by name.
     """
 
     saliency: Tensor
     score_before: Tensor
-    score_after: Tensor
+    score_after: Tensor | None
     iterations: Tensor
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
@@ -39,7 +48,7 @@ class Explanation:
         return Explanation(
             saliency=self.saliency[first:end],
             score_before=self.score_before[first:end],
-            score_after=self.score_after[first:end],
+            score_after=None if self.score_after is None else self.score_after[first:end],
             iterations=self.iterations[first:end],
             diagnostics={name: values[first:end] for name, values in self.diagnostics.items()},
         )
@@ -47,10 +56,11 @@ class Explanation:
     @classmethod
     def joined(cls, parts: "Sequence[Explanation]") -> "Explanation":
         """The explanations of several batches as one."""
+        after = [part.score_after for part in parts]
         return cls(
             saliency=torch.cat([part.saliency for part in parts]),
             score_before=torch.cat([part.score_before for part in parts]),
-            score_after=torch.cat([part.score_after for part in parts]),
+            score_after=None if any(part is None for part in after) else torch.cat(after),
             iterations=torch.cat([part.iterations for part in parts]),
             diagnostics={name: torch.cat([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics},
         )
@@ -74,9 +84,28 @@ class Explainer(Protocol):
         ...
 
 
-def target_scores(classifier: LogitsFunction, images: Tensor, targets: Tensor) -> Tensor:
-    """Softmax score `[B]` of each image's own target class."""
-    return classifier.logits(images).softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+def target_scores(classifier: Classified, images: Tensor, targets: Tensor) -> Tensor:
+    """Softmax score `[B]` of each image's own target class.
+
+    Raises:
+        ValueError: a plain function does not return one score in [0,1] for each image and class.
+    """
+    if hasattr(classifier, "logits"):
+        scores = classifier.logits(images).softmax(dim=1)
+    else:
+        scores = _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
+    return scores.gather(1, targets[:, None]).squeeze(1)
+
+
+def _checked(scores: Tensor, count: int) -> Tensor:
+    if scores.ndim != 2 or len(scores) != count or not scores.is_floating_point():
+        raise ValueError(
+            f"the classifier's function must return floating-point scores [{count}, classes], "
+            f"got {scores.dtype} {list(scores.shape)}"
+        )
+    if scores.numel() and not (scores.amin() >= 0 and scores.amax() <= 1 + 1e-4):
+        raise ValueError("the classifier's function must return scores in [0, 1]: apply softmax to its logits")
+    return scores
 
 
 def log_odds(logits: Tensor, targets: Tensor) -> Tensor:

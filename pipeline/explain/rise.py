@@ -6,13 +6,14 @@ Shapes: B images, H by W pixels, N masks per image, of s by s cells.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
+from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,17 @@ class RiseSettings:
         masks: N, forward passes per image.
         cells: s, side of the random grids.
         keep: p, probability that a cell is shown.
-        batch_size: masked images in one forward pass, whatever B and N; it bounds the memory.
+        memory: bytes of the masked images in one forward pass, whatever B and N.
     """
 
     masks: int = 4000
     cells: int = 7
     keep: float = 0.5
-    batch_size: int = 64
+    memory: int = PASS_MEMORY
 
     def __post_init__(self) -> None:
-        if min(self.masks, self.cells, self.batch_size) < 1:
-            raise ValueError("masks, cells and batch_size must be at least 1")
+        if min(self.masks, self.cells) < 1:
+            raise ValueError("masks and cells must be at least 1")
         if not 0 < self.keep < 1:
             raise ValueError(f"keep must lie between 0 and 1, got {self.keep}")
 
@@ -41,23 +42,36 @@ class RiseSettings:
 class Rise:
     """Scores of randomly masked images, each added to what its mask showed; needs no gradients.
 
-    Saliency `[B,1,H,W]` is Σ score·mask / (N·p), at most 1. There is no perturbed image, so that `score_after` is NaN.
-    `iterations` counts masks. Hidden pixels are black, as published: the mask multiplies the image in [0,1].
+    Saliency `[B,1,H,W]` is Σ score·mask / (N·p), moved and scaled to [0,1]; diagnostics `least` and `most` are its
+    extremes before. Hidden pixels are black, as published: the mask multiplies the image in [0,1]. `iterations` counts
+    masks. No image is perturbed by the map itself, so that there is no `score_after`.
     """
 
-    def __init__(self, settings: RiseSettings | int | None = None) -> None:
-        """`settings`: all of them, or the number of masks."""
-        self.settings = RiseSettings(masks=settings) if isinstance(settings, int) else settings or RiseSettings()
+    def __init__(
+        self,
+        settings: RiseSettings | int | None = None,
+        cells: int | None = None,
+        keep: float | None = None,
+        memory: int | None = None,
+    ) -> None:
+        """`settings`: all of them, or the number of masks; what else is given overrides them.
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
+        settings = RiseSettings(masks=settings) if isinstance(settings, int) else settings or RiseSettings()
+        given = {"cells": cells, "keep": keep, "memory": memory}
+        self.settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     @torch.no_grad()
     def explain(
         self,
-        classifier: LogitsFunction,
+        classifier: Classified,
         images: Tensor,
         targets: Tensor,
         generators: Sequence[torch.Generator] | None = None,
     ) -> Explanation:
-        """As `Explainer.explain`; without generators, every image gets the masks of seed 0.
+        """As `Explainer.explain`, of any classifier, also a plain function; without generators, the masks of seed 0.
 
         Raises:
             ValueError: shapes, dtypes or ranges do not fit.
@@ -67,27 +81,27 @@ class Rise:
         masks = self.settings.masks
         generators = generators or [torch.Generator(images.device).manual_seed(0) for _ in range(count)]
         drawn = [RandomMasks.draw(self.settings, height, width, generator) for generator in generators]
-        sums = torch.zeros(count, height, width, dtype=torch.float64, device=images.device)
-        for start in range(0, count * masks, self.settings.batch_size):
-            end = min(start + self.settings.batch_size, count * masks)
-            # Of images first to last, the masks in this pass.
-            parts = [
-                (row, max(start - row * masks, 0), min(end - row * masks, masks))
-                for row in range(start // masks, (end - 1) // masks + 1)
+        scores = torch.empty(count * masks, dtype=torch.float64, device=images.device)
+
+        def run(first: int, end: int) -> None:
+            rows = torch.arange(first, end, device=images.device) // masks
+            shown = [
+                drawn[row].rendered(max(first - row * masks, 0), min(end - row * masks, masks))
+                for row in range(first // masks, (end - 1) // masks + 1)
             ]
-            shown = [drawn[row].rendered(first, last) for row, first, last in parts]
-            rows = torch.cat([targets.new_full((last - first,), row) for row, first, last in parts])
             masked = images[rows] * torch.cat(shown)[:, None].to(images)
-            scores = target_scores(classifier, masked, targets[rows]).double()
-            for (row, first, last), part in zip(parts, shown, strict=True):
-                weights, scores = scores[: last - first], scores[last - first :]
-                sums[row] += torch.einsum("n,nhw->hw", weights.to(part), part)
-        saliency = (sums / (masks * self.settings.keep)).clamp_(0, 1)[:, None].to(images)
+            scores[first:end] = target_scores(classifier, masked, targets[rows]).double()
+
+        in_passes(count * masks, 4 * height * width * images.element_size(), self.settings.memory, run)
+        maps = [mask.weighted_mean(score) for mask, score in zip(drawn, scores.view(count, masks), strict=True)]
+        saliency = torch.stack(maps) / self.settings.keep if maps else images.new_zeros(0, height, width)
+        flat = saliency.flatten(1)
         return Explanation(
-            saliency=saliency,
-            score_before=target_scores(classifier, images, targets) if count else saliency.new_zeros(0),
-            score_after=saliency.new_full((count,), torch.nan),
+            saliency=normalized(saliency)[:, None].to(images),
+            score_before=target_scores(classifier, images, targets),
+            score_after=None,
             iterations=torch.full((count,), masks, dtype=torch.int64, device=images.device),
+            diagnostics={"least": flat.amin(dim=1).float(), "most": flat.amax(dim=1).float()},
         )
 
 
@@ -129,6 +143,24 @@ class RandomMasks:
             for axis, (enlarge, size) in enumerate(zip((self.vertical, self.horizontal), self.size, strict=True))
         )
         return rows @ self.grids[first:last] @ columns.mT
+
+    def weighted_mean(self, weights: Tensor) -> Tensor:
+        """(1/N) Σ weight·mask as `[H,W]` float64, for `weights` `[N]` float64.
+
+        The grids are added for each shift before they are enlarged, and enlarged for all shifts at once, which takes
+        two products of matrices instead of N masks.
+        """
+        cells = self.grids.shape[1]
+        sides = [matrix.shape[0] // (cells + 1) for matrix in (self.vertical, self.horizontal)]
+        totals = weights.new_zeros(sides[0] * sides[1], cells * cells)
+        places = self.shifts[:, 0] * sides[1] + self.shifts[:, 1]
+        totals.index_add_(0, places, weights[:, None] * self.grids.flatten(1).double())
+        totals = totals.view(*sides, cells, cells).permute(0, 2, 1, 3).reshape(sides[0] * cells, sides[1] * cells)
+        rows, columns = (
+            torch.stack([matrix[shift : shift + size] for shift in range(side)], dim=1).flatten(1).double()
+            for matrix, side, size in zip((self.vertical, self.horizontal), sides, self.size, strict=True)
+        )
+        return rows @ totals @ columns.T / len(weights)
 
 
 def _enlarging(cells: int, pixels: int) -> Tensor:

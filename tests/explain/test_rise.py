@@ -46,16 +46,20 @@ def test_masks_are_enlarged_grids_cut_at_random() -> None:
 
 
 def test_map_is_that_of_a_plain_loop() -> None:
-    settings = RiseSettings(masks=50, cells=4, keep=0.3, batch_size=7)
+    settings = RiseSettings(masks=50, cells=4, keep=0.3, memory=7 * 4 * 4 * 32 * 32)
     image, classifier = noise(1, 3, 32, 32), Window()
     found = Rise(settings).explain(classifier, image, torch.tensor([0]), generators(5))
     masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 50)
     expected = torch.zeros(32, 32)
     for mask in masks:
         expected += classifier.logits(image * mask).softmax(dim=1)[0, 0] * mask
-    torch.testing.assert_close(found.saliency[0, 0], expected / (50 * 0.3))
+    expected /= 50 * 0.3
+    least, most = expected.min(), expected.max()
+    torch.testing.assert_close(found.saliency[0, 0], (expected - least) / (most - least))
+    torch.testing.assert_close(found.diagnostics["least"][0], least)
+    torch.testing.assert_close(found.diagnostics["most"][0], most)
     torch.testing.assert_close(found.score_before, classifier.logits(image).softmax(dim=1)[:, 0])
-    assert found.iterations.tolist() == [50] and found.score_after.isnan().all()
+    assert found.iterations.tolist() == [50] and found.score_after is None
 
 
 def test_packing_and_company_do_not_matter_and_memory_is_bounded() -> None:
@@ -66,7 +70,7 @@ def test_packing_and_company_do_not_matter_and_memory_is_bounded() -> None:
     ]
     for batch_size in (1, 7, 64, 1000):
         classifier = Window()
-        settings = RiseSettings(masks=30, batch_size=batch_size)
+        settings = RiseSettings(masks=30, memory=batch_size * 4 * 4 * 32 * 32)
         found = Rise(settings).explain(classifier, images, targets, generators(0, 1, 2)).saliency
         torch.testing.assert_close(found, torch.cat(wanted))
         *passes, _ = classifier.sizes
@@ -76,7 +80,9 @@ def test_packing_and_company_do_not_matter_and_memory_is_bounded() -> None:
 def test_the_window_that_the_network_looks_through_is_salient() -> None:
     """A pixel that shares no cell with the window says nothing: its saliency is the mean score over all masks."""
     image, classifier = torch.full((1, 3, 32, 32), 0.6), Window()
-    found = Rise(2000).explain(classifier, image, torch.tensor([0])).saliency[0, 0]
+    explanation = Rise(2000).explain(classifier, image, torch.tensor([0]))
+    least, most = explanation.diagnostics["least"], explanation.diagnostics["most"]
+    found = explanation.saliency[0, 0] * (most - least) + least
     row, column = divmod(int(found.argmax()), 32)
     assert 4 <= row < 12 and 20 <= column < 28
     masks = RandomMasks.draw(RiseSettings(masks=2000), 32, 32, *generators(0)).rendered(0, 2000)
@@ -89,6 +95,8 @@ def test_the_window_that_the_network_looks_through_is_salient() -> None:
 def test_no_images_and_wrong_settings() -> None:
     empty = Rise(3).explain(Window(), torch.zeros(0, 3, 32, 32), torch.zeros(0, dtype=torch.int64))
     assert empty.saliency.shape == (0, 1, 32, 32)
-    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}, {"batch_size": 0}):
+    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}):
         with pytest.raises(ValueError, match="must"):
             RiseSettings(**wrong)
+    with pytest.raises(ValueError, match="memory"):
+        Rise(3, memory=0).explain(Window(), noise(1, 3, 32, 32), torch.tensor([0]))
