@@ -54,10 +54,61 @@ class ModelSettings(Section):
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
 
+class GlasSection(Section):
+    """Light and shadow: the explainers glas and rglas. Lengths in cells of the grid; default: the preset's."""
+
+    preset: Literal["localize", "fine-grained"] = Field("localize", description="σ of light, shadow and spread")
+    grid: int = Field(15, ge=1, le=256, description="search points along each axis")
+    light: float | None = Field(None, gt=0, description="σ of the light, cells; default: the preset's, 5 or 3")
+    shadow: float | None = Field(None, gt=0, description="σ of the shadow, cells; default: the preset's, 3")
+    spatial: float | None = Field(
+        None, gt=0, description="how far a search point's score spreads, cells; default: the preset's, 6 or 3"
+    )
+    mode: Literal["fusion", "light", "shadow"] = Field("fusion", description="light times shadow, or one alone")
+    found: Share = Field(0.8, description="rglas: search points with more saliency are not searched again (t1)")
+    exhausted: float = Field(5.0, gt=0, description="rglas: ends when √(mean saliency / score left) exceeds it (t2)")
+    rounds: int = Field(10, ge=1, description="rglas: rounds at most")
+
+
+class RiseSection(Section):
+    """Random masks: the explainer rise."""
+
+    masks: int = Field(4000, ge=1, description="masked images, forward passes, per image")
+    cells: int = Field(7, ge=1, description="side of the random grids")
+    keep: float = Field(0.5, gt=0, lt=1, description="probability that a cell is shown")
+
+
+class OcclusionSection(Section):
+    """A sliding window: the explainer occlusion."""
+
+    window: int = Field(32, ge=1, description="side of the window, px")
+    stride: int = Field(16, ge=1, description="from one window to the next, px")
+
+    @model_validator(mode="after")
+    def _windows_touch(self) -> "OcclusionSection":
+        if self.stride > self.window:
+            raise ValueError("stride must be at most window: pixels between the windows would never be hidden")
+        return self
+
+
+class SamplingSection(Section):
+    """Numbers of samples: the explainers integrated-gradients, smoothgrad and lime."""
+
+    steps: int = Field(50, ge=1, description="integrated-gradients: images on the way from gray")
+    noisy_copies: int = Field(50, ge=1, description="smoothgrad: noisy copies per image")
+    noise: float = Field(0.15, gt=0, description="smoothgrad: σ of the noise, share of the image's range of values")
+    lime: int = Field(1000, ge=1, description="lime: perturbed images per image")
+    superpixel: int = Field(32, ge=1, description="lime: side of a superpixel, px")
+
+
 class ExplainSettings(Section):
     """How saliency maps are made, and of which images."""
 
-    explainer: str = Field("crisp", description="method that makes the maps")
+    explainer: str = Field(
+        "crisp",
+        description="method that makes the maps: crisp, fgvis, glas, rglas, rise, occlusion, meaningful-perturbation, "
+        "thresholded-perturbation, gradient, guided-backpropagation, integrated-gradients, smoothgrad, lime",
+    )
     preset: Literal["fast", "authors", "paper"] = Field("fast", description="schedule and weights of the masks")
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
     game: Literal["preservation", "deletion", "generation", "repression"] = Field(
@@ -76,6 +127,17 @@ class ExplainSettings(Section):
         "float32",
         description="of the network's passes; tf32 and bfloat16 are faster on GPUs that have them, float64 makes maps "
         "independent of the batch size down to rounding",
+    )
+    glas: GlasSection = Field(GlasSection(), description="of the explainers glas and rglas")
+    rise: RiseSection = Field(RiseSection(), description="of the explainer rise")
+    occlusion: OcclusionSection = Field(OcclusionSection(), description="of the explainer occlusion")
+    sampling: SamplingSection = Field(
+        SamplingSection(), description="of the explainers integrated-gradients, smoothgrad and lime"
+    )
+    pass_memory: int = Field(
+        16 * 2**20,
+        ge=1,
+        description="black-box explainers: bytes of the perturbed images in one forward pass; never changes a result",
     )
 
     @field_validator("explainer")

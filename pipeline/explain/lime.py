@@ -5,12 +5,12 @@ Shapes: B images, H by W pixels.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
 from pipeline.explain.passes import PASS_IMAGES, seeded
+from pipeline.explain.superpixels import superpixels
 
 # As in the authors' program: width of the kernel over the cosine distance, weight of the ridge.
 KERNEL_WIDTH = 0.25
@@ -20,13 +20,13 @@ RIDGE = 1.0
 class Lime:
     """Weights of superpixels in a ridge regression of the target's score on which of them are shown.
 
-    Superpixels are OpenCV's SLIC; what is not shown has the color that the classifier normalizes to zero, the middle
-    gray for a plain function. Saliency `[B,1,H,W]` is the positive weight of the pixel's superpixel, divided by the
-    image's largest. No image is perturbed by its map, so that there is no `score_after`.
+    What is not shown has the color that the classifier normalizes to zero, the middle gray for a plain function.
+    Saliency `[B,1,H,W]` is the positive weight of the pixel's superpixel, divided by the image's largest. No image is
+    perturbed by its map, so that there is no `score_after`.
     """
 
     def __init__(self, samples: int = 1000, superpixel: int = 32) -> None:
-        """`samples`: perturbed images; `superpixel`: side of the squares that SLIC starts from, in pixels.
+        """`samples`: perturbed images; `superpixel`: side of the squares that superpixels start from, in pixels.
 
         Raises:
             ValueError: a number is less than 1.
@@ -47,7 +47,6 @@ class Lime:
 
         Raises:
             ValueError: shapes, dtypes or ranges do not fit.
-            ImportError: opencv-contrib-python is not installed.
         """
         from captum._utils.models.linear_model import SkLearnRidge
         from captum.attr import Lime as CaptumLime
@@ -62,14 +61,14 @@ class Lime:
         )
         saliency = torch.zeros_like(images[:, :1])
         # One image at a time, because each has its own superpixels and linear model.
+        labels = superpixels(images, self.superpixel) if len(images) else []
         for number, image in enumerate(images):
-            labels = superpixels(image, self.superpixel)
             with seeded(generators[number] if generators else None, images.device):
                 weights = lime.attribute(
                     image[None],
                     reference.expand_as(image[None]),
                     additional_forward_args=(targets[number : number + 1],),
-                    feature_mask=labels.expand(1, 3, -1, -1),
+                    feature_mask=labels[number : number + 1].expand(1, 3, -1, -1),
                     n_samples=self.samples,
                     perturbations_per_eval=PASS_IMAGES,
                 )
@@ -81,22 +80,3 @@ class Lime:
             score_after=None,
             iterations=torch.full_like(targets, self.samples),
         )
-
-
-def superpixels(image: Tensor, side: int) -> Tensor:
-    """Labels `[1,H,W]` int64 from 0 of the superpixels of an image `[3,H,W]` float in [0,1], on its device.
-
-    Raises:
-        ImportError: opencv-contrib-python is not installed.
-    """
-    try:
-        from cv2 import COLOR_RGB2LAB, cvtColor
-        from cv2.ximgproc import createSuperpixelSLIC
-    except ImportError as error:
-        raise ImportError("LIME finds its superpixels with opencv-contrib-python: install it") from error
-    pixels = image.permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
-    slic = createSuperpixelSLIC(cvtColor(np.ascontiguousarray(pixels), COLOR_RGB2LAB), region_size=side)
-    slic.iterate(10)
-    slic.enforceLabelConnectivity(25)
-    _, labels = np.unique(slic.getLabels(), return_inverse=True)
-    return torch.from_numpy(labels.reshape(1, *pixels.shape[:2])).to(image.device)

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from pipeline.explain.crisp import CrispMasks
 from pipeline.explain.fgvis import FGVis
+from pipeline.explain.glas import Glas
+from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
 from pipeline.explain.interface import Explainer
+from pipeline.explain.lime import Lime
+from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation
+from pipeline.explain.occlusion import Occlusion
+from pipeline.explain.rglas import RecursiveGlas
+from pipeline.explain.rise import Rise
+
+# As many pixels as a crisp mask has, for maps that have no level of their own.
+CRISP_SHARE = 0.1
+GLAS = ("glas.preset", "glas.grid", "glas.light", "glas.shadow", "glas.spatial", "glas.mode")
+RECURSION = ("glas.found", "glas.exhausted", "glas.rounds")
 
 
 @dataclass(frozen=True)
@@ -19,28 +31,44 @@ class Entry:
         smoothing: blur of its maps before the cut, σ in pixels of a 224-px image.
         share: the most salient share of pixels that counts; None: whatever exceeds `threshold`.
         threshold: saliency above it is salient.
+        packs: whether its forward passes are packed, so that it is made with `memory`, bytes for one, too.
     """
 
     make: Callable[..., Explainer]
-    settings: tuple[str, ...]
+    settings: tuple[str, ...] = ()
     smoothing: float = 0.0
     share: float | None = None
     threshold: float = 0.5
+    packs: bool = False
 
 
+# Fine lines and single pixels, which are no regions: smoothed.
+FINE = {"smoothing": 5.0, "share": CRISP_SHARE}
 EXPLAINERS = {
     "crisp": Entry(CrispMasks, ("preset", "blur")),
-    # Fine lines, not regions: smoothed, and as many pixels as a crisp mask has.
-    "fgvis": Entry(FGVis, ("game", "similarity"), smoothing=5.0, share=0.1),
+    "fgvis": Entry(FGVis, ("game", "similarity"), **FINE),
+    "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
+    "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
+    "rise": Entry(Rise, ("rise.masks", "rise.cells", "rise.keep"), share=CRISP_SHARE, packs=True),
+    "occlusion": Entry(Occlusion, ("occlusion.window", "occlusion.stride"), share=CRISP_SHARE, packs=True),
+    "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur")),
+    "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur")),
+    "gradient": Entry(Gradient, **FINE),
+    "guided-backpropagation": Entry(GuidedBackpropagation, **FINE),
+    "integrated-gradients": Entry(IntegratedGradients, ("sampling.steps",), **FINE),
+    "smoothgrad": Entry(SmoothGrad, ("sampling.noisy_copies", "sampling.noise"), **FINE),
+    "lime": Entry(Lime, ("sampling.lime", "sampling.superpixel"), share=CRISP_SHARE),
 }
 
 
-def make_explainer(name: str, *settings: object) -> Explainer:
-    """The explainer `name` with its settings.
+def make_explainer(name: str, *settings: object, memory: int | None = None) -> Explainer:
+    """The explainer `name` with its settings; `memory`, bytes of a forward pass's images, where it packs them.
 
     Raises:
-        ValueError: no such explainer.
+        ValueError: no such explainer, or a setting that it cannot use.
     """
     if name not in EXPLAINERS:
         raise ValueError(f"unknown explainer {name!r}; known: {', '.join(EXPLAINERS)}")
-    return EXPLAINERS[name].make(*settings)
+    entry = EXPLAINERS[name]
+    packing = {"memory": memory} if entry.packs and memory is not None else {}
+    return entry.make(*settings, **packing)

@@ -88,7 +88,7 @@ class ExampleContent:
         uri: where the image was read from.
         prediction_name: name of the predicted class.
         score_before: softmax score of the explained class on the image.
-        score_after: the same after the salient pixels are blurred.
+        score_after: the same after the salient pixels are removed as the explainer does it, if it does.
         drop: (before − after) / before.
         area: mean saliency, share of pixels.
         crispness: mean 4m(1−m), 0 for a binary mask.

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class ExplainStage(Stage):
                 yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))
 
         started = time.perf_counter()
-        explainer = make_explainer(settings.explainer, *own_settings(settings))
+        explainer = make_explainer(settings.explainer, *own_settings(settings), memory=settings.pass_memory)
         found = explain_stream(explainer, worker.prepared_classifier, stream(), worker.device, settings.batch_size)
         for image_id, explanation in found:
             self._add(worker, unit.label, rows[image_id], explanation, output)
@@ -80,14 +81,15 @@ class ExplainStage(Stage):
     ) -> None:
         """One image's explanation as a row of `maps`, or of `errors`."""
         settings = worker.config.explain
-        before, after = float(explanation.score_before), float(explanation.score_after)
+        before = float(explanation.score_before)
         figures = {
             "score_before": before,
-            "score_after": after,
-            "drop": (before - after) / before if before else math.nan,
             "area": float(explanation.saliency.mean()),
             "crispness": float(binarization_error(explanation.saliency)),
         }
+        if explanation.score_after is not None:
+            after = float(explanation.score_after)
+            figures |= {"score_after": after, "drop": (before - after) / before if before else math.nan}
         if not all(math.isfinite(value) for value in figures.values()):
             reason = "the explanation is not finite (NaN or infinity): check the image and the network"
             output.errors.append(error_row(self.name, label, reason, row["image_id"], row["uri"]))
@@ -97,11 +99,13 @@ class ExplainStage(Stage):
             {
                 "image_id": row["image_id"],
                 "label": label,
-                "explainer": f"{settings.explainer}:{own_settings(settings)[0]}",
+                "explainer": ":".join(str(part) for part in (settings.explainer, *own_settings(settings)[:1])),
                 "target": row["class_index"] if settings.target == "label" else row["prediction"],
                 "saliency": stored.tobytes(),
                 "saliency_shape": list(stored.shape),
                 "iterations": int(explanation.iterations),
+                "score_after": None,
+                "drop": None,
             }
             | figures
         )
@@ -109,7 +113,7 @@ class ExplainStage(Stage):
 
 def own_settings(settings: ExplainSettings) -> list[Any]:
     """What the run's explainer is made with."""
-    return [getattr(settings, name) for name in EXPLAINERS[settings.explainer].settings]
+    return [attrgetter(name)(settings) for name in EXPLAINERS[settings.explainer].settings]
 
 
 def image_generator(seed: int, image_id: str, device: torch.device) -> torch.Generator:

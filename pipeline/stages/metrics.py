@@ -22,7 +22,10 @@ PART_OVERLAP = 0.3
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 
 MAP_FIGURES = {
-    "drop": ("share", "relative drop of the target's score when the salient pixels are blurred; mean"),
+    "drop": (
+        "share",
+        "relative drop of the target's score when the salient pixels are removed as the explainer removes them; mean",
+    ),
     "area": ("share", "mean saliency, share of pixels; mean"),
     "crispness": ("0..1", "mean 4m(1−m) of the map, 0 for a binary one; mean"),
 }
@@ -75,8 +78,9 @@ class MetricsStage(Stage):
         values = defaultdict(list)
         for row in worker.read(unit, "maps", ["label", *MAP_FIGURES]):
             for figure in MAP_FIGURES:
-                values["", figure].append(row[figure])
-                values[row["label"], figure].append(row[figure])
+                if row[figure] is not None:
+                    values["", figure].append(row[figure])
+                    values[row["label"], figure].append(row[figure])
         return [
             self._mean_row(worker, label, figure, numbers, unit_of, method + OVER_IMAGES)
             for (label, figure), numbers in values.items()

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,15 +102,17 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         images=len(images),
         explained=len(maps),
         accuracy=float(np.mean(right)) if right else None,
-        **{
-            name: float(np.mean([row[name] for row in maps.values()])) if maps else None
-            for name in ("drop", "area", "crispness")
-        },
+        **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "crispness")},
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, maps, by_id, pictures, masks),
         metrics=_metrics(worker.read(unit, "metrics"), unit.label),
         errors=_errors(row for row in worker.read(unit, "errors") if row["label"] == unit.label),
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _region_masks(

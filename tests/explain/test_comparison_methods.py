@@ -8,9 +8,10 @@ from torch.nn import functional
 
 from pipeline.explain.crisp import PRESETS, CrispMasks
 from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
-from pipeline.explain.lime import Lime, superpixels
+from pipeline.explain.lime import Lime
 from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation, most_salient
 from pipeline.explain.occlusion import Occlusion
+from pipeline.explain.superpixels import superpixels
 from pipeline.models.classifier import ClassifierError
 
 REFERENCE = torch.tensor([0.4, 0.5, 0.6])
@@ -165,7 +166,8 @@ def test_lime_finds_the_superpixel_that_counts() -> None:
     """Score: the light of the superpixel around one pixel, which alone gets a weight worth mention."""
     image = noise(1, 3, 64, 64, seed=2)
     image = functional.interpolate(functional.avg_pool2d(image, 16), 64, mode="nearest")
-    wanted = superpixels(image[0], 16)[0] == superpixels(image[0], 16)[0, 40, 24]
+    labels = superpixels(image, 16)[0, 0]
+    wanted = labels == labels[40, 24]
 
     def scores(batch: Tensor) -> Tensor:
         seen = ((batch - image).abs().sum(dim=1) < 1e-6).flatten(1)[:, wanted.flatten()].float().mean(dim=1)
@@ -174,7 +176,22 @@ def test_lime_finds_the_superpixel_that_counts() -> None:
     found = Lime(samples=300, superpixel=16).explain(scores, image, torch.tensor([0])).saliency[0, 0]
     assert found[wanted].min() == 1
     assert found[~wanted].max() < 0.2
-    assert superpixels(image[0], 16).unique().numel() >= 9
+
+
+def test_superpixels_follow_colors() -> None:
+    """A slanted edge between two colors: no superpixel has pixels of both, and each stays near where it began."""
+    y, x = torch.meshgrid(torch.arange(60), torch.arange(90), indexing="ij")
+    left = x < 40 + y // 4
+    image = torch.where(left, 0.2, 0.8).expand(1, 3, 60, 90) + 0.02 * noise(1, 3, 60, 90)
+    labels = superpixels(torch.cat([image, noise(1, 3, 60, 90)]), 15)
+    torch.testing.assert_close(labels[:1], superpixels(image, 15))
+    assert sorted(labels[0].unique().tolist()) == list(range(int(labels[0].max()) + 1))
+    assert 20 <= labels[0].max() < 24
+    for label in labels[0].unique():
+        inside = labels[0, 0] == label
+        assert left[inside].float().mean() in (0, 1)
+        places = inside.nonzero()
+        assert (places.amax(dim=0) - places.amin(dim=0)).max() <= 45
 
 
 def test_meaningful_perturbation_is_the_first_stage_of_the_crisp_masks() -> None:

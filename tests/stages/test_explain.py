@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.config import load_config
 from pipeline.data.decode import DecodeError, read_image
+from pipeline.explain.registry import EXPLAINERS
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.stages.explain import ExplainStage
@@ -39,6 +40,7 @@ class Worker:
 
     def __init__(self, pictures: dict[str, Tensor | None], *settings: str) -> None:
         self.pictures = pictures
+        self.settings = settings
         self.config = load_config(None, ["explain.batch_size=2", *settings])
         self.advanced, self.prediction = 0, 1
 
@@ -88,19 +90,42 @@ def test_bad_images_are_listed_and_the_others_are_as_ever() -> None:
         assert row["iterations"] == kept[row["image_id"]]["iterations"] == 58
 
 
-def test_every_explainer_fills_the_same_table(demo_folder) -> None:  # noqa: ANN001
+FEW = (
+    "explain.preset=fast",
+    "explain.glas.grid=8",
+    "explain.glas.rounds=2",
+    "explain.rise.masks=100",
+    "explain.sampling={steps: 5, noisy_copies: 5, lime: 40}",
+)
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  # noqa: ANN001
     classifier = load_classifier("demo")
     files = sorted(demo_folder.rglob("*.png"))[:2]
     drawn = {file.stem: classifier.preprocessing.analyzed_image(read_image(str(file)).image) for file in files}
-    worker = Worker(drawn, "explain.explainer=fgvis", "explain.game=deletion", "explain.target=prediction")
+    worker = Worker(drawn, f"explain.explainer={name}", "explain.target=prediction", *FEW)
     worker.prepared_classifier = PreparedClassifier(classifier)
     prediction = classifier.logits(torch.stack(list(drawn.values())).float() / 255).argmax(dim=1)
     assert (prediction == prediction[0]).all()
     worker.prediction = int(prediction[0])
     output = explain(worker)
-    assert [row["saliency_shape"] for row in output.rows] == [[3, 128, 128]] * 2
-    assert {row["explainer"] for row in output.rows} == {"fgvis:deletion"}
-    assert all(row["score_after"] < 0.5 * row["score_before"] for row in output.rows)
+    assert not output.errors and worker.advanced == 2
+    assert [row["saliency_shape"] for row in output.rows] == [[3 if name == "fgvis" else 1, 128, 128]] * 2
+    assert {row["explainer"].partition(":")[0] for row in output.rows} == {name}
+    for row in output.rows:
+        area = salient_mask(row, worker.config).mean()
+        assert 0 < area < 0.5
+        removes = name in ("crisp", "fgvis", "glas", "rglas", "meaningful-perturbation", "thresholded-perturbation")
+        assert (row["score_after"] is not None) == (row["drop"] is not None) == removes
+        if removes:
+            assert row["score_after"] < 0.7 * row["score_before"]
+    # Neither the memory of a pass nor the company changes a map.
+    alone = Worker(dict([*drawn.items()][1:]), *worker.settings, "explain.pass_memory=200000")
+    alone.prepared_classifier, alone.prediction = worker.prepared_classifier, worker.prediction
+    (again,) = explain(alone).rows
+    found, expected = (np.frombuffer(row["saliency"], np.uint8).astype(int) for row in (again, output.rows[1]))
+    assert np.abs(found - expected).mean() < 1 and again["iterations"] == output.rows[1]["iterations"]
 
 
 def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
