@@ -37,18 +37,19 @@ def main() -> None:
         prepared = PreparedClassifier(classifier, arguments.precision)
         photographs = (birds() if name == BIRDS else photographs_with_boxes())[: arguments.photographs]
         for method in arguments.methods:
-            explainer = METHODS[method]()
-            folder = arguments.folder / name / method
+            folder = arguments.folder / name
             started, done = time.perf_counter(), 0
             for start in range(0, len(photographs), arguments.batch_size):
                 batch = photographs[start : start + arguments.batch_size]
-                left = [entry for entry in batch if not path_of(folder, entry.name).exists()]
+                left = [entry for entry in batch if not path_of(folder / method, entry.name).exists()]
                 if not left:
                     continue
                 images, targets = as_batch(classifier, left)
-                explanation = explainer.explain(prepared, images, targets)
-                for entry, saliency in zip(left, explanation.saliency, strict=True):
-                    save(path_of(folder, entry.name), saliency.mean(dim=0).numpy())
+                # The map that gives the method its name last: once it is there, the others are.
+                found = METHODS[method](classifier, prepared, images, targets)
+                for variant in sorted(found, key=method.__eq__):
+                    for entry, saliency in zip(left, found[variant], strict=True):
+                        save(path_of(folder / variant, entry.name), saliency.mean(dim=0).numpy())
                 done += len(left)
                 seconds = (time.perf_counter() - started) / done
                 print(f"{name} {method}: {start + len(batch)}/{len(photographs)}, {seconds:.2f} s each", flush=True)
