@@ -23,6 +23,7 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--games", nargs="+", default=list(GAMES), choices=GAMES)
     parser.add_argument("--photographs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
         with torch.no_grad(), recording(prepared.module) as bounds:
             prepared.logits(photographs[0].image[None])
         memory = sum(bound.numel() * bound.element_size() for bound in bounds) / 1e6
-        methods = {"crisp, fast": CrispMasks("fast")} | {f"fgvis, {game}": FGVis(game) for game in GAMES}
+        methods = {"crisp, fast": CrispMasks("fast")} | {f"fgvis, {game}": FGVis(game) for game in arguments.games}
         for label, explainer in methods.items():
             items = [Item(number, photograph.image, photograph.target) for number, photograph in enumerate(photographs)]
             started = time.perf_counter()

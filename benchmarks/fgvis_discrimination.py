@@ -2,8 +2,9 @@
 
     VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_discrimination.py --output discrimination.jsonl
 
-Photographs of the ImageNet validation set that the network classifies correctly fill one half of its square each,
-squeezed to half their width or, with --crop, cut to their middle. A photograph is paired with the first of the 30 after
+Photographs of the ImageNet validation set that the network classifies correctly stand side by side: whole, in an image
+twice as wide as the network's square (these networks take any size), or each in one half of the square, squeezed to half
+its width or cut to its middle (--halves). A photograph is paired with the first of the 30 after
 it with which both classes have a score ≥ --minimum-score in the pasted image; none is used twice. Per map, the share of
 saliency on the half of its class is a line of the output file; a second run goes on where the first one stopped.
 """
@@ -24,6 +25,7 @@ from pipeline.explain.fgvis import GAMES, FGVis, FGVisSettings
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PARTNERS = 30
+HALVES = ("whole", "squeezed", "cropped")
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=200, help="to make pairs of")
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--minimum-score", type=float, default=0.05)
-    parser.add_argument("--crop", action="store_true")
+    parser.add_argument("--halves", choices=HALVES, default=HALVES[0])
     parser.add_argument("--unfiltered", action="store_true", help="without the gradient filter, as a control")
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> None:
         classifier = network(name)
         prepared = PreparedClassifier(classifier)
         game = f"{arguments.game}{', not filtered' * arguments.unfiltered}"
-        settings = {"network": name, "game": game, "crop": arguments.crop}
+        settings = {"network": name, "game": game, "halves": arguments.halves}
         done = {(row["pair"], row["side"]) for row in read(arguments.output) if row.items() >= settings.items()}
         found = pairs(prepared, correct_photographs(classifier, arguments.photographs), arguments)
         stream = [
@@ -82,7 +84,7 @@ def pairs(
             continue
         others = photographs[number + 1 : number + 1 + PARTNERS]
         for right in (other for other in others if other.name not in used and other.target != left.target):
-            image = torch.cat([half(left.image, arguments.crop), half(right.image, arguments.crop)], dim=2)
+            image = torch.cat([half(one.image, arguments.halves) for one in (left, right)], dim=2)
             with torch.no_grad():
                 scores = classifier.logits(image[None]).softmax(dim=1)[0]
             targets = (left.target, right.target)
@@ -93,10 +95,12 @@ def pairs(
     return found
 
 
-def half(image: Tensor, crop: bool) -> Tensor:
-    """A photograph `[3,S,S]` as `[3,S,S/2]`."""
+def half(image: Tensor, halves: str) -> Tensor:
+    """A photograph `[3,S,S]` as `[3,S,S/2]`, or as it is."""
     side = image.shape[-1]
-    if crop:
+    if halves == "whole":
+        return image
+    if halves == "cropped":
         return image[..., side // 4 : side // 4 + side // 2]
     resized = functional.interpolate(image[None], (side, side // 2), mode="bilinear", antialias=True)
     return resized[0].clamp(0, 1)
@@ -106,12 +110,12 @@ def table(rows: list[dict]) -> str:
     """Markdown: mean share of saliency on the class's own half, with its bootstrap interval."""
     lines = ["| network | game | halves | maps | share on its half | 95 % interval | score ≥ 0.5 | their share |"]
     lines.append("|---|---|---|--:|--:|--:|--:|--:|")
-    for name, game, crop in sorted({(row["network"], row["game"], row["crop"]) for row in rows}):
-        group = [row for row in rows if (row["network"], row["game"], row["crop"]) == (name, game, crop)]
+    for name, game, halves in sorted({(row["network"], row["game"], row["halves"]) for row in rows}):
+        group = [row for row in rows if (row["network"], row["game"], row["halves"]) == (name, game, halves)]
         mean, low, high = mean_interval([row["share"] for row in group])
         sure = [row["share"] for row in group if row["score"] >= 0.5]
         lines.append(
-            f"| {name} | {game} | {'cropped' if crop else 'squeezed'} | {len(group)} | {mean:.3f} | "
+            f"| {name} | {game} | {halves} | {len(group)} | {mean:.3f} | "
             f"{low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
         )
     return "\n".join(lines)
