@@ -3,10 +3,10 @@
     VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_discrimination.py --output discrimination.jsonl
 
 Photographs of the ImageNet validation set that the network classifies correctly stand side by side: whole, in an image
-twice as wide as the square that the network knows (any size will do), or each in one half of the square, squeezed to half
-its width or cut to its middle (--halves). A photograph is paired with the first of the 30 after
-it with which both classes have a score ≥ --minimum-score in the pasted image; none is used twice. Per map, the share of
-saliency on the half of its class is a line of the output file; a second run goes on where the first one stopped.
+twice as wide as the square that the network knows (any size will do), or each in one half of the square, squeezed to
+half its width or cut to its middle (--halves). A photograph is paired with the first of the 30 after it with which both
+classes have a score ≥ --minimum-score in the pasted image; none is used twice. Per map, the share of saliency on the
+half of its class is a line of the output file; a second run goes on where the first one stopped.
 """
 
 import argparse

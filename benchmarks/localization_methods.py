@@ -1,6 +1,7 @@
 """The methods that the localization benchmarks compare: each gives the maps of a batch, by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from captum.attr import LayerGradCam
@@ -42,6 +43,27 @@ def _glas(_plain: Classifier, classifier: PreparedClassifier, images: Tensor, ta
     }
 
 
+def _scales(_plain: Classifier, classifier: PreparedClassifier, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """GLAS with every σ 5 or 3 cells, and with the paper's for localization, from the passes that they share."""
+    points = SearchPoints.grid(15, images.shape[-2:])
+    before = target_scores(classifier, images, targets)
+
+    def probed(sigma: float, mode: str) -> Tensor:
+        settings = replace(PRESETS["localize"], light=sigma, shadow=sigma, mode=mode)
+        return getattr(probe(classifier, images, targets, before, points, settings), mode)
+
+    light = {sigma: probed(sigma, "light") for sigma in (3.0, 5.0)}
+    shadow = {sigma: probed(sigma, "shadow") for sigma in (3.0, 5.0)}
+    values = {
+        "glas 3": (light[3.0] * shadow[3.0], 3.0),
+        "glas": (light[5.0] * shadow[3.0], 6.0),
+        "glas 5": (light[5.0] * shadow[5.0], 5.0),
+    }
+    return {
+        name: normalized(spread(value, points, sigma))[:, None].float() for name, (value, sigma) in values.items()
+    }
+
+
 def _recursions(
     _plain: Classifier, classifier: PreparedClassifier, images: Tensor, targets: Tensor
 ) -> dict[str, Tensor]:
@@ -58,7 +80,7 @@ def _grad_cam(plain: Classifier, _classifier: PreparedClassifier, images: Tensor
 
 METHODS: dict[str, Maps] = {
     "glas": _glas,
-    "glas fine": _only("glas fine", lambda: Glas("fine-grained")),
+    "glas 5": _scales,
     "rglas": _recursions,
     "rise-4000": _only("rise-4000", lambda: Rise(4000)),
     "rise-451": _only("rise-451", lambda: Rise(451)),
