@@ -26,6 +26,7 @@ class PreparedClassifier:
 
     Attributes:
         module: the prepared network; it takes normalized images.
+        unfolded: the network as it was loaded, which calls all its submodules.
         folded: batch norms that were folded into the convolution before them.
     """
 
@@ -41,10 +42,12 @@ class PreparedClassifier:
         self.precision = precision
         self.name = classifier.name
         self.module, self.folded = _folded(classifier)
+        self.unfolded = classifier.module
         dtype = torch.float32
         if precision == "float64":
             dtype = torch.float64
-            self.module = copy.deepcopy(self.module).double()
+            self.unfolded = copy.deepcopy(self.unfolded).double()
+            self.module = copy.deepcopy(self.module).double() if self.folded else self.unfolded
         self.module.to(memory_format=torch.channels_last)
         mean, std = classifier.preprocessing.mean, classifier.preprocessing.std
         # On the device once: a copy at every pass would make a GPU wait.

@@ -1,0 +1,209 @@
+"""Class activation maps against brute force, Captum and closed forms; whatever the packing and the company."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.data.decode import read_image
+from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
+from pipeline.models.classifier import ClassifierError
+from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import PreparedClassifier
+
+METHODS = (Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus)
+
+
+class Network:
+    """A network without normalization."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.passes: list[int] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.passes.append(len(images))
+        return self.module(images)
+
+
+def smooth_network(inner: nn.Module | None = None) -> nn.Module:
+    """Smooth, so that every derivative exists; its last map is pooled, or passes `inner` first."""
+    torch.manual_seed(11)
+    body = [nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 5, 3, padding=1), nn.Softplus()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if inner is None else [inner]
+    last = nn.Linear(5 if inner is None else 12, 4)
+    # More evidence for a class than against it, so that no map is empty.
+    last.weight.data += 0.3
+    return nn.Sequential(*body, *head, last)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def enlarged(maps: Tensor, side: int = 16) -> Tensor:
+    large = functional.interpolate(maps[:, None], (side, side), mode="bilinear")
+    return large / large.amax(dim=(1, 2, 3), keepdim=True)
+
+
+def activations_and_score(module: nn.Module, image: Tensor, target: int) -> tuple[Tensor, Tensor]:
+    """By a plain full pass with gradients everywhere."""
+    activations = image.clone().requires_grad_()
+    for layer in module[:5]:
+        activations = layer(activations)
+    return activations, module[5:](activations)[0, target]
+
+
+def two_layers() -> nn.Module:
+    torch.manual_seed(3)
+    inner = nn.Sequential(nn.Flatten(), nn.Linear(320, 12), nn.Sigmoid())
+    inner[1].weight.data += 0.02
+    return inner
+
+
+@pytest.mark.parametrize("inner", [None, two_layers()])
+def test_grad_cam_is_that_of_a_full_backward_pass(inner: nn.Module | None) -> None:
+    module, images, targets = smooth_network(inner), noise(3, 3, 16, 16), torch.tensor([2, 0, 3])
+    found = GradCam().explain(Network(module), images, targets)
+    for row in range(3):
+        activations, score = activations_and_score(module, images[row : row + 1], int(targets[row]))
+        (gradient,) = torch.autograd.grad(score, activations)
+        weights = gradient.sum(dim=(2, 3), keepdim=True) / 64
+        expected = (weights * activations).sum(dim=1).clamp_min(0).detach()
+        torch.testing.assert_close(found.saliency[row : row + 1], enlarged(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.score_before, module(images).softmax(dim=1)[range(3), targets])
+
+
+def test_grad_cam_plus_plus_by_second_and_third_derivatives() -> None:
+    """Y = exp(logit), its derivatives element by element by autograd, α of eq. 5 as it stands."""
+    module, images, targets = smooth_network().double(), noise(2, 3, 16, 16).double(), torch.tensor([1, 3])
+    found = GradCamPlusPlus().explain(Network(module), images, targets).saliency
+    for row in range(2):
+        activations, score = activations_and_score(module, images[row : row + 1], int(targets[row]))
+        start = activations.detach().requires_grad_()
+        score = module[5:](start)[0, targets[row]].exp()
+        (first,) = torch.autograd.grad(score, start, create_graph=True)
+        second, third = torch.zeros_like(start), torch.zeros_like(start)
+        for place in range(start.numel()):
+            (slope,) = torch.autograd.grad(first.view(-1)[place], start, create_graph=True)
+            second.view(-1)[place] = slope.view(-1)[place].detach()
+            (curve,) = torch.autograd.grad(slope.view(-1)[place], start, retain_graph=True)
+            third.view(-1)[place] = curve.view(-1)[place]
+        share = second / (2 * second + start.sum(dim=(2, 3), keepdim=True) * third)
+        weights = (share * first.relu()).sum(dim=(2, 3), keepdim=True)
+        expected = (weights * start).sum(dim=1).relu().detach()
+        torch.testing.assert_close(found[row : row + 1], enlarged(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_cam_is_the_weighted_sum_and_grad_cam_of_it() -> None:
+    """With a pooled map and a linear head, eq. 2 gives the head's weights over h·w: eq. 3 is ReLU of eq. 1."""
+    module, images, targets = smooth_network(), noise(2, 3, 16, 16), torch.tensor([2, 1])
+    cam = Cam().explain(Network(module), images, targets).saliency
+    maps = torch.einsum("nc,nchw->nhw", module[-1].weight[targets], module[:5](images))
+    large = functional.interpolate(maps[:, None], (16, 16), mode="bilinear")
+    least, most = large.amin(dim=(1, 2, 3), keepdim=True), large.amax(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(cam, (large - least) / (most - least), rtol=1e-4, atol=1e-5)
+    grad_cam = GradCam().explain(Network(module), images, targets).saliency
+    torch.testing.assert_close(grad_cam, enlarged(maps.relu()), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ClassifierError, match="another head"):
+        Cam().explain(Network(smooth_network(two_layers())), images, targets)
+
+
+def test_smooth_maps_are_the_mean_over_noisy_copies() -> None:
+    module, images, targets = smooth_network(), noise(2, 3, 16, 16), torch.tensor([2, 1])
+    method = SmoothGradCamPlusPlus(copies=5, noise=0.2)
+    network = Network(module)
+    found = method.explain(network, images, targets, generators(7, 8))
+    plain, layer = GradCamPlusPlus().network(network, images)
+    for row, seed in enumerate((7, 8)):
+        (generator,), image = generators(seed), images[row : row + 1]
+        maps = []
+        for _ in range(5):
+            noisy = image + 0.2 * (image.max() - image.min()) * torch.randn(image[0].shape, generator=generator)
+            maps.append(GradCamPlusPlus().maps(plain, layer, noisy, targets[row : row + 1], None)[0])
+        expected = enlarged(torch.stack(maps).mean(dim=0))
+        torch.testing.assert_close(found.saliency[row : row + 1], expected, rtol=1e-4, atol=1e-5)
+    assert found.iterations.tolist() == [5, 5]
+    without = SmoothGradCamPlusPlus(copies=2, noise=0.0).explain(network, images, targets).saliency
+    torch.testing.assert_close(without, GradCamPlusPlus().explain(network, images, targets).saliency)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_image_has_its_own_target_whatever_the_packing(method: type[ActivationMaps]) -> None:
+    module, images, targets = smooth_network(), noise(5, 3, 16, 16), torch.tensor([2, 1, 0, 3, 2])
+    one_image = 3 * 16 * 16 * 4
+    network = Network(module)
+    together = method(memory=10**9).explain(network, images, targets, generators(*range(5)))
+    packed = Network(module)
+    found = method(memory=2 * one_image).explain(packed, images, targets, generators(*range(5)))
+    torch.testing.assert_close(found.saliency, together.saliency, rtol=1e-4, atol=1e-6)
+    assert max(packed.passes[:3]) == 2
+    for row in range(5):
+        alone = method().explain(network, images[row : row + 1], targets[row : row + 1], generators(row))
+        torch.testing.assert_close(alone.saliency, together.saliency[row : row + 1], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(alone.score_before, together.score_before[row : row + 1])
+
+
+def test_nothing_is_recorded_before_the_target_layer() -> None:
+    """The backward pass must stop there: a layer before it whose backward fails does no harm."""
+
+    class Forbidden(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values: Tensor) -> Tensor:  # noqa: ANN001
+            return values.clone()
+
+        @staticmethod
+        def backward(ctx, gradient: Tensor) -> Tensor:  # noqa: ANN001
+            raise AssertionError("the backward pass went past the target layer")
+
+    class Guard(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return Forbidden.apply(values)
+
+    module = smooth_network()
+    guarded = nn.Sequential(Guard(), *module)
+    images = noise(2, 3, 16, 16).requires_grad_()
+    found = GradCam().explain(Network(guarded), images, torch.tensor([0, 1]))
+    torch.testing.assert_close(found.saliency, GradCam().explain(Network(module), images, torch.tensor([0, 1])).saliency)
+    assert not found.saliency.requires_grad and images.grad is None
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "squeezenet1_0"])
+def test_grad_cam_of_real_networks_is_captums(name: str, data_directory: Path) -> None:
+    classifier = load_classifier(f"torchvision:{name}", data_directory / "weights" / f"{name}.safetensors")
+    with open(data_directory / "imagenet/val.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[:3]
+    pixels = [read_image(str(data_directory / "imagenet/val" / row["file"])).image for row in rows]
+    images = torch.stack([classifier.preprocessing.analyzed_image(image) for image in pixels]).float() / 255
+    targets = torch.tensor([int(row["class_index"]) for row in rows])
+    coarse = LayerGradCam(classifier.logits, classifier.module.features).attribute(
+        images, targets, relu_attributions=True
+    )
+    large = functional.interpolate(coarse.detach(), images.shape[-2:], mode="bilinear")
+    expected = large / large.amax(dim=(1, 2, 3), keepdim=True)
+    for prepared in (PreparedClassifier(classifier), classifier):
+        for layer in (None, "features"):
+            if layer and prepared is not classifier and prepared.folded:
+                continue
+            found = GradCam(layer).explain(prepared, images, targets).saliency
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    cam = Cam().explain(PreparedClassifier(classifier), images, targets)
+    assert cam.saliency.amax(dim=(1, 2, 3)).tolist() == [1, 1, 1]
+
+
+def test_empty_batch_and_wrong_settings() -> None:
+    network = Network(smooth_network())
+    empty = GradCam().explain(network, noise(0, 3, 16, 16), torch.zeros(0, dtype=torch.int64))
+    assert empty.saliency.shape == (0, 1, 16, 16)
+    with pytest.raises(ValueError, match="copies"):
+        SmoothGradCamPlusPlus(copies=0)
+    with pytest.raises(ValueError, match="`module`"):
+        GradCam().explain(lambda images: images.mean(dim=(2, 3)), noise(1, 3, 8, 8), torch.tensor([0]))
