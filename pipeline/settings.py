@@ -101,13 +101,31 @@ class SamplingSection(Section):
     superpixel: int = Field(32, ge=1, description="lime: side of a superpixel, px")
 
 
+class CamSection(Section):
+    """Class activation maps: the explainers cam, grad-cam, grad-cam++, smooth-grad-cam++ and feature-cam."""
+
+    layer: str | None = Field(None, description="submodule whose output is the map; default: the last spatial one")
+    copies: int = Field(8, ge=1, description="smooth-grad-cam++: noisy copies per image")
+    noise: float = Field(0.15, ge=0, description="smooth-grad-cam++: σ of the noise, share of the image's range")
+    version: Literal["F1+", "F2+", "F3+", "F1*", "F2*", "F3*", "F1'", "F2'", "F3'"] = Field(
+        "F2+",
+        description="feature-cam: feature image (F1 edges, F2 and F3 blended with the image 2:1 and 1:1), then + "
+        "added, * multiplied, ' its complement multiplied",
+    )
+    localizer: Literal["cam", "grad-cam", "grad-cam++", "smooth-grad-cam++"] = Field(
+        "grad-cam++", description="feature-cam: the class activation map that it refines"
+    )
+    edges: str | None = Field(None, description="feature-cam: weights file of PiDiNet; default: Sobel's operator")
+
+
 class ExplainSettings(Section):
     """How saliency maps are made, and of which images."""
 
     explainer: str = Field(
         "crisp",
         description="method that makes the maps: crisp, fgvis, glas, rglas, rise, occlusion, meaningful-perturbation, "
-        "thresholded-perturbation, gradient, guided-backpropagation, integrated-gradients, smoothgrad, lime",
+        "thresholded-perturbation, gradient, guided-backpropagation, integrated-gradients, smoothgrad, lime, cam, "
+        "grad-cam, grad-cam++, smooth-grad-cam++, feature-cam",
     )
     preset: Literal["fast", "authors", "paper"] = Field("fast", description="schedule and weights of the masks")
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
@@ -134,10 +152,12 @@ class ExplainSettings(Section):
     sampling: SamplingSection = Field(
         SamplingSection(), description="of the explainers integrated-gradients, smoothgrad and lime"
     )
+    cam: CamSection = Field(CamSection(), description="of the explainers cam to feature-cam")
     pass_memory: int = Field(
         16 * 2**20,
         ge=1,
-        description="black-box explainers: bytes of the perturbed images in one forward pass; never changes a result",
+        description="black-box explainers and class activation maps: bytes of the images in one forward pass; never "
+        "changes a result",
     )
 
     @field_validator("explainer")

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.explain.cams import Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
 from pipeline.explain.crisp import CrispMasks
+from pipeline.explain.feature_cam import FeatureCam
 from pipeline.explain.fgvis import FGVis
 from pipeline.explain.glas import Glas
 from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
@@ -58,6 +60,15 @@ EXPLAINERS = {
     "integrated-gradients": Entry(IntegratedGradients, ("sampling.steps",), **FINE),
     "smoothgrad": Entry(SmoothGrad, ("sampling.noisy_copies", "sampling.noise"), **FINE),
     "lime": Entry(Lime, ("sampling.lime", "sampling.superpixel"), share=CRISP_SHARE),
+    "cam": Entry(Cam, ("cam.layer",), share=CRISP_SHARE, packs=True),
+    "grad-cam": Entry(GradCam, ("cam.layer",), share=CRISP_SHARE, packs=True),
+    "grad-cam++": Entry(GradCamPlusPlus, ("cam.layer",), share=CRISP_SHARE, packs=True),
+    "smooth-grad-cam++": Entry(
+        SmoothGradCamPlusPlus, ("cam.copies", "cam.noise", "cam.layer"), share=CRISP_SHARE, packs=True
+    ),
+    "feature-cam": Entry(
+        FeatureCam, ("cam.version", "cam.localizer", "cam.edges", "cam.layer"), packs=True, **FINE
+    ),
 }
 
 

@@ -11,7 +11,6 @@ from torch.nn.modules.conv import _ConvNd
 
 from pipeline.models.classifier import ClassifierError
 
-
 PASSING = (nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 

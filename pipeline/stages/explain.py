@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.explain.crisp import binarization_error
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.models.classifier import weights_digest
+from pipeline.models.pidinet import load_pidinet
 from pipeline.settings import ExplainSettings
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
@@ -30,7 +33,11 @@ class ExplainStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain
-        return [explain.explainer, *own_settings(explain), explain.target, explain.precision, config.seed]
+        own = own_settings(explain)
+        if explain.explainer == "feature-cam" and explain.cam.edges:
+            # The same file under another name is the same detector, and another file under the same name is not.
+            own[EXPLAINERS[explain.explainer].settings.index("cam.edges")] = edges_digest(explain.cam.edges)
+        return [explain.explainer, *own, explain.target, explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
@@ -99,7 +106,7 @@ class ExplainStage(Stage):
             {
                 "image_id": row["image_id"],
                 "label": label,
-                "explainer": ":".join(str(part) for part in (settings.explainer, *own_settings(settings)[:1])),
+                "explainer": ":".join([settings.explainer, *map(str, filter(None, own_settings(settings)[:1]))]),
                 "target": row["class_index"] if settings.target == "label" else row["prediction"],
                 "saliency": stored.tobytes(),
                 "saliency_shape": list(stored.shape),
@@ -109,6 +116,16 @@ class ExplainStage(Stage):
             }
             | figures
         )
+
+
+@cache
+def edges_digest(path: str) -> str:
+    """Digest of the weights of an edge detector.
+
+    Raises:
+        ClassifierError: the file cannot be read or does not fit.
+    """
+    return weights_digest(load_pidinet(path).state_dict())
 
 
 def own_settings(settings: ExplainSettings) -> list[Any]:

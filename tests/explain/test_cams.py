@@ -171,8 +171,9 @@ def test_nothing_is_recorded_before_the_target_layer() -> None:
     module = smooth_network()
     guarded = nn.Sequential(Guard(), *module)
     images = noise(2, 3, 16, 16).requires_grad_()
-    found = GradCam().explain(Network(guarded), images, torch.tensor([0, 1]))
-    torch.testing.assert_close(found.saliency, GradCam().explain(Network(module), images, torch.tensor([0, 1])).saliency)
+    targets = torch.tensor([0, 1])
+    found = GradCam().explain(Network(guarded), images, targets)
+    torch.testing.assert_close(found.saliency, GradCam().explain(Network(module), images, targets).saliency)
     assert not found.saliency.requires_grad and images.grad is None
 
 

@@ -36,7 +36,8 @@ def test_last_map_of_torchvisions_networks(name: str) -> None:
 def test_a_named_layer() -> None:
     resnet, image = network("resnet18"), torch.rand(1, 3, 64, 64)
     assert find_target_layer(resnet, image, "layer2").shape == (128, 8, 8)
-    for name, message in (("layer9", "no layer 'layer9'"), ("fc", r"gives \[1, 1000\]"), ("avgpool", "needs a spatial")):
+    wrong = (("layer9", "no layer 'layer9'"), ("fc", r"gives \[1, 1000\]"), ("avgpool", "needs a spatial"))
+    for name, message in wrong:
         with pytest.raises(ClassifierError, match=message):
             find_target_layer(resnet, image, name)
 

@@ -99,7 +99,8 @@ FEW = (
 )
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+# The demo's network has two fully connected layers, for which there is no CAM.
+@pytest.mark.parametrize("name", [name for name in EXPLAINERS if name != "cam"])
 def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  # noqa: ANN001
     classifier = load_classifier("demo")
     files = sorted(demo_folder.rglob("*.png"))[:2]
@@ -111,15 +112,16 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     worker.prediction = int(prediction[0])
     output = explain(worker)
     assert not output.errors and worker.advanced == 2
-    assert [row["saliency_shape"] for row in output.rows] == [[3 if name == "fgvis" else 1, 128, 128]] * 2
+    channels = 3 if name in ("fgvis", "feature-cam") else 1
+    assert [row["saliency_shape"] for row in output.rows] == [[channels, 128, 128]] * 2
     assert {row["explainer"].partition(":")[0] for row in output.rows} == {name}
     for row in output.rows:
         area = salient_mask(row, worker.config).mean()
         assert 0 < area < 0.5
         removes = name in ("crisp", "fgvis", "glas", "rglas", "meaningful-perturbation", "thresholded-perturbation")
-        assert (row["score_after"] is not None) == (row["drop"] is not None) == removes
-        if removes:
-            assert row["score_after"] < 0.7 * row["score_before"]
+        known = row["score_after"] is not None
+        assert known == (row["drop"] is not None) == (removes or name == "feature-cam")
+        assert not removes or row["score_after"] < 0.7 * row["score_before"]
     # Neither the memory of a pass nor the company changes a map.
     alone = Worker(dict([*drawn.items()][1:]), *worker.settings, "explain.pass_memory=200000")
     alone.prepared_classifier, alone.prediction = worker.prepared_classifier, worker.prediction
