@@ -1,10 +1,11 @@
 """GLAS from coarse to fine on one bird, and RGLAS's recursions on a photograph with several.
 
     VISUAL_SUMMARIES_DATA=… python benchmarks/glas_sheet.py sheet.png
-    VISUAL_SUMMARIES_DATA=… python benchmarks/glas_sheet.py maps.webp --maps-only
+    python benchmarks/glas_sheet.py demo.webp --demo
 
 The bird is a red-winged blackbird, told by its wing (`mobilenet_v2_cub100`); the photograph with several shows
-flamingos (`squeezenet1_1`). `--maps-only` leaves the photographs out, for where they may not be shown.
+flamingos (`squeezenet1_1`). `--demo` takes the built-in demo set, whose pictures may be shown anywhere: its crested
+bird, and two steam locomotives side by side.
 """
 
 import argparse
@@ -13,19 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from annotated_photographs import BIRDS, birds, whole_image_network
-from mask_sheet import draw
+from mask_sheet import demo_photographs, draw
 from photographs import NETWORKS, data_directory
 from torch import Tensor
+from torch.nn import functional
 
 from pipeline.data.decode import read_image
 from pipeline.explain.glas import Glas, GlasSettings
 from pipeline.explain.rglas import RecursiveGlas
 from pipeline.models.classifier import Classifier
+from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.report.pictures import overlay
 
 SIGMAS = (9.0, 5.0, 3.0, 2.0)
-SHOWN = 4
 
 
 def main() -> None:
@@ -35,42 +37,58 @@ def main() -> None:
     parser.add_argument("--bird", default="Red_winged_Blackbird/0032.jpg", help="of cub100")
     parser.add_argument("--several", default="photos/n02007558/image_0015.jpg")
     parser.add_argument("--several-class", type=int, default=130)
-    parser.add_argument("--maps-only", action="store_true", help="leave the photographs out")
+    parser.add_argument("--demo", action="store_true", help="the demo set and its network")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    bird = next(entry for entry in birds() if entry.name == arguments.bird)
-    classifier = whole_image_network(BIRDS)
-    image, target = bird.image(classifier)[None], torch.tensor([bird.target])
-    scales = [Glas(GlasSettings(s, s, s)).explain(PreparedClassifier(classifier), image, target) for s in SIGMAS]
-    first = row(image, [scale.saliency for scale in scales], arguments.maps_only)
-    species = bird.label.replace("_", " ")
-    scores = ", ".join(f"{scale.score_after.item():.2f}" for scale in scales)
-    caption = f"{species}, sigma 9, 5, 3, 2 cells; score {scales[0].score_before.item():.2f}, without the map {scores}"
+    if arguments.demo:
+        classifier = load_classifier("demo")
+        pictures = {entry.target: entry.image for entry in demo_photographs(classifier)}
+        names = {name: index for index, name in enumerate(classifier.class_names)}
+        bird, engine = names["crested bird"], names["steam locomotive"]
+        two = [functional.interpolate(pictures[engine][None], scale_factor=(1, 0.5), mode="area")] * 2
+        rows = [
+            scales(classifier, pictures[bird][None], bird, "crested bird"),
+            recursions(classifier, torch.cat(two, dim=3), engine, "steam locomotives"),
+        ]
+    else:
+        bird = next(entry for entry in birds() if entry.name == arguments.bird)
+        classifier, other = whole_image_network(BIRDS), whole_image_network(NETWORKS[0])
+        pixels = read_image(str(data_directory() / arguments.several)).image
+        several = other.preprocessing.analyzed_image(pixels).float().div(255)[None]
+        name = other.class_names[arguments.several_class].split(",")[0]
+        rows = [
+            scales(classifier, bird.image(classifier)[None], bird.target, bird.label.replace("_", " ")),
+            recursions(other, several, arguments.several_class, name),
+        ]
+    pictures, captions = zip(*rows, strict=True)
+    draw(list(pictures), [""] * (1 + len(SIGMAS)), list(captions), halves=1).save(arguments.path)
 
-    classifier = whole_image_network(NETWORKS[0])
-    image, target = several(classifier, data_directory() / arguments.several), torch.tensor([arguments.several_class])
-    rounds = list(RecursiveGlas("fine-grained").recursions(PreparedClassifier(classifier), image, target))
-    chosen = [*rounds[: SHOWN - 1], rounds[-1]] if len(rounds) >= SHOWN else rounds
-    second = row(image, [found.fused for found in chosen], arguments.maps_only)
-    name = classifier.class_names[arguments.several_class].split(",")[0]
-    left = ", ".join(f"{found.scores.item():.2f}" for found in chosen)
-    numbers = ", ".join(str(found.rounds.item()) for found in chosen)
-    below = f"{name}, after rounds {numbers} of RGLAS; score left {left}"
-    draw([first, second], [""] * len(first), [caption, below], halves=1).save(arguments.path)
+
+def scales(classifier: Classifier, image: Tensor, target: int, name: str) -> tuple[list[np.ndarray], str]:
+    """An image and its maps from coarse to fine, and the caption."""
+    prepared, targets = PreparedClassifier(classifier), torch.tensor([target])
+    found = [Glas(GlasSettings(sigma, sigma, sigma)).explain(prepared, image, targets) for sigma in SIGMAS]
+    left = ", ".join(f"{one.score_after.item():.2f}" for one in found)
+    sigmas = ", ".join(f"{sigma:g}" for sigma in SIGMAS)
+    caption = f"{name}, sigma {sigmas} cells; score {found[0].score_before.item():.2f}, darkened by the map {left}"
+    return row(image, [one.saliency for one in found]), caption
 
 
-def row(image: Tensor, maps: list[Tensor], maps_only: bool) -> list[np.ndarray]:
-    """The photograph and its maps over it, `[H,W,3]`; or the maps alone, over gray."""
+def recursions(classifier: Classifier, image: Tensor, target: int, name: str) -> tuple[list[np.ndarray], str]:
+    """An image and the sum of its maps after some rounds, the last among them, and the caption."""
+    glas = RecursiveGlas("fine-grained")
+    rounds = list(glas.recursions(PreparedClassifier(classifier), image, torch.tensor([target])))
+    chosen = [*rounds[: len(SIGMAS) - 1], rounds[-1]] if len(rounds) > len(SIGMAS) else rounds
+    left = ", ".join(f"{one.scores.item():.2f}" for one in chosen)
+    numbers = ", ".join(str(one.rounds.item()) for one in chosen)
+    return row(image, [one.fused for one in chosen]), f"{name}, RGLAS after rounds {numbers}; score left {left}"
+
+
+def row(image: Tensor, maps: list[Tensor]) -> list[np.ndarray]:
+    """A picture and its maps over it, `[H,W,3]`."""
     pixels = image[0].permute(1, 2, 0).mul(255).byte().numpy()
-    below = np.full_like(pixels, 128) if maps_only else pixels
-    shown = [overlay(below, saliency[0, 0].mul(255).byte().numpy()) / 255 for saliency in maps]
-    return shown if maps_only else [pixels / 255, *shown]
-
-
-def several(classifier: Classifier, path: Path) -> Tensor:
-    """The photograph with several instances, `[1,3,S,S]`."""
-    return classifier.preprocessing.analyzed_image(read_image(str(path)).image).float().div(255)[None]
+    return [pixels / 255, *(overlay(pixels, saliency[0, 0].mul(255).byte().numpy()) / 255 for saliency in maps)]
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class GlasSection(Section):
     mode: Literal["fusion", "light", "shadow"] = Field("fusion", description="light times shadow, or one alone")
     found: Share = Field(0.8, description="rglas: search points with more saliency are not searched again (t1)")
     exhausted: float = Field(5.0, gt=0, description="rglas: ends when √(mean saliency / score left) exceeds it (t2)")
-    rounds: int = Field(10, ge=1, description="rglas: rounds at most")
+    rounds: int = Field(5, ge=1, description="rglas: rounds at most")
 
 
 class RiseSection(Section):

@@ -41,7 +41,7 @@ class GlasSettings:
     spatial: float = 6.0
     grid: int = 15
     mode: str = "fusion"
-    least_light: float = 1e-6
+    least_light: float = 1e-12
     memory: int = PASS_MEMORY
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ class RecursiveGlas:
         mode: str | None = None,
         found: float = 0.8,
         exhausted: float = 5.0,
-        rounds: int = 10,
+        rounds: int = 5,
         memory: int | None = None,
     ) -> None:
         """Settings as of `Glas`, then t1, t2 and the most rounds.
