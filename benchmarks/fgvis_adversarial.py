@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=100)
     parser.add_argument("--candidates", type=int, help="look only at the first of the photographs")
     parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -49,12 +50,8 @@ def main() -> None:
             if arguments.filter not in ("both", "on" if filtered else "off"):
                 continue
             settings = {"network": name, "filtered": filtered, "iterations": arguments.iterations}
-            settings |= {"control": True} if arguments.control else {}
-            done = {
-                row["file"]
-                for row in read(arguments.output)
-                if row.items() >= settings.items() and row.get("control", False) == arguments.control
-            }
+            settings |= {"control": arguments.control, "rate": arguments.learning_rate}
+            done = {row["file"] for row in read(arguments.output) if row.items() >= settings.items()}
             left = [(file, image, score) for file, image, score in chosen if file not in done]
             run(prepared, left, settings, arguments)
     print(f"\n{machine()}\n\n{table(read(arguments.output))}")
@@ -91,7 +88,7 @@ def run(
     def items() -> Iterator[Item]:
         for file, pixels, _ in left:
             image = pixels.float().div(255)
-            if settings.get("control"):
+            if settings["control"]:
                 with torch.no_grad():
                     targets[file] = int(classifier.logits(image[None]).argmax())
             else:
@@ -100,7 +97,13 @@ def run(
 
     started = time.perf_counter()
     outcomes = generate_adversarials(
-        classifier, items(), classifier.device, settings["filtered"], settings["iterations"], arguments.batch_size
+        classifier,
+        items(),
+        classifier.device,
+        settings["filtered"],
+        settings["iterations"],
+        arguments.batch_size,
+        settings["rate"],
     )
     with open(arguments.output, "a") as file:
         for number, (key, outcome) in enumerate(outcomes, start=1):
@@ -125,19 +128,19 @@ def read(path: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Markdown: share of images whose adversarial target was generated, with Wilson's 95 % interval."""
-    lines = ["| network | target | filter | steps | photographs | score ≥ 0.995 | generated | 95 % interval | passes |"]
-    lines.append("|---|---|---|--:|--:|--:|--:|--:|--:|")
-    rows = [{"control": False} | row for row in rows]
-    key = itemgetter("network", "control", "filtered", "iterations")
-    for name, control, filtered, iterations in sorted({key(row) for row in rows}):
-        group = [row for row in rows if key(row) == (name, control, filtered, iterations)]
+    columns = "network, target, filter, rate, steps, photographs, score ≥ 0.995, generated, 95 % interval, passes"
+    lines = ["| " + columns.replace(", ", " | ") + " |", "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"]
+    key = itemgetter("network", "control", "filtered", "rate", "iterations")
+    for name, control, filtered, rate, iterations in sorted({key(row) for row in rows}):
+        group = [row for row in rows if key(row) == (name, control, filtered, rate, iterations)]
         generated = sum(row["generated"] for row in group)
         low, high = wilson_interval(generated, len(group))
         confident = sum(row["score"] >= CONFIDENT for row in group)
         passes = sum(row["passes"] for row in group) / len(group)
         lines.append(
-            f"| {name} | {'true class' if control else 'least likely'} | {'on' if filtered else 'off'} | {iterations} "
-            f"| {len(group)} | {confident} | {generated / len(group):.1%} | {low:.1%} – {high:.1%} | {passes:.0f} |"
+            f"| {name} | {'true class' if control else 'least likely'} | {'on' if filtered else 'off'} | {rate:g} "
+            f"| {iterations} | {len(group)} | {confident} | {generated / len(group):.1%} "
+            f"| {low:.1%} – {high:.1%} | {passes:.0f} |"
         )
     return "\n".join(lines)
 

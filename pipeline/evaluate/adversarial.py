@@ -51,6 +51,7 @@ def generate_adversarials(
     filtered: bool,
     iterations: int = 500,
     batch_size: int | None = None,
+    learning_rate: float = 0.1,
 ) -> Iterator[tuple[Any, AdversarialOutcome]]:
     """Generation game without sparsity term, for images with their adversarial targets; gives (key, outcome).
 
@@ -64,6 +65,8 @@ def generate_adversarials(
         goal="top",
         iterations=iterations,
         patience=iterations,
+        first_rate=learning_rate,
+        learning_rate=learning_rate,
     )
     for key, explanation in Engine(FGVisMethod(settings), classifier, device, batch_size).run(items):
         # The mask of the last step has not been seen by the stop rule.

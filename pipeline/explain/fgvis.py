@@ -33,12 +33,13 @@ class Game:
     Attributes:
         start: value of every mask element at first.
         keeps: whether the target's evidence is kept (φ is minimized, eq. 2) or removed (maximized, eq. 3).
-        first_rate, first_weight, trials, patience: its settings unless others are given.
+        first_rate, learning_rate, first_weight, trials, patience: its settings unless others are given.
     """
 
     start: float
     keeps: bool
     first_rate: float = 0.1
+    learning_rate: float = 0.1
     first_weight: float = 1e-5
     trials: int = 6
     patience: int = 50
@@ -59,7 +60,9 @@ GAMES = {
     # With a rate of 0.1 from the start two steps delete a class, before the filter has anything to filter: at the first
     # step every activation still equals its bound. The maps are then half on other objects (docs/fgvis.md).
     "deletion": Game(start=1.0, keeps=False, first_rate=0.005, first_weight=1e-3, trials=3, patience=15),
-    "generation": Game(start=0.0, keeps=True),
+    # From gray, few gradients pass the filter, and most are far smaller than the largest, which the rate is about: with
+    # 0.1, 1,300 steps do not bring the class back (docs/fgvis.md).
+    "generation": Game(start=0.0, keeps=True, first_rate=5.0, learning_rate=5.0),
     "repression": Game(start=0.0, keeps=False),
 }
 SIMILARITIES = ("cross-entropy", "score")
@@ -76,8 +79,8 @@ class FGVisSettings:
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
         first_weight: where the search begins, in units of what φ's gradient is proportional to at the first step: 1 − p
-            in the deletion game (p the target's score), else 1. None, as for `first_rate`, `trials` and `patience`:
-            the game's own.
+            in the deletion game (p the target's score), else 1. None, as for the rates, `trials` and `patience`: the
+            game's own.
         trials: values of λ that the search tries.
         iterations: steps per trial, at most.
         learning_rate: of gradient descent; the largest change of a mask element in a step.
@@ -99,7 +102,7 @@ class FGVisSettings:
     first_weight: float | None = None
     trials: int | None = None
     iterations: int = 500
-    learning_rate: float = 0.1
+    learning_rate: float | None = None
     first_rate: float | None = None
     growth: float = 1.04
     goal: str = "score"
@@ -111,7 +114,7 @@ class FGVisSettings:
         for name, known in (("game", GAMES), ("similarity", SIMILARITIES), ("goal", GOALS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        for name in ("first_rate", "first_weight", "trials", "patience"):
+        for name in ("first_rate", "learning_rate", "first_weight", "trials", "patience"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(GAMES[self.game], name))
         if min(self.trials, self.iterations, self.patience) < 1:
