@@ -137,6 +137,10 @@ class CrispMasks(OptimizingExplainer):
         if self.settings.blur not in PERTURBATIONS:
             raise ValueError(f"unknown blur {blur!r}; known: {', '.join(PERTURBATIONS)}")
 
+    @property
+    def passes(self) -> int:
+        return self.settings.iterations
+
     def method(self) -> "CrispMethod":
         return CrispMethod(self.settings)
 

@@ -281,6 +281,11 @@ class Engine:
 class OptimizingExplainer(ABC):
     """An explainer whose maps are optimized: a method for the engine."""
 
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Passes through the network for an image, at most."""
+
     @abstractmethod
     def method(self) -> Method:
         """The method with this explainer's settings."""

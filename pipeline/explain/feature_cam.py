@@ -100,6 +100,10 @@ class FeatureCam:
         self.version, self.localizer = version, localizer
         self.edges = edges if callable(edges) else edge_detector(edges)
 
+    @property
+    def passes(self) -> int:
+        return self.localizer.passes + 1
+
     def explain(
         self,
         classifier: LogitsFunction,

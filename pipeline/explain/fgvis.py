@@ -148,6 +148,10 @@ class FGVis(OptimizingExplainer):
             settings = FGVisSettings(game=settings, similarity=similarity or "cross-entropy")
         self.settings = settings
 
+    @property
+    def passes(self) -> int:
+        return self.settings.iterations * (self.settings.trials if self.settings.sparsity_weight is None else 1)
+
     def method(self) -> "FGVisMethod":
         return FGVisMethod(self.settings)
 

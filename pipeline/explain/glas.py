@@ -218,6 +218,10 @@ class Glas:
             preset, grid=grid, light=light, shadow=shadow, spatial=spatial, mode=mode, memory=memory
         )
 
+    @property
+    def passes(self) -> int:
+        return 1 + self.settings.grid**2 * (2 if self.settings.mode == "fusion" else 1)
+
     @torch.no_grad()
     def explain(
         self,

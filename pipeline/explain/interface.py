@@ -67,7 +67,13 @@ class Explanation:
 
 
 class Explainer(Protocol):
-    """A method that says which pixels of an image a classifier's score rests on."""
+    """A method that says which pixels of an image a classifier's score rests on.
+
+    Attributes:
+        passes: passes through the network for an image, at most.
+    """
+
+    passes: int
 
     def explain(
         self,

@@ -33,7 +33,7 @@ class Lime:
         """
         if min(samples, superpixel) < 1:
             raise ValueError("samples and superpixel must be at least 1")
-        self.samples, self.superpixel = samples, superpixel
+        self.passes, self.superpixel = samples, superpixel
 
     @torch.no_grad()
     def explain(
@@ -69,7 +69,7 @@ class Lime:
                     reference.expand_as(image[None]),
                     additional_forward_args=(targets[number : number + 1],),
                     feature_mask=labels[number : number + 1].expand(1, 3, -1, -1),
-                    n_samples=self.samples,
+                    n_samples=self.passes,
                     perturbations_per_eval=PASS_IMAGES,
                 )
             positive = weights[0, :1].clamp_min(0)
@@ -78,5 +78,5 @@ class Lime:
             saliency=saliency,
             score_before=target_scores(classifier, images, targets),
             score_after=None,
-            iterations=torch.full_like(targets, self.samples),
+            iterations=torch.full_like(targets, self.passes),
         )

@@ -3,6 +3,7 @@
 Shapes: B images, H by W pixels.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, normalized
+
+# For an image of this side, px, the passes are counted before any is seen.
+USUAL_SIDE = 224
 
 
 class Occlusion:
@@ -28,6 +32,7 @@ class Occlusion:
         if not 1 <= stride <= window:
             raise ValueError(f"the stride ({stride}) must be at least 1 and at most the window ({window})")
         self.window, self.stride, self.memory = window, stride, memory
+        self.passes = self._windows((USUAL_SIDE, USUAL_SIDE)) + 1
 
     @torch.no_grad()
     def explain(
@@ -48,9 +53,7 @@ class Occlusion:
         before = target_scores(classifier, images, targets)
         sides = [min(self.window, side) for side in images.shape[-2:]]
         steps = [min(self.stride, side) for side in sides]
-        windows = 1
-        for size, side, step in zip(images.shape[-2:], sides, steps, strict=True):
-            windows *= -(-(size - side) // step) + 1
+        windows = self._windows(images.shape[-2:])
         found = images
         if len(images):
             reference = getattr(classifier, "reference", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
@@ -70,3 +73,8 @@ class Occlusion:
             score_after=None,
             iterations=torch.full_like(targets, windows + 1),
         )
+
+    def _windows(self, size: Sequence[int]) -> int:
+        """Positions of the window in an image of this height and width."""
+        positions = [math.ceil(max(0, side - self.window) / min(self.stride, side)) + 1 for side in size]
+        return math.prod(positions)

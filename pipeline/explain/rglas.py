@@ -72,6 +72,10 @@ class RecursiveGlas:
             raise ValueError("found must lie in [0, 1], exhausted be positive and rounds at least 1")
         self.found, self.exhausted, self.rounds = found, exhausted, rounds
 
+    @property
+    def passes(self) -> int:
+        return 1 + self.rounds * (1 + self.settings.grid**2 * (2 if self.settings.mode == "fusion" else 1))
+
     @torch.no_grad()
     def explain(
         self,

@@ -63,6 +63,10 @@ class Rise:
         given = {"cells": cells, "keep": keep, "memory": memory}
         self.settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
 
+    @property
+    def passes(self) -> int:
+        return self.settings.masks
+
     @torch.no_grad()
     def explain(
         self,

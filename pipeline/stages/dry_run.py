@@ -11,8 +11,9 @@ from rich.table import Table
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
-from pipeline.explain.crisp import PRESETS
+from pipeline.explain.registry import make_explainer
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from pipeline.stages.explain import own_settings
 from pipeline.stages.inputs import Inputs, gather_inputs
 from pipeline.stages.run import STAGES, find_outcomes, start_state
 from pipeline.stages.stage import PlannedShard
@@ -107,7 +108,7 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
 
         pair()
         return Costs(
-            map=pass_seconds * PRESETS[config.explain.preset].iterations,
+            map=pass_seconds * make_explainer(config.explain.explainer, *own_settings(config.explain)).passes,
             proposals=_time(propose, 1),
             pair=_time(pair, 2),
         )

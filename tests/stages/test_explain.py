@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pipeline.config import load_config
 from pipeline.data.decode import DecodeError, read_image
-from pipeline.explain.registry import EXPLAINERS
+from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
-from pipeline.stages.explain import ExplainStage
+from pipeline.stages.explain import ExplainStage, own_settings
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import prefetched
@@ -115,7 +115,9 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     channels = 3 if name in ("fgvis", "feature-cam") else 1
     assert [row["saliency_shape"] for row in output.rows] == [[channels, 128, 128]] * 2
     assert {row["explainer"].partition(":")[0] for row in output.rows} == {name}
+    explainer = make_explainer(name, *own_settings(worker.config.explain))
     for row in output.rows:
+        assert 1 <= row["iterations"] <= explainer.passes
         area = salient_mask(row, worker.config).mean()
         assert 0 < area < 0.5
         removes = name in ("crisp", "fgvis", "glas", "rglas", "meaningful-perturbation", "thresholded-perturbation")
