@@ -16,7 +16,7 @@ from torch.nn import functional
 from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.target_layer import TargetLayer, find_target_layer, starting_at
+from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, starting_at
 
 # A linear head repeats the logits to rounding; a larger difference, as a share of the largest, is another head.
 HEAD_TOLERANCE = 1e-3
@@ -112,12 +112,13 @@ class ActivationMaps(ABC):
             raise ValueError("a class activation map needs a classifier with its network as `module`")
         if self._found is None or self._found[0] is not module:
             original = getattr(classifier, "unfolded", module)
-            layer = find_target_layer(original, images[:1], self.layer)
+            image = as_input(module, images[:1])
+            layer = find_target_layer(original, image, self.layer)
             chosen = copy.copy(classifier)
             chosen.module = original
             if original is not module:
                 try:
-                    prepared = find_target_layer(module, images[:1], self.layer)
+                    prepared = find_target_layer(module, image, self.layer)
                 except ClassifierError:
                     prepared = None
                 if prepared is not None and prepared.shape == layer.shape:

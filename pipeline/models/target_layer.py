@@ -89,6 +89,12 @@ def find_target_layer(module: nn.Module, image: Tensor, name: str | None = None)
     return TargetLayer(path, tuple(output.shape[1:]), logits_layer)
 
 
+def as_input(module: nn.Module, images: Tensor) -> Tensor:
+    """Images in the number format of the network's parameters, to follow them through it."""
+    parameter = next(module.parameters(), None)
+    return images if parameter is None else images.to(parameter.dtype)
+
+
 @contextmanager
 def starting_at(module: nn.Module, name: str) -> Iterator[list[Tensor]]:
     """Let gradients of forward passes begin at the output of the submodule `name`: nothing before it is recorded.

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.data.decode import read_image
 from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
+from pipeline.explain.gradients import GuidedBackpropagation
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
@@ -198,6 +199,20 @@ def test_grad_cam_of_real_networks_is_captums(name: str, data_directory: Path) -
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     cam = Cam().explain(PreparedClassifier(classifier), images, targets)
     assert cam.saliency.amax(dim=(1, 2, 3)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("method", [GradCam, GradCamPlusPlus, GuidedBackpropagation])
+def test_precision_of_the_passes(method: type) -> None:
+    """The same map in double precision, and nearly in bfloat16, on the demo's network."""
+    classifier = load_classifier("demo")
+    images, targets = noise(2, 3, 128, 128), torch.tensor([0, 5])
+    found = {
+        precision: method().explain(PreparedClassifier(classifier, precision), images, targets).saliency
+        for precision in ("float32", "float64", "bfloat16")
+    }
+    assert all(saliency.dtype == torch.float32 for saliency in found.values())
+    torch.testing.assert_close(found["float32"], found["float64"], rtol=1e-3, atol=1e-3)
+    assert (found["bfloat16"] - found["float64"]).abs().mean() < 0.05
 
 
 def test_empty_batch_and_wrong_settings() -> None:
