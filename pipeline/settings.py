@@ -115,7 +115,9 @@ class CamSection(Section):
     localizer: Literal["cam", "grad-cam", "grad-cam++", "smooth-grad-cam++"] = Field(
         "grad-cam++", description="feature-cam: the class activation map that it refines"
     )
-    edges: str | None = Field(None, description="feature-cam: weights file of PiDiNet; default: Sobel's operator")
+    edges: str | None = Field(
+        None, description="feature-cam: weights file of PiDiNet or HED; default: Sobel's operator"
+    )
 
 
 class ExplainSettings(Section):

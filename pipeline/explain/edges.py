@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.models.pidinet import load_pidinet
+from pipeline.models.hed import Hed
+from pipeline.models.pidinet import PiDiNet
+from pipeline.models.weights import fit_weights, read_weights
 
 EdgeDetector = Callable[[Tensor], Tensor]
 """Images `[B,3,H,W]` float in [0,1] to edges `[B,1,H,W]` in [0,1], larger = a stronger edge."""
@@ -25,10 +27,21 @@ def sobel(images: Tensor) -> Tensor:
     return torch.where(largest > 1e-5, lengths / largest, 0)
 
 
-def edge_detector(weights: str | Path | None = None, device: torch.device | str = "cpu") -> EdgeDetector:
-    """PiDiNet with weights of a file, or Sobel's operator without one.
+def edge_detector(weights: str | Path | None = None) -> EdgeDetector:
+    """PiDiNet or HED with the weights of a file, in evaluation mode and frozen, or Sobel's operator without one.
+
+    Which of the two, the names of the weights tell. HED's may begin with "module", as they are published, or "net".
 
     Raises:
-        ClassifierError: the file cannot be read or does not fit.
+        ClassifierError: the file cannot be read or fits neither.
     """
-    return sobel if weights is None else load_pidinet(weights).to(device)
+    if weights is None:
+        return sobel
+    state = read_weights(weights)
+    if any(name.startswith(("moduleVgg", "netVgg")) for name in state):
+        state = {name.replace("module", "net", 1): values for name, values in state.items()}
+        network, kind = Hed(), "HED"
+    else:
+        network, kind = PiDiNet(), "PiDiNet (converted)"
+    fit_weights(network, state, weights, kind)
+    return network.eval().requires_grad_(False)

@@ -4,14 +4,11 @@ form whose difference convolutions have been converted to plain ones.
 Names of submodules are those of the published weights, which are loaded strictly. Shapes: B images, H by W pixels.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from pipeline.models.weights import fit_weights, read_weights
 
 # Channels of the four stages, of the dilated convolutions and of their attention.
 STAGES, DILATED, ATTENTION = (60, 120, 240, 240), 24, 4
@@ -94,14 +91,3 @@ class PiDiNet(nn.Module):
             seen = self.conv_reduces[stage](self.attentions[stage](self.dilations[stage](values)))
             sides.append(functional.interpolate(seen, images.shape[-2:], mode="bilinear", align_corners=False))
         return torch.sigmoid(self.classifier(torch.cat(sides, dim=1)))
-
-
-def load_pidinet(path: str | Path) -> PiDiNet:
-    """A PiDiNet with the weights of a file, in evaluation mode, its parameters frozen.
-
-    Raises:
-        ClassifierError: the file cannot be read, or holds other weights.
-    """
-    network = PiDiNet()
-    fit_weights(network, read_weights(path), path, "PiDiNet (converted)")
-    return network.eval().requires_grad_(False)

@@ -11,11 +11,11 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.explain.crisp import binarization_error
+from pipeline.explain.edges import edge_detector
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import weights_digest
-from pipeline.models.pidinet import load_pidinet
 from pipeline.settings import ExplainSettings
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
@@ -125,7 +125,7 @@ def edges_digest(path: str) -> str:
     Raises:
         ClassifierError: the file cannot be read or does not fit.
     """
-    return weights_digest(load_pidinet(path).state_dict())
+    return weights_digest(edge_detector(path).state_dict())
 
 
 def own_settings(settings: ExplainSettings) -> list[Any]:

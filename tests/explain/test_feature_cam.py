@@ -8,6 +8,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models import vgg16
 
 from pipeline.data.decode import read_image
 from pipeline.explain.cams import GradCam, GradCamPlusPlus
@@ -21,7 +22,8 @@ from pipeline.explain.feature_cam import (
     feature_images,
 )
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.pidinet import PiDiNet, load_pidinet
+from pipeline.models.hed import Hed
+from pipeline.models.pidinet import PiDiNet
 
 REFERENCE = torch.tensor([0.4, 0.5, 0.6])
 
@@ -118,12 +120,37 @@ def test_pidinet_finds_the_outline_of_a_photographed_thing(data_directory: Path)
         assert strength[edges > 0.5].mean() > 2.5 * strength[edges < 0.1].mean()
 
 
+def test_hed_is_vgg_with_five_sides(tmp_path: Path) -> None:
+    """Published names, and torchvision's VGG-16 layer by layer: blue first, 0 to 255, less the mean."""
+    torch.manual_seed(4)
+    network = Hed()
+    torch.save({f"module{name[3:]}": value for name, value in network.state_dict().items()}, tmp_path / "hed.pt")
+    detector, image = edge_detector(tmp_path / "hed.pt"), noise(1, 3, 48, 40)
+    vgg = vgg16(weights=None).features.eval()
+    stages = [getattr(network, f"netVgg{name}") for name in ("One", "Two", "Thr", "Fou", "Fiv")]
+    ours = [layer for stage in stages for layer in stage if isinstance(layer, nn.Conv2d)]
+    for layer, own in zip([layer for layer in vgg if isinstance(layer, nn.Conv2d)], ours, strict=True):
+        layer.load_state_dict(own.state_dict())
+    mean = torch.tensor([122.67891434, 116.66876762, 104.00698793]).view(3, 1, 1)
+    values, sides = (image * 255 - mean)[:, [2, 1, 0]], []
+    with torch.no_grad():
+        # torchvision's stages end before its layers 4, 9, 16, 23 and 30, which pool.
+        for number, (first, end) in enumerate(((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))):
+            values = vgg[first:end](values)
+            name = ("One", "Two", "Thr", "Fou", "Fiv")[number]
+            side = getattr(network, f"netScore{name}")(values)
+            sides.append(functional.interpolate(side, (48, 40), mode="bilinear"))
+        weights, bias = network.netCombine[0].weight.view(5), network.netCombine[0].bias
+        expected = torch.sigmoid(sum(weight * side for weight, side in zip(weights, sides, strict=True)) + bias)
+        torch.testing.assert_close(detector(image), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     state = PiDiNet().state_dict()
     state.pop("classifier.bias")
     torch.save(state, tmp_path / "short.pt")
     with pytest.raises(ClassifierError, match="classifier.bias"):
-        load_pidinet(tmp_path / "short.pt")
+        edge_detector(tmp_path / "short.pt")
     with pytest.raises(ClassifierError, match="no such weights file"):
         FeatureCam(edges=tmp_path / "none.safetensors")
 
