@@ -85,7 +85,7 @@ class FeatureCam:
         layer: str | None = None,
         memory: int = PASS_MEMORY,
     ) -> None:
-        """`edges`: a weights file of PiDiNet or HED, a function, or None for Sobel's operator; `layer`: the localizer's.
+        """`edges`: weights file of PiDiNet or HED, a function, or None for Sobel's operator; `layer`: the localizer's.
 
         Raises:
             ValueError: unknown version or localizer.
