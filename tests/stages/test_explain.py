@@ -9,9 +9,11 @@ from torch import Tensor
 from pipeline.config import load_config
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.models.classifier import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.stages.explain import ExplainStage, own_settings
+from pipeline.stages.failures import FATAL_IN_WORKER
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import prefetched
@@ -130,6 +132,14 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     (again,) = explain(alone).rows
     found, expected = (np.frombuffer(row["saliency"], np.uint8).astype(int) for row in (again, output.rows[1]))
     assert np.abs(found - expected).mean() < 1 and again["iterations"] == output.rows[1]["iterations"]
+
+
+def test_a_network_that_the_explainer_cannot_explain_ends_the_run_at_once() -> None:
+    worker = Worker(pictures(3), "explain.explainer=cam")
+    worker.prepared_classifier = PreparedClassifier(load_classifier("demo"))
+    with pytest.raises(ClassifierError, match="CAM needs global average pooling.* take grad-cam"):
+        explain(worker)
+    assert ClassifierError in FATAL_IN_WORKER
 
 
 def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
