@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
 from pipeline.explain.edges import EdgeDetector, edge_detector
-from pipeline.explain.interface import Explanation, LogitsFunction, reference_color
+from pipeline.explain.interface import Explanation, LogitsFunction
 from pipeline.explain.passes import PASS_MEMORY
 
 # k of eq. 7.
@@ -72,9 +72,8 @@ def explanation_images(images: Tensor, maps: Tensor, reference: Tensor, percenti
 class FeatureCam:
     """A version of Feature CAM on any class activation map.
 
-    Saliency is `[B,1,H,W]` for F1, `[B,3,H,W]` for F2 and F3, as `combinations` makes it. `score_after` is the target's
-    score on the explanation map, which keeps the fifth of the image that is most salient and nothing else.
-    `iterations` counts forward passes of the classifier.
+    Saliency is `[B,1,H,W]` for F1, `[B,3,H,W]` for F2 and F3, as `combinations` makes it. There is no `score_after`:
+    `explanation_images` keeps what is salient, where other explainers remove it. `iterations` counts forward passes.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class FeatureCam:
 
     @property
     def passes(self) -> int:
-        return self.localizer.passes + 1
+        return self.localizer.passes
 
     def explain(
         self,
@@ -114,17 +113,13 @@ class FeatureCam:
         """As `Explainer.explain`.
 
         Raises:
-            ValueError: shapes, dtypes or ranges do not fit, or the classifier has no `module` or `reference`.
+            ValueError: shapes, dtypes or ranges do not fit, or the classifier has no `module`.
             ClassifierError: the network has no spatial map.
         """
         located = self.localizer.explain(classifier, images, targets, generators)
         if not len(images):
             return located
-        reference = reference_color(classifier, images)
         if isinstance(self.edges, torch.nn.Module):
             self.edges.to(images.device)
         with torch.no_grad():
-            saliency = combinations(images, self.edges(images), located.saliency)[self.version]
-            kept = explanation_images(images, saliency, reference)
-            after = classifier.logits(kept).softmax(dim=1).gather(1, targets[:, None])[:, 0]
-        return replace(located, saliency=saliency, score_after=after, iterations=located.iterations + 1)
+            return replace(located, saliency=combinations(images, self.edges(images), located.saliency)[self.version])

@@ -93,10 +93,8 @@ def test_a_version_is_its_combination_of_map_and_edges(version: str) -> None:
     located = GradCam().explain(network, images, targets)
     expected = combinations(images, sobel(images), located.saliency)[version]
     torch.testing.assert_close(found.saliency, expected)
-    kept = explanation_images(images, expected, REFERENCE.view(3, 1, 1))
-    torch.testing.assert_close(found.score_after, network.logits(kept).softmax(dim=1)[range(3), targets])
     torch.testing.assert_close(found.score_before, located.score_before)
-    assert found.iterations.tolist() == [2, 2, 2]
+    assert found.iterations.tolist() == [1, 1, 1] and found.score_after is None
     own = FeatureCam(version, GradCamPlusPlus(), edges=lambda batch: batch[:, :1])
     other = own.explain(network, images, targets).saliency
     assert other.shape == expected.shape and not torch.allclose(other, expected)
