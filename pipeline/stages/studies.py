@@ -38,7 +38,7 @@ class StudiesStage(Stage):
         columns = ["image_id", "class_index", "prediction", "score"]
         correct = {
             label: [
-                row
+                (-min(row["score"], CONFIDENT), row["image_id"])
                 for row in plan.store.read("images", paths, columns).to_pylist()
                 if row["prediction"] == row["class_index"]
             ]
@@ -48,7 +48,7 @@ class StudiesStage(Stage):
         size = plan.config.explain.shard_size
         units = []
         for label, paths in by_label.items():
-            work = [(COLOR_BIAS, "", ids) for ids in chunks(sorted(row["image_id"] for row in correct[label]), size)]
+            work = [(COLOR_BIAS, "", ids) for ids in chunks(sorted(image_id for _, image_id in correct[label]), size)]
             chosen = sorted(surest[label])
             work += [(ADVERSARIAL, variant, ids) for variant in FILTERS for ids in chunks(chosen, size)]
             units += [
@@ -87,14 +87,13 @@ class StudiesStage(Stage):
         return output
 
 
-def _surest(correct: Mapping[str, Sequence[Mapping[str, Any]]], count: int) -> dict[str, list[str]]:
+def _surest(correct: Mapping[str, Sequence[tuple[float, str]]], count: int) -> dict[str, list[str]]:
     """Ids by class of the `count` images with a score ≥ 0.995, or the surest there are, of those predicted correctly.
 
-    Where there are more, those with the smallest ids, which are hashes: a random choice.
+    `correct`: by class, minus the score (at most 0.995) and the id. Where there are more, those with the smallest ids,
+    which are hashes: a random choice.
     """
-    ranked = (
-        (-min(row["score"], CONFIDENT), row["image_id"], label) for label, rows in correct.items() for row in rows
-    )
+    ranked = ((rank, image_id, label) for label, images in correct.items() for rank, image_id in images)
     chosen = defaultdict(list)
     for _, image_id, label in heapq.nsmallest(count, ranked):
         chosen[label].append(image_id)
