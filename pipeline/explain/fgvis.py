@@ -33,7 +33,7 @@ class Game:
     Attributes:
         start: value of every mask element at first.
         keeps: whether the target's evidence is kept (φ is minimized, eq. 2) or removed (maximized, eq. 3).
-        first_rate, learning_rate, first_weight, trials, patience: its settings unless others are given.
+        first_rate, learning_rate, first_weight, trials, spare_trials, patience: its settings unless others are given.
     """
 
     start: float
@@ -42,6 +42,7 @@ class Game:
     learning_rate: float = 0.1
     first_weight: float = 1e-5
     trials: int = 6
+    spare_trials: int = 0
     patience: int = 50
 
     @property
@@ -59,7 +60,7 @@ GAMES = {
     "preservation": Game(start=1.0, keeps=True),
     # With a rate of 0.1 from the start two steps delete a class, before the filter has anything to filter: at the first
     # step every activation still equals its bound. The maps are then half on other objects (docs/fgvis.md).
-    "deletion": Game(start=1.0, keeps=False, first_rate=0.005, first_weight=1e-3, trials=3, patience=15),
+    "deletion": Game(1.0, keeps=False, first_rate=0.005, first_weight=1e-3, trials=3, spare_trials=3, patience=15),
     # From gray, few gradients pass the filter, and most are far smaller than the largest, which the rate is about: with
     # 0.1, 1,300 steps do not bring the class back (docs/fgvis.md).
     "generation": Game(start=0.0, keeps=True, first_rate=5.0, learning_rate=5.0),
@@ -82,6 +83,7 @@ class FGVisSettings:
             in the deletion game (p the target's score), else 1. None, as for the rates, `trials` and `patience`: the
             game's own.
         trials: values of λ that the search tries.
+        spare_trials: further, smaller values for an image that has not reached its goal with any of them.
         iterations: steps per trial, at most.
         learning_rate: of gradient descent; the largest change of a mask element in a step.
         first_rate: learning rate of the first step, from which it grows by the factor `growth` from step to step.
@@ -101,6 +103,7 @@ class FGVisSettings:
     sparsity_weight: float | None = None
     first_weight: float | None = None
     trials: int | None = None
+    spare_trials: int | None = None
     iterations: int = 500
     learning_rate: float | None = None
     first_rate: float | None = None
@@ -114,7 +117,7 @@ class FGVisSettings:
         for name, known in (("game", GAMES), ("similarity", SIMILARITIES), ("goal", GOALS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        for name in ("first_rate", "learning_rate", "first_weight", "trials", "patience"):
+        for name in ("first_rate", "learning_rate", "first_weight", "trials", "spare_trials", "patience"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(GAMES[self.game], name))
         if min(self.trials, self.iterations, self.patience) < 1:
@@ -150,7 +153,8 @@ class FGVis(OptimizingExplainer):
 
     @property
     def passes(self) -> int:
-        return self.settings.iterations * (self.settings.trials if self.settings.sparsity_weight is None else 1)
+        tried = self.settings.trials + self.settings.spare_trials
+        return self.settings.iterations * (tried if self.settings.sparsity_weight is None else 1)
 
     def method(self) -> "FGVisMethod":
         return FGVisMethod(self.settings)
@@ -170,7 +174,7 @@ class FGVisMethod(Method):
         self.settings = settings
         self.game = GAMES[settings.game]
         self.searches = settings.sparsity_weight is None
-        trials = settings.trials if self.searches else 1
+        trials = settings.trials + settings.spare_trials if self.searches else 1
         rates = [min(settings.first_rate, settings.learning_rate)]
         while len(rates) < settings.iterations:
             rates.append(min(rates[-1] * settings.growth, settings.learning_rate))
@@ -305,6 +309,8 @@ class FGVisMethod(Method):
         ended = still | (waited >= self.settings.patience)
         if not self.game.begins_at_goal:
             ended |= at_goal
+        if self.searches:
+            ended |= (state["stage"] >= self.settings.trials) & state["found_area"].isfinite()
         state["previous"].copy_(mask)
         changes = {"distance": torch.where(nearer, distance, state["distance"]), "waited": waited}
         for name, value in (changes | {"at_goal": at_goal, "ended": ended}).items():

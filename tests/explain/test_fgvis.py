@@ -17,7 +17,7 @@ from pipeline.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
-SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, patience=10, remaining=0.8)
+SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, spare_trials=0, patience=10, remaining=0.8)
 
 
 class Normalizing:
@@ -113,6 +113,24 @@ def test_sparsity_weighs_a_pixel_against_its_evidence() -> None:
     repression = FGVisSettings(game="repression", sparsity_weight=0.7, iterations=1500, patience=1500)
     found = FGVis(repression).explain(classifier, image, torch.tensor([1])).saliency[0]
     torch.testing.assert_close(found, (evidence > 0.7).double(), rtol=0, atol=1e-9)
+
+
+def test_spare_trials_are_for_images_that_have_not_reached_the_goal() -> None:
+    """With weights of 1e4 to 1e2, no pixel's evidence (8 at most) is worth removing; one of the next three is small."""
+    classifier, image, _ = closed_case()
+    target = torch.tensor([1])
+    settings = FGVisSettings("deletion", first_rate=0.1, first_weight=1e4, spare_trials=0)
+    assert FGVis(settings).explain(classifier, image, target).diagnostics["reached"].item() == 0
+    found = FGVis(replace(settings, spare_trials=3)).explain(classifier, image, target)
+    assert found.diagnostics["reached"].item() == 1 and found.score_after <= 0.1 * found.score_before
+    # Where the usual trials suffice, a spare one is a single pass and changes nothing.
+    enough = replace(settings, first_weight=1e-2)
+    without, spared = (
+        FGVis(replace(enough, spare_trials=count)).explain(classifier, image, target) for count in (0, 3)
+    )
+    assert without.diagnostics["reached"].item() == 1
+    assert torch.equal(spared.saliency, without.saliency)
+    assert spared.iterations.item() == without.iterations.item() + 3
 
 
 def test_first_steps_by_hand() -> None:
