@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
-from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
+from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, starting_at
 
@@ -31,15 +31,12 @@ class ActivationMaps(ABC):
     """
 
     passes = 1
+    scaled = staticmethod(relative)
 
     def __init__(self, layer: str | None = None, memory: int = PASS_MEMORY) -> None:
         """`layer`: a submodule's qualified name; `memory`: bytes of the images in one forward pass."""
         self.layer, self.memory = layer, memory
         self._found: tuple[nn.Module, Any, TargetLayer] | None = None
-
-    @abstractmethod
-    def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Maps `[n,h,w]` of A and ∂(target's logit)/∂A, both `[n,C,h,w]` float."""
 
     def explain(
         self,
@@ -60,8 +57,9 @@ class ActivationMaps(ABC):
             return Explanation(images[:, :1], empty, None, torch.zeros_like(targets))
         network, layer = self.network(classifier, images)
         maps, scores = self.maps(network, layer, images, targets, generators)
+        large = functional.interpolate(maps[:, None], images.shape[-2:], mode="bilinear", align_corners=False)
         return Explanation(
-            saliency=self.enlarged(maps, images),
+            saliency=self.scaled(large),
             score_before=scores,
             score_after=None,
             iterations=torch.full_like(targets, self.passes),
@@ -86,21 +84,11 @@ class ActivationMaps(ABC):
         in_passes(len(images), images[0].numel() * images.element_size(), self.memory, run)
         return found, scores
 
+    @abstractmethod
     def single(
         self, network: LogitsFunction, layer: TargetLayer, images: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Maps `[n,h,w]` and logits `[n,K]` of images in one forward and one short backward pass."""
-        with torch.enable_grad(), starting_at(network.module, layer.name) as starts:
-            logits = network.logits(images)
-            (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), starts[-1])
-        with torch.no_grad():
-            return self.combined(starts[-1].detach().float(), gradients.float()).to(images), logits
-
-    def enlarged(self, maps: Tensor, images: Tensor) -> Tensor:
-        """`[B,h,w]`, at least 0, to saliency `[B,1,H,W]`."""
-        large = functional.interpolate(maps[:, None], images.shape[-2:], mode="bilinear", align_corners=False)
-        largest = large.amax(dim=(1, 2, 3), keepdim=True)
-        return torch.where(largest > 0, large / largest, 0)
+        """Maps `[n,h,w]` and logits `[n,K]` of images in one pass."""
 
     def network(self, classifier: LogitsFunction, images: Tensor) -> tuple[LogitsFunction, TargetLayer]:
         """The classifier by the network that has the target layer: the prepared one, or the network as loaded.
@@ -127,14 +115,32 @@ class ActivationMaps(ABC):
         return self._found[1:]
 
 
-class GradCam(ActivationMaps):
+class GradientMaps(ActivationMaps):
+    """An activation map that follows the gradient of the target's logit to the target layer."""
+
+    @abstractmethod
+    def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Maps `[n,h,w]` of A and ∂(target's logit)/∂A, both `[n,C,h,w]` float."""
+
+    def single(
+        self, network: LogitsFunction, layer: TargetLayer, images: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `ActivationMaps.single`, in one forward and one short backward pass."""
+        with torch.enable_grad(), starting_at(network.module, layer.name) as starts:
+            logits = network.logits(images)
+            (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), starts[-1])
+        with torch.no_grad():
+            return self.combined(starts[-1].detach().float(), gradients.float()).to(images), logits
+
+
+class GradCam(GradientMaps):
     """ReLU(Σ α_k A_k), α_k the mean gradient of the target's logit over the map (eqs. 2 and 3)."""
 
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return torch.einsum("nc,nchw->nhw", gradients.mean(dim=(2, 3)), activations).relu()
 
 
-class GradCamPlusPlus(ActivationMaps):
+class GradCamPlusPlus(GradientMaps):
     """ReLU(Σ w_k A_k), w_k = Σ α·relu(gradient), α of eq. 5 with the sum of A over the whole map (eqs. 4 and 5).
 
     The class score is the exponential of the logit, whose second and third derivative are then those powers of the
@@ -195,8 +201,7 @@ class Cam(ActivationMaps):
     which the logits are means, as in SqueezeNet: then the class's own map.
     """
 
-    def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        raise NotImplementedError("CAM follows no gradient")
+    scaled = staticmethod(normalized)
 
     def single(
         self, network: LogitsFunction, layer: TargetLayer, images: Tensor, targets: Tensor
@@ -240,10 +245,6 @@ class Cam(ActivationMaps):
                 "take grad-cam"
             )
         return maps.to(images), logits
-
-    def enlarged(self, maps: Tensor, images: Tensor) -> Tensor:
-        large = functional.interpolate(maps[:, None], images.shape[-2:], mode="bilinear", align_corners=False)
-        return normalized(large)
 
 
 def _same(found: Tensor, logits: Tensor) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.explain.interface import Explanation, LogitsFunction, reference_color, target_scores, validate_batch
-from pipeline.explain.passes import PASS_IMAGES, seeded
+from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.nonlinearities import intercepted_nonlinearities
 from pipeline.models.target_layer import as_input
@@ -56,9 +56,8 @@ class GradientMethod(ABC):
             before = target_scores(classifier, images, targets)
         found = self.attributions(classifier, images, targets, generators) if len(images) else images
         saliency = found.detach().abs().amax(dim=1, keepdim=True)
-        largest = saliency.flatten(1).amax(dim=1).view(-1, 1, 1, 1)
         return Explanation(
-            saliency=torch.where(largest > 0, saliency / largest, 0).to(images),
+            saliency=relative(saliency).to(images),
             score_before=before,
             score_after=None,
             iterations=torch.full_like(targets, self.passes),

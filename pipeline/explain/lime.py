@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
-from pipeline.explain.passes import PASS_IMAGES, seeded
+from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.explain.superpixels import superpixels
 
 # As in the authors' program: width of the kernel over the cosine distance, weight of the ridge.
@@ -72,10 +72,9 @@ class Lime:
                     n_samples=self.passes,
                     perturbations_per_eval=PASS_IMAGES,
                 )
-            positive = weights[0, :1].clamp_min(0)
-            saliency[number] = positive / positive.max().clamp_min(torch.finfo(positive.dtype).tiny)
+            saliency[number] = weights[0, :1].clamp_min(0)
         return Explanation(
-            saliency=saliency,
+            saliency=relative(saliency),
             score_before=target_scores(classifier, images, targets),
             score_after=None,
             iterations=torch.full_like(targets, self.passes),

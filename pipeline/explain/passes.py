@@ -50,6 +50,12 @@ def normalized(maps: Tensor) -> Tensor:
     return torch.where(spread > 0, (flat - least) / spread, 0).view(maps.shape)
 
 
+def relative(maps: Tensor) -> Tensor:
+    """Maps `[B,…]` float, at least 0, each divided by its own largest value; one without any stays 0."""
+    largest = maps.flatten(1).amax(dim=1).view(-1, *[1] * (maps.ndim - 1))
+    return torch.where(largest > 0, maps / largest, 0)
+
+
 @contextmanager
 def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
     """Let a library that draws from torch's global generator draw an image's own random numbers, of seed 0 without one.
