@@ -14,10 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
-from photographs import NETWORKS, correct_photographs, machine, network
+from photographs import NETWORKS, correct_photographs, machine, network, peak_memory, reset_peak_memory
 
 from pipeline.explain.crisp import CrispMasks
 from pipeline.explain.glas import Glas
@@ -96,7 +95,7 @@ def measured(name: str, method: str, count: int) -> Cost:
     targets = torch.tensor([photograph.target for photograph in photographs])
     explainer = METHODS[method]()
     forward = forward_seconds(prepared, images[:1])
-    Path("/proc/self/clear_refs").write_text("5")
+    reset_peak_memory()
     before = peak_memory()
     started = time.perf_counter()
     explanation = explainer.explain(prepared, images, targets)
@@ -115,12 +114,6 @@ def forward_seconds(classifier: PreparedClassifier, image: torch.Tensor) -> floa
             classifier.logits(image)
             taken.append(time.perf_counter() - started)
     return statistics.median(taken[2:])
-
-
-def peak_memory() -> int:
-    """Most resident memory of this process since the last reset, bytes (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,17 @@ import csv
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
-from photographs import NETWORKS, correct_photographs, data_directory, machine, network
+from photographs import (
+    NETWORKS,
+    correct_photographs,
+    data_directory,
+    machine,
+    network,
+    peak_memory,
+    reset_peak_memory,
+)
 
 from pipeline.data.decode import read_image
 from pipeline.explain.cams import ActivationMaps, GradCam, GradCamPlusPlus
@@ -114,18 +121,12 @@ def run(names: list[str]) -> None:
                 image = classifier.preprocessing.analyzed_image(pixels).float().div(255)  # noqa: B023
                 yield Item(number, image, int(row["class_index"]))
 
-        Path("/proc/self/clear_refs").write_text("5")
+        reset_peak_memory()
         started, peaks, total = time.perf_counter(), [], 2 * len(rows)
         for count, _ in enumerate(explain_stream(GradCam(), prepared, items(), prepared.device), start=1):
             if count % (total // 4) == 0:
-                peaks.append(f"{peak_megabytes():.0f}")
+                peaks.append(f"{peak_memory() / 1e6:.0f}")
         print(f"| {name} | {total} | {total / (time.perf_counter() - started):.1f} | {', '.join(peaks)} |", flush=True)
-
-
-def peak_megabytes() -> float:
-    """Most resident memory of this process since the last reset (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

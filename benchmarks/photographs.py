@@ -81,3 +81,14 @@ def machine() -> str:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
     return f"{model}, {os.cpu_count()} cores, PyTorch {torch.__version__}"
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from now on (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Most resident memory of this process since the last reset, bytes (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
