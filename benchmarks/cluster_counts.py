@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from pipeline.stages.cluster import score_matrix
+from pipeline.stages.cluster import part_edges
 from pipeline.store.tables import TableStore
 from pipeline.summarize.clustering import cluster_scores
 
@@ -27,10 +27,10 @@ def main(output: str) -> None:
     columns = ["explained", "with parts", "parts", "largest score", "median score", "99 % between images"]
     print(" | ".join(["class", *columns, *(f"clusters at {factor}" for factor in FACTORS), "without self matches"]))
     for label in sorted({shard.label for shard in store.manifest("matches")}):
-        parts, scores = score_matrix(store.read_all("matches", label=label))
-        if not parts:
+        parts, edges = part_edges(store.read_all("matches", label=label))
+        if not len(parts):
             continue
-        image = np.array([image_id for image_id, _ in parts])
+        image, scores = parts.column("image_id").to_numpy(), edges.dense(len(parts))
         same = image[:, None] == image
         between = scores[~same]
         figures = [

@@ -16,11 +16,16 @@ EDGES = ("x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True)
 class TableSchema:
-    """Name, meaning and Arrow schema of one table; field metadata holds description and unit."""
+    """Name, meaning and Arrow schema of one table; field metadata holds description and unit.
+
+    `row_groups` names the column whose runs of equal values are row groups of the files: what belongs to one of them
+    is read without the rest.
+    """
 
     name: str
     description: str
     schema: pa.Schema
+    row_groups: str | None = None
 
 
 def _column(name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = False) -> pa.Field:
@@ -36,13 +41,15 @@ def _box(of: str) -> list[pa.Field]:
 
 _LABEL = _column("label", pa.string(), "class of the run (folder or manifest label)")
 _IMAGE = _column("image_id", pa.string(), "sha256 of the image file's bytes, hexadecimal")
+# Millions of rows name a few hundred images.
+_IDS = pa.dictionary(pa.int32(), pa.string())
 _KEPT = _column("kept", pa.bool_(), "false when it was left out; then `reason` says why")
 _REASON = _column("reason", pa.string(), "why it was left out; null when kept", nullable=True)
 
 
-def _table(name: str, description: str, *columns: pa.Field) -> TableSchema:
+def _table(name: str, description: str, *columns: pa.Field, row_groups: str | None = None) -> TableSchema:
     schema = pa.schema(columns, metadata={"table": name, "description": description, "version": str(VERSION)})
-    return TableSchema(name, description, schema)
+    return TableSchema(name, description, schema, row_groups)
 
 
 _ALL = [
@@ -101,6 +108,15 @@ _ALL = [
         _column("drop", pa.float32(), "(before − after) / before when this region alone is blurred", "share"),
     ),
     _table(
+        "background",
+        "statistics of the run's images that descriptors are whitened with; one row",
+        _LABEL,
+        _column("images", pa.list_(pa.string()), "ids of the images they come from"),
+        _column("mean", pa.binary(), "mean HOG cell, float64 [31]"),
+        _column("covariance", pa.binary(), "covariance of two cells so far apart, float64 [offsets, 31, 31]"),
+        _column("offsets", pa.list_(pa.int32()), "x, y, x, y, … from the first cell to the second", "cell"),
+    ),
+    _table(
         "proposals",
         "object proposals (selective search) of each explained image, with descriptors",
         _IMAGE,
@@ -110,16 +126,38 @@ _ALL = [
         _column("salient_share", pa.float32(), "share of the proposal's area that is salient", "share"),
         _KEPT,
         _REASON,
-        _column("features", pa.binary(), "descriptor, float16 [8×8×31] for hog"),
+        _column("features", pa.binary(), "whitened descriptor, float16 [8×8×31] for hog: similarity is max(0, a·b)"),
+        row_groups="image_id",
+    ),
+    _table(
+        "pairs",
+        "image pairs that are matched: all of a small class, each image with its nearest neighbors in a large one",
+        _LABEL,
+        _column("image_a", pa.string(), "image id of the first image"),
+        _column("image_b", pa.string(), "image id of the second, not before the first in order"),
+        _column("task", pa.int32(), "number of the block of work within the class"),
+        _column("similarity", pa.float32(), "cosine of the classifier features of the two images", "-1..1"),
+        _column("component", pa.int32(), "connected component of the class's images that the pair belongs to"),
+        row_groups="task",
+    ),
+    _table(
+        "scores",
+        "proposal-flow scores between the proposals on the masks of two images, before redundant ones are known; and "
+        "each image's best scores of a block of work, from which their strength comes",
+        _LABEL,
+        _column("image_a", pa.string(), "image id of the first image"),
+        _column("image_b", pa.string(), "image id of the second; null in the rows of best scores", nullable=True),
+        _column("shape", pa.list_(pa.int32()), "proposals on the mask of a and of b; of a and best scores of each"),
+        _column("values", pa.binary(), "matching confidence, float32, C order, shape beside"),
     ),
     _table(
         "matches",
         "proposal-flow scores between the kept proposals of a class, self matches of an image included. Every "
         "proposal on the mask has a row with itself, which also says whether it was redundant",
         _LABEL,
-        _column("image_a", pa.string(), "image id of the first proposal"),
+        _column("image_a", _IDS, "image id of the first proposal"),
         _column("proposal_a", pa.int32(), "number of the first proposal within its image"),
-        _column("image_b", pa.string(), "image id of the second proposal, not before the first in order"),
+        _column("image_b", _IDS, "image id of the second proposal, not before the first in order"),
         _column("proposal_b", pa.int32(), "number of the second proposal"),
         _column("score", pa.float32(), "matching confidence from a to b"),
         _column("strength", pa.float32(), "mean of the proposal's 100 best scores against other images; null "
@@ -134,9 +172,9 @@ _ALL = [
         _IMAGE,
         _column("proposal", pa.int32(), "number within the image"),
         *_box("the proposal"),
-        _column("cluster", pa.int32(), "cluster number within the class"),
+        _column("cluster", pa.int32(), "cluster number within the class; null: it matches no exemplar", nullable=True),
         _column("exemplar", pa.bool_(), "whether this proposal is its cluster's exemplar"),
-        _column("similarity", pa.float32(), "score between the proposal and its exemplar"),
+        _column("similarity", pa.float32(), "score between the proposal and its exemplar; 0 without one"),
         _column("converged", pa.bool_(), "whether affinity propagation converged for this class"),
         _column("iterations", pa.int32(), "message-passing steps"),
         _column("preference", pa.float64(), "preference on the shifted scores"),

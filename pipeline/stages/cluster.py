@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
-from pipeline.summarize.clustering import cluster_scores
-from schemas import EDGES
+from pipeline.summarize.clustering import Clustering, cluster_edges
+from pipeline.summarize.similarity import Edges
+from schemas import EDGES, TABLES
 
 
 class ClusterStage(Stage):
@@ -20,6 +22,7 @@ class ClusterStage(Stage):
     name = "cluster"
     reads = ("matches", "proposals")
     writes = "clusters"
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [config.clustering.model_dump(), config.seed]
@@ -28,69 +31,88 @@ class ClusterStage(Stage):
         return units_per_class(plan, ("matches",), also=("proposals",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        matches = worker.store.read("matches", unit.inputs["matches"])
-        parts, scores = score_matrix(matches)
-        if not parts:
+        columns = ["image_a", "proposal_a", "image_b", "proposal_b", "score", "kept"]
+        parts, edges = part_edges(worker.store.read("matches", unit.inputs["matches"], columns))
+        count = len(parts)
+        if not count:
             reason = "no proposal lies on a salient region: no parts to cluster"
             return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
         settings = worker.config.clustering
-        clustering = cluster_scores(
-            scores,
+        clustering = cluster_edges(
+            edges.first,
+            edges.second,
+            edges.scores,
+            count,
             settings.preference_factor,
             settings.damping,
             settings.maximum_iterations,
             settings.stable_iterations,
             worker.config.seed,
+            settings.dense_up_to,
         )
-        output = Output(rows=[])
+        errors = []
         if not clustering.converged:
             reason = (
                 f"affinity propagation did not converge in {clustering.iterations} steps; its last state is used: "
                 "raise clustering.damping or clustering.maximum_iterations"
             )
-            output.errors.append(error_row(self.name, unit.label, reason))
-        columns = ["image_id", "proposal", *EDGES]
-        boxes = {
-            (row["image_id"], row["proposal"]): {edge: row[edge] for edge in EDGES}
-            for row in worker.read(unit, "proposals", columns)
+            errors.append(error_row(self.name, unit.label, reason))
+        return Output(rows=[], errors=errors, table=self._table(worker, unit, parts, edges, clustering))
+
+    def _table(
+        self, worker: WorkerContext, unit: Unit, parts: pa.Table, edges: Edges, clustering: Clustering
+    ) -> pa.Table:
+        exemplar, count = clustering.exemplar, len(parts)
+        points = np.arange(count)
+        numbers = np.unique(exemplar[exemplar >= 0])
+        similarity = np.zeros(count, dtype=np.float32)
+        chosen = edges.second == exemplar[edges.first]
+        similarity[edges.first[chosen]] = edges.scores[chosen]
+        boxes = worker.store.read("proposals", unit.inputs["proposals"], ["image_id", "proposal", *EDGES])
+        keys = ["image_id", "proposal"]
+        # A join keeps no order.
+        placed = parts.append_column("place", pa.array(points)).join(boxes, keys, join_type="inner").sort_by("place")
+        values = {
+            "label": pa.repeat(unit.label, count),
+            **{name: placed.column(name) for name in (*keys, *EDGES)},
+            "cluster": pa.array(np.searchsorted(numbers, exemplar), pa.int32(), mask=exemplar < 0),
+            "exemplar": pa.array(exemplar == points),
+            "similarity": pa.array(similarity),
+            "converged": pa.repeat(clustering.converged, count),
+            "iterations": pa.repeat(pa.scalar(clustering.iterations, pa.int32()), count),
+            "preference": pa.repeat(pa.scalar(clustering.preference, pa.float64()), count),
+            "net_similarity": pa.repeat(pa.scalar(clustering.net_similarity, pa.float64()), count),
         }
-        exemplars = sorted(set(clustering.exemplar.tolist()))
-        numbers = {exemplar: number for number, exemplar in enumerate(exemplars)}
-        for position, part in enumerate(parts):
-            exemplar = int(clustering.exemplar[position])
-            output.rows.append(
-                {
-                    "label": unit.label,
-                    "image_id": part[0],
-                    "proposal": part[1],
-                    **boxes[part],
-                    "cluster": numbers[exemplar],
-                    "exemplar": exemplar == position,
-                    "similarity": float(scores[position, exemplar]),
-                    "converged": clustering.converged,
-                    "iterations": clustering.iterations,
-                    "preference": clustering.preference,
-                    "net_similarity": clustering.net_similarity,
-                }
-            )
-        return output
+        schema = TABLES["clusters"].schema
+        return pa.table([values[field.name] for field in schema], schema=schema)
 
 
-def score_matrix(matches: pa.Table) -> tuple[list[tuple[str, int]], np.ndarray]:
-    """Parts (image id, proposal) in order and their scores `[n,n]`, from the rows of `matches` of a class."""
-    kept = matches.filter(matches.column("kept"))
-    sides = []
-    for side in ("a", "b"):
-        ids, proposals = kept.column(f"image_{side}").to_pylist(), kept.column(f"proposal_{side}").to_pylist()
-        sides.append(list(zip(ids, proposals, strict=True)))
-    parts = sorted({part for part, other in zip(*sides, strict=True) if part == other})
-    position = {part: number for number, part in enumerate(parts)}
-    rows = np.array([position[part] for part in sides[0]], dtype=int)
-    columns = np.array([position[part] for part in sides[1]], dtype=int)
-    values = kept.column("score").to_numpy()
-    scores = np.zeros((len(parts), len(parts)), dtype=np.float32)
-    scores[rows, columns] = values
-    image = np.array([part[0] for part in parts])
-    between = image[rows] != image[columns] if len(parts) else np.zeros(0, bool)
-    scores[columns[between], rows[between]] = values[between]
-    return parts, scores
+def part_edges(matches: pa.Table) -> tuple[pa.Table, Edges]:
+    """The parts of a class, image_id and proposal in order, and the scores among them, from rows of `matches`."""
+    kept = matches.filter(matches.column("kept")).combine_chunks()
+    names, images = _image_numbers(kept)
+    proposals = [kept.column(f"proposal_{side}").to_numpy().astype(np.int64) for side in "ab"]
+    itself = (images[0] == images[1]) & (proposals[0] == proposals[1])
+    # One number for each (image, proposal), in their order.
+    reach = max((int(numbers.max(initial=0)) for numbers in proposals), default=0) + 1
+    keys = [image * reach + proposal for image, proposal in zip(images, proposals, strict=True)]
+    parts = np.unique(keys[0][itself])
+    first, second = (np.searchsorted(parts, key) for key in keys)
+    scores = kept.column("score").to_numpy()
+    between = images[0] != images[1]
+    edges = Edges(
+        np.concatenate([first, second[between]]),
+        np.concatenate([second, first[between]]),
+        np.concatenate([scores, scores[between]]),
+    )
+    table = pa.table(
+        {"image_id": names.take(pa.array(parts // reach)), "proposal": pa.array(parts % reach, pa.int32())}
+    )
+    return table, edges
+
+
+def _image_numbers(kept: pa.Table) -> tuple[pa.Array, list[np.ndarray]]:
+    """Image ids in order, and for both sides of every row the number of its image."""
+    sides = [kept.column(f"image_{side}").cast(pa.string()) for side in "ab"]
+    names = pa.array(sorted(set().union(*(compute.unique(side).to_pylist() for side in sides))), pa.string())
+    return names, [compute.index_in(side, names).to_numpy().astype(np.int64) for side in sides]

@@ -28,27 +28,36 @@ TIMED_BATCH = 4
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One line of the plan: units complete and planned; None where that depends on an earlier stage."""
+    """One line of the plan: units complete and planned, images (or `counts`) to do; None where still unknown."""
 
     stage: str
     units: int | None
     complete: int
     images: int | None
+    counts: str = "images"
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.units is not None and self.complete == self.units
 
 
 def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[StagePlan]:
     """Walk the stages on paper. Every later stage is unknown until the images have been read once."""
     state = start_state(config, inputs, console)
-    lines = []
+    lines: list[StagePlan] = []
+    names = [stage.writes for stage in STAGES]
     known = True
     for stage in STAGES:
+        if known and stage.plans_from_rows:
+            known = all(lines[names.index(table)].done for table in stage.reads)
         if not known:
             lines.append(StagePlan(stage.name, None, 0, None))
             continue
         units = stage.named_units(state.plan, stage.fingerprint(config, inputs))
         complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units).values()]
         images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
-        lines.append(StagePlan(stage.name, len(units), len(complete), images))
+        lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts))
         state.plan.shards[stage.writes] = [
             PlannedShard(
                 state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name), unit.label, unit.size
@@ -153,16 +162,16 @@ def print_plan(config: RunConfig, console: Console) -> None:
         )
     console.print(classes)
     stages = Table(title=f"Stages, into {_plain(config.output)}")
-    for name in ("stage", "units", "complete", "images to do"):
+    for name in ("stage", "units", "complete", "to do"):
         stages.add_column(name, justify="left" if name == "stage" else "right")
     lines = plan_stages(config, inputs, console)
     for line in lines:
-        unknown = "after images"
+        unknown = "later"
         stages.add_row(
             line.stage,
             unknown if line.units is None else str(line.units),
             str(line.complete),
-            unknown if line.images is None else str(line.images),
+            unknown if line.images is None else f"{line.images} {line.counts}",
         )
     console.print(stages)
     by_name = {line.stage: line for line in lines}
@@ -170,8 +179,7 @@ def print_plan(config: RunConfig, console: Console) -> None:
     explain = by_name["explain"].images if by_name["explain"].images is not None else sum(fit)
     proposals = by_name["propose"].images if by_name["propose"].images is not None else sum(fit)
     matching = by_name["match"]
-    pairs = sum(count * (count + 1) // 2 for count in fit)
-    pairs = 0 if matching.units is not None and matching.complete == matching.units else pairs
+    pairs = 0 if matching.done else sum(most_pairs(count, config) for count in fit)
     total = explain * costs.map + proposals * costs.proposals + pairs * costs.pair
     console.print(
         "Estimated cost, timed on one core of this machine (a GPU makes maps many times faster):\n"
@@ -182,6 +190,13 @@ def print_plan(config: RunConfig, console: Console) -> None:
         markup=False,
         highlight=False,
     )
+
+
+def most_pairs(images: int, config: RunConfig) -> int:
+    """Image pairs to be matched of a class, at most; each image with itself is one."""
+    if images <= config.matching.all_pairs_up_to:
+        return images * (images + 1) // 2
+    return images * (min(config.matching.neighbors, images - 1) + 1)
 
 
 def _plain(text: str) -> str:

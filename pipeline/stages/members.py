@@ -45,7 +45,7 @@ class MembersStage(Stage):
         images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
         clusters = defaultdict(list)
         for row in rows:
-            if row["image_id"] in images:
+            if row["cluster"] is not None and row["image_id"] in images:
                 clusters[row["cluster"]].append(row)
         chosen = {number: self._choose(worker, parts) for number, parts in sorted(clusters.items())}
         settings = worker.config.pruning

@@ -1,4 +1,4 @@
-"""Progress in the terminal: images per second and time left; plain lines where there is no terminal."""
+"""Progress in the terminal: images or image pairs per second and time left; plain lines without a terminal."""
 
 import time
 
@@ -19,19 +19,24 @@ PLAIN_INTERVAL_SECONDS = 15.0
 
 
 class _Speed(ProgressColumn):
-    """Images per second."""
+    """Images, or what else is counted, per second."""
+
+    def __init__(self, noun: str) -> None:
+        super().__init__()
+        self._noun = noun
 
     def render(self, task) -> Text:  # noqa: ANN001 - rich's Task
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} images/s" if speed else "", style="dim")
+        return Text(f"{speed:.1f} {self._noun}/s" if speed else "", style="dim")
 
 
 class StageProgress:
-    """One stage's progress, counted in images; a context manager."""
+    """One stage's progress, counted in images or `noun`; a context manager."""
 
-    def __init__(self, console: Console, stage: str, total: int, cached: int) -> None:
+    def __init__(self, console: Console, stage: str, total: int, cached: int, noun: str = "images") -> None:
         self.console, self.stage, self.total, self.done = console, stage, total, cached
         self.computed, self.started, self.printed = 0, time.monotonic(), time.monotonic()
+        self.noun = noun
         self._partly: dict[str, int] = {}
         self._bar: Progress | None = None
         if console.is_terminal:
@@ -39,8 +44,8 @@ class StageProgress:
                 TextColumn("{task.description:<11}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("images"),
-                _Speed(),
+                TextColumn(noun),
+                _Speed(noun),
                 TimeRemainingColumn(),
                 console=console,
             )
@@ -77,7 +82,7 @@ class StageProgress:
             speed = max(0, self.computed) / (now - self.started)
             left = (self.total - self.done) / speed if speed else float("inf")
             self.console.print(
-                f"{self.stage}: {self.done}/{self.total} images, {speed:.2f} images/s, {left:.0f} s left",
+                f"{self.stage}: {self.done}/{self.total} {self.noun}, {speed:.2f} {self.noun}/s, {left:.0f} s left",
                 markup=False,
                 highlight=False,
             )

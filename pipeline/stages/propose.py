@@ -1,12 +1,14 @@
 """Stage `propose`: images and maps → `proposals`: boxes by selective search, their salient share, descriptors."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
+import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
+from pipeline.stages.background import read_whitener
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
@@ -22,8 +24,9 @@ class ProposeStage(Stage):
     """Proposals and descriptors, shard of maps by shard of maps."""
 
     name = "propose"
-    reads = ("images", "maps")
+    reads = ("images", "maps", "background")
     writes = "proposals"
+    version = 2
     uses_images = True
 
     def settings(self, config: RunConfig) -> Any:
@@ -37,11 +40,16 @@ class ProposeStage(Stage):
         ]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_shard(plan, "maps", also=("images",))
+        background = tuple(shard.path for shard in plan.shards["background"])
+        return [
+            replace(unit, identity=(*unit.identity, background), inputs={**unit.inputs, "background": background})
+            for unit in units_per_shard(plan, "maps", also=("images",))
+        ]
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         config = worker.config
         photographs = worker.photographs(unit)
+        whitener = read_whitener(worker, unit)
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]
@@ -55,7 +63,8 @@ class ProposeStage(Stage):
             seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
             boxes = selective_search(image, seed, config.proposals.limit, config.proposals.minimum_side)
             shares = salient_shares(boxes, salient_mask(row, config))
-            descriptors = np.asarray(describe(image, boxes)).astype(np.float16)
+            # Rounded once whitened: whitening would enlarge the rounding of what is alike in all images.
+            descriptors = whitener.fold(torch.as_tensor(describe(image, boxes)).float()).half().numpy()
             for number, (box, share) in enumerate(zip(boxes.tolist(), shares.tolist(), strict=True)):
                 kept = share > config.matching.mask_overlap
                 reason = None if kept else f"{share:.0%} salient, not above {config.matching.mask_overlap:.0%}"

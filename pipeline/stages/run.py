@@ -17,6 +17,7 @@ import psutil
 from rich.console import Console
 
 from pipeline.config import RunConfig
+from pipeline.stages.background import BackgroundStage
 from pipeline.stages.cluster import ClusterStage
 from pipeline.stages.explain import ExplainStage
 from pipeline.stages.failures import RunFailed
@@ -25,6 +26,8 @@ from pipeline.stages.inputs import Inputs, gather_inputs
 from pipeline.stages.match import MatchStage
 from pipeline.stages.members import MembersStage
 from pipeline.stages.metrics import MetricsStage
+from pipeline.stages.neighbors import NeighborsStage
+from pipeline.stages.parts import PartsStage
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
 from pipeline.stages.regions import RegionsStage
@@ -42,8 +45,11 @@ STAGES: list[Stage] = [
     ImagesStage(),
     ExplainStage(),
     RegionsStage(),
+    BackgroundStage(),
     ProposeStage(),
+    NeighborsStage(),
     MatchStage(),
+    PartsStage(),
     ClusterStage(),
     MembersStage(),
     SummarizeStage(),
@@ -194,7 +200,8 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     failures: list[Failure] = []
     manifest_time = 0.0
     total = sum(unit.size for unit in units)
-    with StageProgress(state.console, stage.name, total, total - sum(unit.size for unit in missing)) as progress:
+    there = total - sum(unit.size for unit in missing)
+    with StageProgress(state.console, stage.name, total, there, stage.counts) as progress:
 
         def finished(result: Outcome | Failure) -> None:
             nonlocal manifest_time
@@ -298,7 +305,8 @@ def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], fa
         for failure in failures
     ]
     state.errors[stage.name] = shards + error_shards(state, stage.name, rows)
-    state.lost_images += sum(failure.unit.size for failure in failures)
+    if stage.counts == "images":
+        state.lost_images += sum(failure.unit.size for failure in failures)
     write_errors_manifest(state, complete=False)
 
 

@@ -53,6 +53,10 @@ class Stage:
     uses_model: bool = False
     uses_images: bool = False
     uses_class_names: bool = False
+    counts: str = "images"
+    """What a unit's size counts."""
+    plans_from_rows: bool = False
+    """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 
     def settings(self, config: RunConfig) -> Any:
         """The settings that change this stage's table, as JSON values."""

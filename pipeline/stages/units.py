@@ -20,7 +20,7 @@ class Unit:
         inputs: shards it reads, by table.
         payload: whatever else the work needs.
         divisible: whether single items can be worked on alone.
-        size: images in it, for progress.
+        size: images in it, or what else its stage counts, for progress.
         bounded: whether its time is bounded, so that a deadline makes sense; a whole class's is not.
     """
 

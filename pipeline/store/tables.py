@@ -8,6 +8,7 @@ A shard's name says what it was computed from, and it appears by one rename: a n
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as parquet
+from pyarrow import dataset, parquet
 
 from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
 from schemas import TABLES, empty_table, validate
@@ -72,8 +74,12 @@ class TableStore:
         target = self.folder(table) / path
         validate(table, rows)
         try:
-            with atomic_file(target) as file:
-                parquet.write_table(rows, file, compression="zstd", compression_level=3)
+            with (
+                atomic_file(target) as file,
+                parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer,
+            ):
+                for group in _row_groups(table, rows):
+                    writer.write_table(group)
         except OSError as error:
             raise StoreError(f"cannot write {target}: {error.strerror or error}; nothing was left there") from error
         return self._describe(table, path, label)
@@ -120,8 +126,18 @@ class TableStore:
         with contextlib.suppress(OSError):
             (self.folder(table) / path).unlink(missing_ok=True)
 
-    def read(self, table: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    def read(
+        self,
+        table: str,
+        shards: Sequence[str],
+        columns: Sequence[str] | None = None,
+        where: tuple[str, Sequence[Any]] | None = None,
+    ) -> pa.Table:
         """Rows of the shards at these relative paths, in that order.
+
+        Args:
+            columns: the columns wanted; default: all.
+            where: (column, values): only rows that have one of these there. Row groups without one are not read.
 
         Raises:
             StoreError: a shard is missing or damaged.
@@ -133,7 +149,7 @@ class TableStore:
         pieces = [empty_table(table).select(schema.names)]
         for path in shards:
             try:
-                pieces.append(parquet.ParquetFile(folder / path).read(columns=schema.names).select(schema.names))
+                pieces.append(_read_shard(folder / path, schema.names, where))
             except (OSError, pa.ArrowInvalid) as error:
                 raise StoreError(
                     f"cannot read {folder / path}: {error}; delete the file and run the job again"
@@ -171,3 +187,23 @@ class TableStore:
         """The whole table, or one class of it, as its manifest says."""
         shards = [shard.path for shard in self.manifest(table) if label is None or shard.label == label]
         return self.read(table, shards, columns)
+
+
+def _row_groups(table: str, rows: pa.Table) -> Iterable[pa.Table]:
+    """Pieces of `rows` to be written as row groups: one for each run of equal values of the table's group column."""
+    column = TABLES[table].row_groups
+    if column is None or len(rows) == 0:
+        return [rows]
+    values = rows.column(column).to_numpy()
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(rows)]])
+    return (rows.slice(start, stop - start) for start, stop in itertools.pairwise(starts.tolist()))
+
+
+def _read_shard(path: Path, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None) -> pa.Table:
+    if where is None:
+        return parquet.ParquetFile(path).read(columns=columns).select(columns)
+    column, values = where
+    rows = dataset.dataset(path, format="parquet").scanner(
+        columns=list(columns), filter=dataset.field(column).isin(list(values)), use_threads=False
+    )
+    return rows.to_table()

@@ -1,31 +1,83 @@
 """Clusters of a class's salient parts by affinity propagation (visual summaries paper §3.2; Frey and Dueck,
-Science 315, 2007; specification summaries.md §6)."""
+Science 315, 2007; specification summaries.md §6).
+
+Shapes: n parts, e pairs of parts with a score.
+"""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from sklearn.cluster import affinity_propagation as dense_affinity_propagation
 from sklearn.exceptions import ConvergenceWarning
 
+from pipeline.summarize.sparse_affinity import Clustering, edge_indices, sorted_edges, sparse_affinity_propagation
 
-@dataclass(frozen=True)
-class Clustering:
-    """Which point stands for which.
 
-    Attributes:
-        exemplar: `[n]` int64, for each point the number of its cluster's exemplar.
-        preference: the preference used, on the scale of the similarities given to the algorithm.
-        net_similarity: sum of the similarities of points to their exemplars and of the exemplars' preferences.
-        converged: whether the exemplars were stable for the required number of steps.
-        iterations: message-passing steps.
+def cluster_edges(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    scores: np.ndarray,
+    count: int,
+    preference_factor: float = 1.3,
+    damping: float = 0.9,
+    maximum_iterations: int = 1000,
+    stable_iterations: int = 100,
+    seed: int = 0,
+    dense_limit: int = 2000,
+) -> Clustering:
+    """Cluster `count` parts by the matching scores of some pairs, all others being 0 (summaries.md §6).
+
+    Similarities are S = C − max(C) and the preference is `preference_factor` · median(S), over all entries of the
+    `[n,n]` matrix C of scores, as in `cluster_scores`; the preference and the net similarity of the result are on the
+    scale of S. Up to `dense_limit` parts scikit-learn's algorithm works on the whole matrix, beyond it the sparse one
+    on the edges; both optimize the same net similarity. A part that has score 0 with its exemplar belongs nowhere:
+    it is noise, its exemplar −1.
+
+    Args:
+        rows, columns: `[e]` integers in [0, count): part `rows[j]` matches part `columns[j]`, itself included, with
+            `scores[j]`. Scores count in this direction only: give symmetric ones both ways.
+        scores: `[e]` real, finite, not negative.
+
+    Raises:
+        ValueError: arrays of different lengths; an index out of range; a pair given twice; a score NaN, infinite or
+            negative.
     """
+    rows, columns = edge_indices(rows, columns, count)
+    scores = np.asarray(scores)
+    if scores.shape != rows.shape:
+        raise ValueError(f"{len(rows)} pairs, but scores of shape {scores.shape}")
+    for wrong, name in ((np.isnan(scores), "NaN"), (np.isinf(scores), "infinite"), (scores < 0, "negative")):
+        if wrong.any():
+            raise ValueError(f"a score is {name}")
+    if count == 0:
+        return Clustering(np.zeros(0, dtype=np.int64), 0.0, 0.0, True, 0)
+    if not scores.all():
+        matched = scores > 0
+        rows, columns, scores = rows[matched], columns[matched], scores[matched]
+    largest = float(scores.max(initial=0))
+    preference = preference_factor * _median_similarity(scores, count, largest)
+    settings = (damping, maximum_iterations, stable_iterations, seed)
+    if count > dense_limit:
+        result = sparse_affinity_propagation(rows, columns, scores, count, preference + largest, 0.0, *settings)
+        return replace(result, preference=preference, net_similarity=result.net_similarity - count * largest)
+    sorted_edges(rows, columns, count)
+    matrix, points = np.zeros((count, count)), np.arange(count)
+    matrix[rows, columns] = scores
+    result = affinity_propagation(matrix - largest, preference, *settings)
+    nowhere = (result.exemplar != points) & (matrix[points, result.exemplar] == 0)
+    return replace(result, exemplar=np.where(nowhere, -1, result.exemplar))
 
-    exemplar: np.ndarray
-    preference: float
-    net_similarity: float
-    converged: bool
-    iterations: int
+
+def _median_similarity(scores: np.ndarray, count: int, largest: float) -> float:
+    """Median of C − `largest` over all count² entries of C, of which `scores`, all positive, are not 0."""
+    zeros = count**2 - len(scores)
+    middle = np.array([(count**2 - 1) // 2, count**2 // 2]) - zeros
+    inside = middle[middle >= 0]
+    values = np.zeros(2)
+    if len(inside):
+        values[middle >= 0] = np.partition(scores, inside)[inside]
+    return float(np.mean(values - largest))
 
 
 def cluster_scores(

@@ -1,10 +1,10 @@
-"""The class similarity matrix: matching all image pairs of a class and pruning its proposals
+"""The similarity of a class's parts: from the scores of its image pairs to those among the proposals that stay
 (visual summaries paper §3.2; specification summaries.md §5).
 
-Shapes: M proposals of an image, n proposals of the class that survive both prunings.
+Shapes: M proposals of an image, K of them on its mask, n proposals of the class that survive both prunings.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ class ImageProposals:
 
     Attributes:
         boxes: `[M,4]` float32, pixels of the analyzed image.
-        features: `[M,D]` float32, whitened.
+        features: `[M,D]` floating, whitened.
         on_mask: `[M]` bool, whether the proposal lies on the salient mask.
     """
 
@@ -30,26 +30,38 @@ class ImageProposals:
 
 
 @dataclass(frozen=True)
-class ClassSimilarity:
-    """Scores among the proposals of a class that survive both prunings.
+class Survivors:
+    """What becomes of an image's K proposals on the mask.
 
     Attributes:
-        image: `[n]` int64, number of the image of each surviving proposal.
-        proposal: `[n]` int64, its number within the image; sorted by image, then proposal.
-        scores: `[n,n]` float32, matching confidence; the blocks of self matches are included.
-        on_mask: per image, the numbers of all proposals on the mask.
-        strengths: per image, float32, the mean of the best scores of those proposals against other images.
-        redundant: per image, bool, which of those proposals the second pruning left out.
-        self_scores: per image, float32, score of each of those proposals with itself.
+        on_mask: `[K]` int64, their numbers.
+        strengths: `[K]` float32, the mean of the best scores against other images.
+        kept: `[K]` bool, false for the redundant ones.
     """
 
-    image: np.ndarray
-    proposal: np.ndarray
+    on_mask: np.ndarray
+    strengths: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Positive scores among the n surviving proposals of a class, E of them; all others are 0.
+
+    Attributes:
+        first, second: `[E]` int64, numbers 0..n−1; each in both orders, and each proposal with itself.
+        scores: `[E]` float32.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
     scores: np.ndarray
-    on_mask: list[np.ndarray]
-    strengths: list[np.ndarray]
-    redundant: list[np.ndarray]
-    self_scores: list[np.ndarray]
+
+    def dense(self, count: int) -> np.ndarray:
+        """The matrix `[count,count]` float32."""
+        matrix = np.zeros((count, count), dtype=np.float32)
+        matrix[self.first, self.second] = self.scores
+        return matrix
 
 
 def salient_shares(boxes: np.ndarray, salient: np.ndarray) -> np.ndarray:
@@ -98,78 +110,85 @@ def non_redundant(
 
 
 class BestScores:
-    """Running best scores of each of M proposals, whatever the order in which images come."""
+    """Running best scores of each of K proposals, whatever the order in which images come."""
 
     def __init__(self, count: int, keep: int = STRENGTH_SCORES) -> None:
         self._best = torch.zeros(count, 0)
         self._keep = keep
 
     def add(self, scores: Tensor) -> None:
-        """Scores `[M,N]` against the proposals of one more image."""
-        merged = torch.cat([self._best, scores], dim=1)
+        """Scores `[K,N]` against the proposals of more images, or what is left of them in `values`."""
+        merged = torch.cat([self._best.to(scores), scores], dim=1)
         self._best = merged.topk(min(self._keep, merged.shape[1]), dim=1).values
 
+    @property
+    def values(self) -> Tensor:
+        """`[K, at most keep]`, falling."""
+        return self._best
+
+    @property
+    def threshold(self) -> Tensor:
+        """`[K]`: a score that is not above it changes nothing; 0 as long as there are too few."""
+        if self._best.shape[1] < self._keep:
+            return self._best.new_zeros(len(self._best))
+        return self._best[:, -1]
+
     def mean(self) -> np.ndarray:
-        """Mean of the best scores, `[M]` float32; 0 without any."""
+        """Mean of the best scores, `[K]` float32; 0 without any."""
         if self._best.shape[1] == 0:
             return np.zeros(len(self._best), dtype=np.float32)
-        return self._best.mean(dim=1).numpy()
+        return self._best.mean(dim=1).cpu().numpy()
 
 
-def class_similarity(
-    images: Sequence[ImageProposals],
-    match: Callable[[ImageProposals, ImageProposals], Tensor],
+def survivors(
+    boxes: np.ndarray,
+    on_mask: np.ndarray,
+    best: BestScores,
     overlap: float = 0.5,
     area_ratio: float = 2.0,
-    progress: Callable[[], None] = lambda: None,
-) -> ClassSimilarity:
-    """Match all pairs i ≤ j, self pairs included, and prune.
-
-    All proposals take part in matching, as context; only scores among those on the mask are kept. The
-    transpose of a pair's scores serves the opposite pair. Redundant proposals are removed at the end, by
-    their strength: the mean of their 100 best scores against all proposals of other images.
+) -> Survivors:
+    """Prune an image's redundant proposals by their strength against other images.
 
     Args:
-        match: scores `[M_a,M_b]` of two images; called for each of the N(N+1)/2 pairs, except where neither
-            image has a proposal on its mask.
-        progress: called once per pair.
+        boxes: `[M,4]` of all proposals.
+        on_mask: `[M]` bool.
+        best: of the K on the mask, once all pairs of the image have been matched.
+        overlap, area_ratio: as in `non_redundant`.
     """
-    on_mask = [np.flatnonzero(image.on_mask) for image in images]
-    best = [BestScores(len(indices)) for indices in on_mask]
-    blocks: dict[tuple[int, int], np.ndarray] = {}
-    for a, image_a in enumerate(images):
-        for b in range(a, len(images)):
-            if len(on_mask[a]) or len(on_mask[b]):
-                scores = match(image_a, images[b])
-                if a != b:
-                    best[a].add(scores[on_mask[a]])
-                    best[b].add(scores[:, on_mask[b]].T)
-                blocks[a, b] = scores[on_mask[a]][:, on_mask[b]].numpy().astype(np.float32)
-            progress()
-    strengths = [scores.mean() for scores in best]
-    stays = [
-        non_redundant(image.boxes.numpy()[indices], strength, overlap, area_ratio)
-        for image, indices, strength in zip(images, on_mask, strengths, strict=True)
-    ]
-    counts = [int(keep.sum()) for keep in stays]
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-    matrix = np.zeros((starts[-1], starts[-1]), dtype=np.float32)
-    for (a, b), block in blocks.items():
-        kept = block[stays[a]][:, stays[b]]
-        matrix[starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = kept
+    numbers = np.flatnonzero(on_mask)
+    strengths = best.mean()
+    return Survivors(numbers, strengths, non_redundant(boxes[numbers], strengths, overlap, area_ratio))
+
+
+def class_edges(
+    blocks: Iterable[tuple[int, int, np.ndarray]], images: Mapping[int, Survivors] | Sequence[Survivors]
+) -> tuple[Edges, np.ndarray]:
+    """Scores among the proposals that stay.
+
+    Args:
+        blocks: (a, b, scores `[K_a,K_b]`) of image pairs a ≤ b among the proposals on the masks, each pair once.
+            The transpose serves the opposite pair. Pairs that are not there were not matched: their scores are 0.
+        images: by number 0..N−1.
+
+    Returns:
+        The edges, in no particular order, and `[N+1]` int64, where each image's proposals start among the n.
+    """
+    counts = [int(images[number].kept.sum()) for number in range(len(images))]
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    first, second, scores = [], [], []
+    for a, b, block in blocks:
+        kept = block[images[a].kept][:, images[b].kept]
+        row, column = np.nonzero(kept > 0)
+        values, row, column = kept[row, column].astype(np.float32), row + starts[a], column + starts[b]
+        first.append(row)
+        second.append(column)
+        scores.append(values)
         if a != b:
-            matrix[starts[b] : starts[b + 1], starts[a] : starts[a + 1]] = kept.T
-    return ClassSimilarity(
-        image=np.repeat(np.arange(len(images)), counts),
-        proposal=np.concatenate(
-            [indices[keep] for indices, keep in zip(on_mask, stays, strict=True)] or [np.zeros(0, int)]
-        ),
-        scores=matrix,
-        on_mask=on_mask,
-        strengths=strengths,
-        redundant=[~keep for keep in stays],
-        self_scores=[
-            np.diagonal(blocks[a, a]).copy() if (a, a) in blocks else np.zeros(0, np.float32)
-            for a in range(len(images))
-        ],
+            first.append(column)
+            second.append(row)
+            scores.append(values)
+    edges = Edges(
+        *(np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
+          for parts, kind in ((first, np.int64), (second, np.int64), (scores, np.float32)))
     )
+    return edges, starts

@@ -76,7 +76,7 @@ def test_dry_run_plans_and_computes_nothing(tmp_path, capsys) -> None:
     assert main([*arguments, "--dry-run", "data.test=0.34", "data.held_out=0"]) == 0
     printed = capsys.readouterr().out
     assert f"{len(CLASS_NAMES)} classes, {3 * len(CLASS_NAMES)} images" in printed
-    assert "after images" in printed and "core-minutes" in printed and "saxophone" in printed
+    assert "later" in printed and "core-minutes" in printed and "saxophone" in printed
     assert not output.exists()
 
 

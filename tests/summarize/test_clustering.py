@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import affinity_propagation as dense_affinity_propagation
 
-from pipeline.summarize.clustering import affinity_propagation, cluster_scores
+from pipeline.summarize import clustering
+from pipeline.summarize.clustering import affinity_propagation, cluster_edges, cluster_scores
 
 
 def original(data_directory: Path, case: int) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
@@ -211,3 +212,111 @@ def test_equal_scores_stand_alone(count: int, exemplar: list[int]) -> None:
     result = cluster_scores(np.full((count, count), 0.25, dtype=np.float32))
     assert result.exemplar.tolist() == exemplar
     assert (result.preference, result.net_similarity, result.converged) == (0.0, 0.0, True)
+
+
+def sparse(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows, columns = np.nonzero(scores)
+    return rows, columns, scores[rows, columns]
+
+
+def thinned(sizes: list[int], seed: int = 0) -> np.ndarray:
+    """Planted scores without most of the low ones, and a part that matches only itself."""
+    scores, block = planted(sizes, seed)
+    same = block[:, None] == block
+    scores[~same & (np.random.default_rng(seed).random(same.shape) < 0.8)] = 0
+    scores[5], scores[:, 5] = 0, 0
+    np.fill_diagonal(scores, 1)
+    return scores
+
+
+@pytest.mark.parametrize("factor", [1.3, 0.8])
+@pytest.mark.parametrize("seed", range(4))
+def test_edges_dense_and_sparse_agree(seed: int, factor: float) -> None:
+    scores = thinned([12, 9, 15, 7, 11, 10], seed)
+    edges, count = sparse(scores), len(scores)
+    dense, own = (cluster_edges(*edges, count, factor, dense_limit=limit) for limit in (count, count - 1))
+    whole = cluster_scores(scores, factor)
+    # Not the same algorithm twice: only the dense one gives a part a place in a cluster with which it has no score.
+    assert whole.exemplar[5] >= 0 and dense.exemplar[5] == own.exemplar[5] == -1
+    np.testing.assert_array_equal(np.where(dense.exemplar < 0, whole.exemplar, dense.exemplar), whole.exemplar)
+    assert whole.preference == dense.preference == own.preference
+    assert whole.net_similarity == pytest.approx(dense.net_similarity, rel=1e-12)
+    np.testing.assert_array_equal(own.exemplar, dense.exemplar)
+    assert own.net_similarity == pytest.approx(dense.net_similarity, rel=1e-9)
+    assert own.converged and dense.converged
+
+
+def test_edges_choose_the_algorithm_by_the_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise AssertionError("not this one")
+
+    edges = sparse(thinned([10, 12]))
+    monkeypatch.setattr(clustering, "sparse_affinity_propagation", refused)
+    cluster_edges(*edges, 22, dense_limit=22)
+    cluster_edges(*edges, 2000)
+    with pytest.raises(AssertionError, match="not this one"):
+        cluster_edges(*edges, 2001)
+    monkeypatch.undo()
+    monkeypatch.setattr(clustering, "affinity_propagation", refused)
+    cluster_edges(*edges, 22, dense_limit=21)
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_settings_reach_both_algorithms_from_edges(limit: int) -> None:
+    scores, _ = planted([10, 8, 6])
+    edges = *sparse(scores), 24
+    usual = cluster_edges(*edges, dense_limit=limit)
+    assert usual.iterations - cluster_edges(*edges, stable_iterations=60, dense_limit=limit).iterations == 40
+    assert cluster_edges(*edges, damping=0.6, dense_limit=limit).iterations < usual.iterations
+    short = cluster_edges(*edges, maximum_iterations=5, dense_limit=limit)
+    assert (short.iterations, short.converged) == (5, False)
+    assert len(set(cluster_edges(*edges, 0.02, dense_limit=limit).exemplar)) > 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.45, 0.5, 0.55, 0.9, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 31])
+def test_preference_counts_absent_scores_as_zeros(count: int, share: float) -> None:
+    generator = np.random.default_rng(count)
+    scores = generator.uniform(0.1, 2, count**2)
+    scores[generator.permutation(count**2)[round(share * count**2) :]] = 0
+    scores = scores.reshape(count, count).astype(np.float32)
+    expected = 1.3 * np.median(scores.astype(np.float64) - scores.max())
+    for limit in (0, 100):
+        result = cluster_edges(*sparse(scores), count, maximum_iterations=1, dense_limit=limit)
+        assert result.preference == expected
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_few_edges(limit: int) -> None:
+    nothing = cluster_edges([], [], [], 0, dense_limit=limit)
+    assert nothing.exemplar.shape == (0,) and nothing.exemplar.dtype == np.int64 and nothing.converged
+    apart = cluster_edges([], [], [], 3, dense_limit=limit)
+    assert apart.exemplar.tolist() == [0, 1, 2] and (apart.net_similarity, apart.converged) == (0, True)
+    zeros = cluster_edges([0, 1], [1, 2], [0.0, 0.0], 3, dense_limit=limit)
+    assert zeros.exemplar.tolist() == [0, 1, 2] and zeros.preference == 0
+    # Six parts of which three match: the preference is −1.3 · 1, so 0.4 + 0.4 pay for an exemplar.
+    rows, columns = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 1, 2])
+    result = cluster_edges(rows, columns, np.array([1, 0.4, 0.3, 1, 0.4, 1]), 6, dense_limit=limit)
+    assert result.exemplar.tolist() == [1, 1, 1, -1, -1, -1]
+    assert result.exemplar.dtype == np.int64 and result.preference == -1.3
+    assert result.net_similarity == pytest.approx(-1.3 - 2 * 0.6 - 3)
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+@pytest.mark.parametrize(
+    ("rows", "columns", "scores", "message"),
+    [
+        ([0, 1], [1, 2], [0.5, np.nan], "score is NaN"),
+        ([0, 1], [1, 2], [0.5, np.inf], "score is infinite"),
+        ([0, 1], [1, 2], [0.5, -0.1], "score is negative"),
+        ([0, 1], [1, 3], [0.5, 0.5], r"columns must lie in \[0, 3\)"),
+        ([-1, 1], [1, 2], [0.5, 0.5], r"rows must lie in \[0, 3\)"),
+        ([0, 1, 0], [1, 2, 1], [0.5, 0.5, 0.5], "edges 0 and 2 join the same two points"),
+        ([0, 1], [1, 2], [0.5], "2 pairs, but scores of shape"),
+    ],
+)
+def test_wrong_edges_are_refused(
+    rows: list[int], columns: list[int], scores: list[float], message: str, limit: int
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        cluster_edges(rows, columns, scores, 3, dense_limit=limit)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import ndimage
 
+from pipeline.summarize.hough import probabilistic_hough_matching
+from pipeline.summarize.local_offsets import local_offset_matching
 from pipeline.summarize.matching import (
-    local_offset_matching,
     match,
     naive_appearance_matching,
-    probabilistic_hough_matching,
 )
 
 PAIRS = [

@@ -6,10 +6,13 @@ import torch
 
 from pipeline.summarize.similarity import (
     BestScores,
+    Edges,
     ImageProposals,
-    class_similarity,
+    Survivors,
+    class_edges,
     non_redundant,
     salient_shares,
+    survivors,
 )
 
 
@@ -160,6 +163,26 @@ def random_image(generator: np.random.Generator, count: int, share: float) -> Im
     )
 
 
+def matched(proposals: list[ImageProposals]) -> tuple[list[Survivors], Edges, np.ndarray]:
+    """All pairs by the made-up scores, in a shuffled order."""
+    pairs = [(a, b) for a in range(len(proposals)) for b in range(a, len(proposals))]
+    best = [BestScores(int(image.on_mask.sum())) for image in proposals]
+    blocks = []
+    for place in np.random.default_rng(0).permutation(len(pairs)):
+        a, b = pairs[place]
+        scores = made_up_match(proposals[a], proposals[b])
+        on_a, on_b = proposals[a].on_mask, proposals[b].on_mask
+        if a != b:
+            best[a].add(scores[on_a])
+            best[b].add(scores[:, on_b].T)
+        blocks.append((a, b, scores.numpy()[on_a][:, on_b]))
+    fates = [
+        survivors(image.boxes.numpy(), image.on_mask, scores, 0.4, 2.5)
+        for image, scores in zip(proposals, best, strict=True)
+    ]
+    return fates, *class_edges(blocks, fates)
+
+
 @pytest.mark.parametrize(
     "images",
     [
@@ -174,9 +197,7 @@ def random_image(generator: np.random.Generator, count: int, share: float) -> Im
 def test_class_similarity_equals_a_loop(images: list[tuple[int, float]]) -> None:
     generator = np.random.default_rng(len(images))
     proposals = [random_image(generator, count, share) for count, share in images]
-    pairs = []
-    result = class_similarity(proposals, made_up_match, 0.4, 2.5, progress=lambda: pairs.append(None))
-    assert len(pairs) == len(images) * (len(images) + 1) // 2
+    fates, edges, starts = matched(proposals)
 
     def score(a: int, i: int, b: int, j: int) -> float:
         if a > b:
@@ -185,42 +206,40 @@ def test_class_similarity_equals_a_loop(images: list[tuple[int, float]]) -> None
 
     numbers = range(len(proposals))
     tables = {(a, b): made_up_match(proposals[a], proposals[b]).numpy() for a in numbers for b in numbers if a <= b}
-    survivors = []
+    expected_parts = []
     for a in numbers:
         on_mask = [i for i in range(images[a][0]) if proposals[a].on_mask[i]]
         strengths = []
         for i in on_mask:
             scores = [score(a, i, b, j) for b in numbers if b != a for j in range(images[b][0])]
             strengths.append(np.mean(sorted(scores, reverse=True)[:100]) if scores else 0.0)
-        stay = suppressed_one_by_one(proposals[a].boxes.numpy()[on_mask], result.strengths[a], 0.4, 2.5)
-        survivors += [(a, on_mask[position]) for position in stay]
-        assert result.on_mask[a].tolist() == on_mask
-        np.testing.assert_allclose(result.strengths[a], strengths, rtol=1e-5)
-        assert np.flatnonzero(~result.redundant[a]).tolist() == stay
-        np.testing.assert_allclose(result.self_scores[a], [score(a, i, a, i) for i in on_mask], rtol=1e-6)
-    assert list(zip(result.image.tolist(), result.proposal.tolist(), strict=True)) == survivors
-    expected = np.array([[score(a, i, b, j) for b, j in survivors] for a, i in survivors], dtype=np.float32)
-    assert result.scores.dtype == np.float32
-    np.testing.assert_allclose(result.scores, expected.reshape(len(survivors), len(survivors)), rtol=1e-6)
+        stay = suppressed_one_by_one(proposals[a].boxes.numpy()[on_mask], fates[a].strengths, 0.4, 2.5)
+        expected_parts += [(a, on_mask[position]) for position in stay]
+        assert fates[a].on_mask.tolist() == on_mask
+        np.testing.assert_allclose(fates[a].strengths, strengths, rtol=1e-5)
+        assert np.flatnonzero(fates[a].kept).tolist() == stay
+        assert starts[a + 1] - starts[a] == len(stay)
+    count = int(starts[-1])
+    assert count == len(expected_parts)
+    expected = np.array([[score(a, i, b, j) for b, j in expected_parts] for a, i in expected_parts], dtype=np.float32)
+    np.testing.assert_allclose(edges.dense(count), expected.reshape(count, count), rtol=1e-6)
+    # Each pair once, positive ones only.
+    assert len(edges.scores) == np.count_nonzero(expected > 0)
+
+
+def test_pairs_that_were_not_matched_have_score_0() -> None:
+    fate = Survivors(np.array([3, 5]), np.ones(2, np.float32), np.array([True, True]))
+    block = np.arange(1.0, 5.0, dtype=np.float32).reshape(2, 2)
+    edges, starts = class_edges([(0, 0, block), (0, 2, 10 * block), (1, 1, block), (2, 2, block)], [fate] * 3)
+    assert starts.tolist() == [0, 2, 4, 6]
+    across, nothing = 10 * block, np.zeros((2, 2))
+    expected = np.block([[block, nothing, across], [nothing, block, nothing], [across.T, nothing, block]])
+    np.testing.assert_array_equal(edges.dense(6), expected)
 
 
 def test_pruning_leaves_out_some_but_not_all() -> None:
     """The loop's cases must hold redundant proposals and survivors, else they would say little."""
     generator = np.random.default_rng(3)
-    proposals = [random_image(generator, count, 0.6) for count in (50, 61)]
-    result = class_similarity(proposals, made_up_match, 0.4, 2.5)
-    for redundant in result.redundant:
-        assert 5 < redundant.sum() < len(redundant) - 5
-
-
-def test_pairs_without_any_proposal_on_a_mask_are_not_matched() -> None:
-    generator = np.random.default_rng(0)
-    proposals = [random_image(generator, 6, share) for share in (0.0, 0.0, 1.0)]
-    matched = []
-
-    def counted(a: ImageProposals, b: ImageProposals) -> torch.Tensor:
-        matched.append(tuple(next(i for i, one in enumerate(proposals) if one is image) for image in (a, b)))
-        return made_up_match(a, b)
-
-    class_similarity(proposals, counted)
-    assert matched == [(0, 2), (1, 2), (2, 2)]
+    fates, _, _ = matched([random_image(generator, count, 0.6) for count in (50, 61)])
+    for fate in fates:
+        assert 5 < fate.kept.sum() < len(fate.kept) - 5

@@ -1,0 +1,205 @@
+"""Matching many image pairs at once, down to the scores that a class's similarity needs (summaries.md §4, §5).
+
+All proposals of two images take part in matching, as context; what leaves are the scores among those on the masks
+and, for each of these, its 100 best scores against all proposals of other images. With local offset matching most of
+the rest is never computed, and nothing that leaves is changed by that: a score is its naive score times the box's
+support times a factor of at most 1, rounding included, so that a box whose product of the first two is not above the
+hundredth best score so far of any proposal on the other image's mask needs no median.
+
+Shapes: M1 proposals of image A, M2 of an image B, Q images B at a time, K of an image's proposals on its mask.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pipeline.summarize.boxes import aspects_agree, overlapping
+from pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighed
+from pipeline.summarize.matching import match
+from pipeline.summarize.similarity import BestScores, ImageProposals
+
+# Pairs of proposals whose naive scores are held at once: 4 bytes each, and some four times as much beside them.
+_ELEMENTS_AT_ONCE = {"cpu": 2**21, "cuda": 2**27}
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How pairs are matched.
+
+    Attributes:
+        score: "lom", "phm" or "nam", as in `matching.match`.
+        mode: "frozen" or "legacy".
+        side: side of the analyzed images in pixels.
+    """
+
+    score: str = "lom"
+    mode: str = "frozen"
+    side: float = 224.0
+
+    @property
+    def scale(self) -> float:
+        """Side of the analyzed images in units of the 224 px that the method's constants mean."""
+        return self.side / 224.0
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What is left of some image pairs.
+
+    Attributes:
+        blocks: for each pair, the scores `[K_a,K_b]` float32 among the proposals on the masks.
+        best: for each image that was matched with another, its best scores against proposals of other images.
+    """
+
+    blocks: list[np.ndarray]
+    best: dict[int, BestScores]
+
+
+def match_pairs(
+    images: Sequence[ImageProposals],
+    pairs: Sequence[tuple[int, int]],
+    how: Matching = Matching(),
+    progress: Callable[[int], None] = lambda pairs: None,
+    device: torch.device | str = "cpu",
+) -> PairScores:
+    """Match pairs of images.
+
+    Args:
+        images: those that the pairs name by their place here.
+        pairs: (a, b), a ≤ b, self pairs among them; those of one a are best given one after the other.
+        progress: called with the number of pairs that have just been done.
+        device: where to compute.
+
+    Returns:
+        Scores on the processor, the same whatever the order and company of the pairs.
+    """
+    matcher = _Matcher(images, how, torch.device(device))
+    blocks: list[np.ndarray] = []
+    for a, group in groupby(pairs, key=lambda pair: pair[0]):
+        others = [b for _, b in group]
+        for several in matcher.batches(a, others):
+            blocks.extend(matcher.match(a, several))
+            progress(len(several))
+    return PairScores(blocks, matcher.best)
+
+
+class _Matcher:
+    """Images on the device, and the best scores so far."""
+
+    def __init__(self, images: Sequence[ImageProposals], how: Matching, device: torch.device) -> None:
+        self.images, self.how, self.device = images, how, device
+        self.on_mask = [torch.from_numpy(np.flatnonzero(image.on_mask)).to(device) for image in images]
+        self.best: dict[int, BestScores] = {}
+        self._current: tuple[int, Neighborhood, Placement] | None = None
+
+    def batches(self, a: int, others: list[int]) -> list[list[int]]:
+        """The images to match with `a` in pieces that fit into memory."""
+        widest = max(len(self.images[b].boxes) for b in others)
+        limit = _ELEMENTS_AT_ONCE.get(self.device.type, 2**22)
+        size = max(1, limit // max(1, len(self.images[a].boxes) * widest))
+        return [others[start : start + size] for start in range(0, len(others), size)]
+
+    def match(self, a: int, others: list[int]) -> list[np.ndarray]:
+        """Blocks of a pair each; the best scores are kept up to date."""
+        for number in (a, *others):
+            if others != [a] and number not in self.best:
+                self.best[number] = BestScores(len(self.on_mask[number]))
+        if any(len(self.on_mask[a]) or len(self.on_mask[b]) for b in others):
+            if self.how.score == "lom" and self.how.mode == "frozen":
+                return self._selected(a, others)
+            return [self._whole(a, b) for b in others]
+        return [np.zeros((0, 0), dtype=np.float32) for _ in others]
+
+    def _features(self, number: int) -> Tensor:
+        features = self.images[number].features.to(self.device)
+        return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+
+    def _whole(self, a: int, b: int) -> np.ndarray:
+        """The whole table of a pair, then what is needed of it."""
+        size, on_a, on_b = (self.how.side, self.how.side), self.on_mask[a], self.on_mask[b]
+        boxes = [self.images[number].boxes.to(self.device) for number in (a, b)]
+        scores = match(
+            self._features(a), boxes[0], self._features(b), boxes[1], self.how.score, self.how.mode, self.how.scale,
+            size, size,
+        )
+        if a != b:
+            self.best[a].add(scores[on_a])
+            self.best[b].add(scores[:, on_b].T)
+        return scores[on_a][:, on_b].cpu().numpy().astype(np.float32)
+
+    def _neighborhood(self, a: int) -> tuple[Neighborhood, Placement]:
+        if self._current is None or self._current[0] != a:
+            boxes = self.images[a].boxes.to(self.device)
+            self._current = (a, Neighborhood(overlapping(boxes)), placement(boxes, self.how.scale))
+        return self._current[1:]
+
+    def _selected(self, a: int, others: list[int]) -> list[np.ndarray]:
+        """Local offset matching of the boxes whose scores can count."""
+        on_a = self.on_mask[a]
+        boxes_a = self.images[a].boxes.to(self.device)
+        boxes_b = pad_sequence([self.images[b].boxes.to(self.device) for b in others], batch_first=True)
+        naive = self._naive(a, boxes_a, others, boxes_b)
+        neighborhood, place_a = self._neighborhood(a)
+        place_b = placement(boxes_b, self.how.scale)
+        votes = votes_of(naive, neighborhood, place_a, place_b)
+        support = votes.support.to(naive.dtype)
+
+        # Columns: the proposals on the masks of the images B, padded with what matches nothing.
+        on_b = pad_sequence([self.on_mask[b] for b in others], batch_first=True)
+        real = torch.arange(on_b.shape[1], device=self.device) < torch.tensor(
+            [[len(self.on_mask[b])] for b in others], device=self.device
+        )
+        columns = naive.gather(2, on_b[:, None].expand(-1, len(boxes_a), -1)).masked_fill_(~real[:, None], 0)
+        wanted = self._wanted(a, others, naive, columns, support)
+        medians = reweighted_medians(votes, neighborhood, wanted)
+
+        rows = weighed(
+            naive[:, on_a],
+            Placement(place_a.centers[on_a], place_a.areas[on_a]),
+            place_b,
+            medians[:, on_a],
+            votes.support[:, on_a],
+        ).masked_fill_(~wanted[:, on_a, None], 0)
+        place_columns = Placement(
+            place_b.centers.gather(1, on_b[..., None].expand(-1, -1, 2)), place_b.areas.gather(1, on_b)
+        )
+        columns = weighed(columns, place_a, place_columns, medians, votes.support).masked_fill_(~wanted[..., None], 0)
+        blocks = []
+        for place, b in enumerate(others):
+            count = len(self.on_mask[b])
+            if b != a:
+                self.best[a].add(rows[place, :, : len(self.images[b].boxes)])
+                self.best[b].add(columns[place, :, :count].T)
+            blocks.append(columns[place, on_a, :count].cpu().numpy().astype(np.float32))
+        return blocks
+
+    def _naive(self, a: int, boxes_a: Tensor, others: list[int], boxes_b: Tensor) -> Tensor:
+        """Naive scores `[Q,M1,M2]`."""
+        features_a = self._features(a)
+        naive = features_a.new_zeros(len(others), len(boxes_a), boxes_b.shape[1])
+        for place, b in enumerate(others):
+            # Each product by itself: in one with its neighbors its rounding would depend on their number.
+            features_b = self._features(b)
+            naive[place, :, : len(features_b)] = features_a @ features_b.T
+        naive.clamp_(min=0)
+        return naive.masked_fill_(aspects_agree(boxes_a, boxes_b).logical_not_(), 0)
+
+    def _wanted(self, a: int, others: list[int], naive: Tensor, columns: Tensor, support: Tensor) -> Tensor:
+        """Boxes of A whose median can matter, bool `[Q,M1]`: see the head of this file."""
+        thresholds = pad_sequence([self._threshold(b, b == a) for b in others], batch_first=True)
+        wanted = (columns * support[..., None] > thresholds[:, None]).any(dim=2)
+        on_a = self.on_mask[a]
+        own = torch.stack([self._threshold(a, b == a) for b in others])
+        among = (columns[:, on_a] > 0).any(dim=2)
+        wanted[:, on_a] |= among | (naive[:, on_a].amax(dim=2) * support[:, on_a] > own)
+        return wanted & (support > 0)
+
+    def _threshold(self, number: int, itself: bool) -> Tensor:
+        if itself:
+            return torch.full((len(self.on_mask[number]),), torch.inf, device=self.device)
+        return self.best[number].threshold.to(self.device)
