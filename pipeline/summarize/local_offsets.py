@@ -154,7 +154,7 @@ def reweighted_medians(votes: Votes, neighborhood: Neighborhood, wanted: Tensor)
     for width, several in zip(*(part.tolist() for part in widths.unique_consecutive(return_counts=True)), strict=True):
         mine, tasks = tasks[:several], tasks[several:]
         for image, box in (chunk.T for chunk in mine.split(max(1, elements // (3 * width)))):
-            voters = (neighborhood.members[box, :width] + image[:, None] * (count + 1)).flatten()
+            voters = (neighborhood.members[:, :width].index_select(0, box) + image[:, None] * (count + 1)).flatten()
             rows = (part.index_select(1, voters).view(-1, width) for part in (values, distant))
             medians[image, box] = _descend(*rows).view(3, -1).T
     anyone = (votes.speaks.to(torch.float64) @ neighborhood.weights > 0) & wanted

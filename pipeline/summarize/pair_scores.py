@@ -12,6 +12,7 @@ Shapes: M1 proposals of image A, M2 of an image B, Q images B at a time, K of an
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -88,6 +89,16 @@ def match_pairs(
     return PairScores(blocks, matcher.best)
 
 
+class _First(NamedTuple):
+    """Image A of a group of pairs."""
+
+    number: int
+    boxes: Tensor
+    features: Tensor
+    neighborhood: Neighborhood
+    place: Placement
+
+
 class _Matcher:
     """Images on the device, and the best scores so far."""
 
@@ -95,7 +106,7 @@ class _Matcher:
         self.images, self.how, self.device = images, how, device
         self.on_mask = [torch.from_numpy(np.flatnonzero(image.on_mask)).to(device) for image in images]
         self.best: dict[int, BestScores] = {}
-        self._current: tuple[int, Neighborhood, Placement] | None = None
+        self._current: _First | None = None
 
     def batches(self, a: int, others: list[int]) -> list[list[int]]:
         """The images to match with `a` in pieces that fit into memory."""
@@ -132,19 +143,21 @@ class _Matcher:
             self.best[b].add(scores[:, on_b].T)
         return scores[on_a][:, on_b].cpu().numpy().astype(np.float32)
 
-    def _neighborhood(self, a: int) -> tuple[Neighborhood, Placement]:
-        if self._current is None or self._current[0] != a:
+    def _first(self, a: int) -> _First:
+        """What is made of image A once for all that are matched with it."""
+        if self._current is None or self._current.number != a:
             boxes = self.images[a].boxes.to(self.device)
-            self._current = (a, Neighborhood(overlapping(boxes)), placement(boxes, self.how.scale))
-        return self._current[1:]
+            neighborhood = Neighborhood(overlapping(boxes))
+            self._current = _First(a, boxes, self._features(a), neighborhood, placement(boxes, self.how.scale))
+        return self._current
 
     def _selected(self, a: int, others: list[int]) -> list[np.ndarray]:
         """Local offset matching of the boxes whose scores can count."""
         on_a = self.on_mask[a]
-        boxes_a = self.images[a].boxes.to(self.device)
+        first = self._first(a)
+        neighborhood, place_a = first.neighborhood, first.place
         boxes_b = pad_sequence([self.images[b].boxes.to(self.device) for b in others], batch_first=True)
-        naive = self._naive(a, boxes_a, others, boxes_b)
-        neighborhood, place_a = self._neighborhood(a)
+        naive = self._naive(first, others, boxes_b)
         place_b = placement(boxes_b, self.how.scale)
         votes = votes_of(naive, neighborhood, place_a, place_b)
         support = votes.support.to(naive.dtype)
@@ -154,7 +167,7 @@ class _Matcher:
         real = torch.arange(on_b.shape[1], device=self.device) < torch.tensor(
             [[len(self.on_mask[b])] for b in others], device=self.device
         )
-        columns = naive.gather(2, on_b[:, None].expand(-1, len(boxes_a), -1)).masked_fill_(~real[:, None], 0)
+        columns = naive.gather(2, on_b[:, None].expand(-1, len(first.boxes), -1)).masked_fill_(~real[:, None], 0)
         wanted = self._wanted(a, others, naive, columns, support)
         medians = reweighted_medians(votes, neighborhood, wanted)
 
@@ -178,16 +191,15 @@ class _Matcher:
             blocks.append(columns[place, on_a, :count].cpu().numpy().astype(np.float32))
         return blocks
 
-    def _naive(self, a: int, boxes_a: Tensor, others: list[int], boxes_b: Tensor) -> Tensor:
+    def _naive(self, first: _First, others: list[int], boxes_b: Tensor) -> Tensor:
         """Naive scores `[Q,M1,M2]`."""
-        features_a = self._features(a)
-        naive = features_a.new_zeros(len(others), len(boxes_a), boxes_b.shape[1])
-        for place, b in enumerate(others):
+        naive = first.features.new_zeros(len(others), len(first.boxes), boxes_b.shape[1])
+        for table, b in zip(naive, others, strict=True):
             # Each product by itself: in one with its neighbors its rounding would depend on their number.
             features_b = self._features(b)
-            naive[place, :, : len(features_b)] = features_a @ features_b.T
+            torch.mm(first.features, features_b.T, out=table[:, : len(features_b)])
         naive.clamp_(min=0)
-        return naive.masked_fill_(aspects_agree(boxes_a, boxes_b).logical_not_(), 0)
+        return naive.masked_fill_(aspects_agree(first.boxes, boxes_b).logical_not_(), 0)
 
     def _wanted(self, a: int, others: list[int], naive: Tensor, columns: Tensor, support: Tensor) -> Tensor:
         """Boxes of A whose median can matter, bool `[Q,M1]`: see the head of this file."""
