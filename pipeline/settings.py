@@ -202,7 +202,6 @@ class MatchingSettings(Section):
     mask_overlap: Share = Field(0.75, description="a proposal counts if more of its area than this is salient")
     redundancy_overlap: Share = Field(0.5, description="intersection / smaller area that makes two redundant")
     redundancy_area_ratio: float = Field(2.0, ge=1, description="… if their areas differ by less than this")
-    background_images: int = Field(20, ge=1, description="images of the run that whitening statistics come from")
     all_pairs_up_to: int = Field(100, ge=1, description="images; beyond, a class's images meet their neighbors only")
     neighbors: int = Field(30, ge=1, description="nearest images, by the classifier's features, of a larger class")
     pairs_per_task: int = Field(256, ge=1, description="image pairs per unit of work and of resume")

@@ -108,15 +108,6 @@ _ALL = [
         _column("drop", pa.float32(), "(before − after) / before when this region alone is blurred", "share"),
     ),
     _table(
-        "background",
-        "statistics of the run's images that descriptors are whitened with; one row",
-        _LABEL,
-        _column("images", pa.list_(pa.string()), "ids of the images they come from"),
-        _column("mean", pa.binary(), "mean HOG cell, float64 [31]"),
-        _column("covariance", pa.binary(), "covariance of two cells so far apart, float64 [offsets, 31, 31]"),
-        _column("offsets", pa.list_(pa.int32()), "x, y, x, y, … from the first cell to the second", "cell"),
-    ),
-    _table(
         "proposals",
         "object proposals (selective search) of each explained image, with descriptors",
         _IMAGE,

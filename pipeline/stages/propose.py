@@ -1,14 +1,12 @@
 """Stage `propose`: images and maps → `proposals`: boxes by selective search, their salient share, descriptors."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
-from pipeline.stages.background import read_whitener
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
@@ -17,6 +15,7 @@ from pipeline.store.tables import digest
 from pipeline.summarize.hog import describe
 from pipeline.summarize.proposals import selective_search
 from pipeline.summarize.similarity import salient_shares
+from pipeline.summarize.whitening import natural_whitener
 from schemas import EDGES
 
 
@@ -24,7 +23,7 @@ class ProposeStage(Stage):
     """Proposals and descriptors, shard of maps by shard of maps."""
 
     name = "propose"
-    reads = ("images", "maps", "background")
+    reads = ("images", "maps")
     writes = "proposals"
     version = 2
     uses_images = True
@@ -40,16 +39,12 @@ class ProposeStage(Stage):
         ]
 
     def units(self, plan: Plan) -> list[Unit]:
-        background = tuple(shard.path for shard in plan.shards["background"])
-        return [
-            replace(unit, identity=(*unit.identity, background), inputs={**unit.inputs, "background": background})
-            for unit in units_per_shard(plan, "maps", also=("images",))
-        ]
+        return units_per_shard(plan, "maps", also=("images",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         config = worker.config
         photographs = worker.photographs(unit)
-        whitener = read_whitener(worker, unit)
+        whitener = natural_whitener()
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]

@@ -17,7 +17,6 @@ import psutil
 from rich.console import Console
 
 from pipeline.config import RunConfig
-from pipeline.stages.background import BackgroundStage
 from pipeline.stages.cluster import ClusterStage
 from pipeline.stages.explain import ExplainStage
 from pipeline.stages.failures import RunFailed
@@ -45,7 +44,6 @@ STAGES: list[Stage] = [
     ImagesStage(),
     ExplainStage(),
     RegionsStage(),
-    BackgroundStage(),
     ProposeStage(),
     NeighborsStage(),
     MatchStage(),

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,6 @@ class WorkerContext:
         self.store = TableStore(setup.output)
         self._told = 0.0
         self._done: dict[str, int] = {}
-        self._remembered: tuple[Any, Any] = (None, None)
 
     @cached_property
     def device(self) -> torch.device:
@@ -90,12 +89,6 @@ class WorkerContext:
         if self.setup.board is not None and now - self._told > TOLD_EVERY_SECONDS:
             self._told = now
             self.setup.board.tell.remote(unit.name, self._done[unit.name])
-
-    def remembered(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` gave the last time, as long as the key is the same."""
-        if self._remembered[0] != key:
-            self._remembered = (key, make())
-        return self._remembered[1]
 
     def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows of the unit's shards of `table` as dictionaries."""

@@ -9,7 +9,10 @@ L L^T it is the dot product of L^-1 (A - mu) and L^-1 (B - mu), each computed on
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 
+import numpy as np
 import torch
 
 
@@ -63,6 +66,22 @@ class Whitener:
         return Whitener(
             self.mean.to(*args, **keywords), self.transform.to(*args, **keywords), self.regularization
         )
+
+
+@lru_cache(maxsize=1)
+def natural_whitener() -> Whitener:
+    """Whitener from `shipped_background`, for windows of 8 × 8 cells; solved once per process, in a second."""
+    return whitening(shipped_background())
+
+
+def shipped_background() -> Background:
+    """Statistics of natural photographs that come with the program, made by `benchmarks/background_statistics.py`.
+
+    One for all images of all runs: what is known of an image never depends on which others there are.
+    """
+    with resources.files("pipeline.summarize").joinpath("background.npz").open("rb") as file, np.load(file) as arrays:
+        mean, covariance, offsets = (torch.from_numpy(arrays[name]) for name in ("mean", "covariance", "offsets"))
+    return Background(mean.double(), covariance.double(), offsets.long())
 
 
 def background_statistics(hog_maps: Sequence[torch.Tensor], cells: int = 8) -> Background:

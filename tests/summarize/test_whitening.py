@@ -6,7 +6,14 @@ import torch
 from PIL import Image
 
 from pipeline.summarize.hog import hog_map
-from pipeline.summarize.whitening import Background, background_statistics, whitening, window_covariance
+from pipeline.summarize.whitening import (
+    Background,
+    background_statistics,
+    natural_whitener,
+    shipped_background,
+    whitening,
+    window_covariance,
+)
 
 
 def reference_background(arrays: np.lib.npyio.NpzFile, prefix: str, names: tuple[str, str, str]) -> Background:
@@ -142,3 +149,16 @@ def test_bad_statistics_are_named() -> None:
         whitening(small, cells=3, regularization=0)
     with pytest.raises(ValueError, match="5 values"):
         whitening(small, cells=3).fold(torch.zeros(2, 5))
+
+
+def test_statistics_that_come_with_the_program_agree_with_those_of_another(data_directory: Path) -> None:
+    """From other photographs by the original program: the same means and covariances, roughly, offset by offset."""
+    path = data_directory / "reference" / "proposal_flow" / "hog_background_5_skimage.npz"
+    with np.load(path) as arrays:
+        other = reference_background(arrays, "", ("neg", "cov", "dxy"))
+    own = shipped_background()
+    assert np.corrcoef(own.mean, other.mean)[0, 1] > 0.95
+    own_full, other_full = (window_covariance(one, 2).numpy() for one in (own, other))
+    assert np.corrcoef(own_full.ravel(), other_full.ravel())[0, 1] > 0.9
+    # Enough photographs: positive definite without raising the regularization.
+    assert natural_whitener().regularization == 0.01
