@@ -64,7 +64,8 @@ def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> l
             "--weights", str(data_directory() / "weights/squeezenet1_1.safetensors"),
             "--output", str(folder / f"run {arguments.explainer}"),
             # A shard an image: those of a smaller size are shards of the larger one.
-            "explain.shard_size=1", "explain.policy=all", f"explain.explainer={arguments.explainer}", "data.test=0", "data.held_out=0",
+            "explain.shard_size=1", "explain.policy=all", f"explain.explainer={arguments.explainer}",
+            "data.test=0", "data.held_out=0",
             f"matching.all_pairs_up_to={most}", f"matching.neighbors={arguments.neighbors}",
             f"ray.workers={arguments.workers}",
         ]  # fmt: skip

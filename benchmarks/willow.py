@@ -36,7 +36,7 @@ from pipeline.evaluate.matching import (
 from pipeline.summarize.hog import describe, hog_map
 from pipeline.summarize.matching import match
 from pipeline.summarize.proposals import REFERENCE_SIDE, selective_search
-from pipeline.summarize.whitening import Whitener, background_statistics, whitening
+from pipeline.summarize.whitening import Whitener, background_statistics, natural_whitener, whitening
 
 SCORES = {"nam": ("nam", "frozen"), "phm": ("phm", "frozen"), "lom": ("lom", "frozen"), "legacy": ("lom", "legacy")}
 UPPER_BOUND = "upper bound"
@@ -83,11 +83,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="longer side of the analyzed image; 0: as it is")
     parser.add_argument("--squash", action="store_true", help="to a square, instead of keeping the aspect")
     parser.add_argument("--both-directions", action="store_true", help="match B with A as well: twice the pairs")
+    parser.add_argument("--own-background", action="store_true", help="whiten by these photographs' own statistics")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     photographs = read(arguments.side, arguments.squash)
-    whitener = background(photographs, arguments.seed)
+    whitener = own_whitener(photographs, arguments.seed) if arguments.own_background else natural_whitener()
     # Numbered among all, as the whitening is from all: a class's figures do not depend on which others are measured.
     numbered = [
         (number, entry)
@@ -136,7 +137,7 @@ def annotated(path: Path, label: str, keypoints: np.ndarray, side: int, squash: 
     return Annotated(label, photograph.size, keypoints, np.array(image))
 
 
-def background(photographs: list[Annotated], seed: int) -> Whitener:
+def own_whitener(photographs: list[Annotated], seed: int) -> Whitener:
     """Whitening from a seeded choice of the photographs themselves."""
     chosen = np.random.default_rng(seed).permutation(len(photographs))[:BACKGROUND_IMAGES]
     whitener = whitening(background_statistics([hog_map(photographs[number].image) for number in chosen]))

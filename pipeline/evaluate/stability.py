@@ -1,0 +1,59 @@
+"""Do two runs find the same summaries? (specification evaluation.md, "Stability").
+
+For two seeds, two subsamples of a class, or two ways to choose the image pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score
+
+Members = Mapping[str, np.ndarray]
+"""A summary's members: image id → box `[4]` x0, y0, x1, y1 in pixels."""
+
+
+def adjusted_rand_index(first: Mapping[object, int], second: Mapping[object, int]) -> float:
+    """Agreement of two clusterings on the parts that both have: 1 for the same, 0 as by chance.
+
+    Args:
+        first, second: part → number of its cluster.
+
+    Returns:
+        NaN where they have fewer than 2 parts in common.
+    """
+    common = sorted(set(first) & set(second), key=str)
+    if len(common) < 2:
+        return float("nan")
+    return float(adjusted_rand_score([first[part] for part in common], [second[part] for part in common]))
+
+
+def member_overlap(first: Members, second: Members, least: float = 0.5) -> float:
+    """Images in which both summaries show the same part, as a share of all their images, in 0..1.
+
+    The same part: boxes whose intersection over union is at least `least`.
+    """
+    images = [image for image in first if image in second]
+    if not images:
+        return 0.0
+    a, b = (np.stack([np.asarray(summary[image], dtype=np.float64) for image in images]) for summary in (first, second))
+    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
+    intersection = sides.prod(axis=1)
+    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - intersection
+    return float((intersection >= least * union).sum() / len(first.keys() | second.keys()))
+
+
+def matched_summaries(first: Sequence[Members], second: Sequence[Members], least: float = 0.5) -> list[tuple[int, int]]:
+    """Pairs (number in `first`, number in `second`) of summaries whose overlap is at least `least`.
+
+    Each summary belongs to one pair at most; the pairs are chosen for the largest overlap in all.
+    """
+    overlaps = np.array([[member_overlap(a, b) for b in second] for a in first]).reshape(len(first), len(second))
+    rows, columns = linear_sum_assignment(-overlaps)
+    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if overlaps[a, b] >= least]
+
+
+def matched_share(first: Sequence[Members], second: Sequence[Members], least: float = 0.5) -> float:
+    """Share of the summaries of both that are matched: 2 · pairs / (both counts); NaN where there are none."""
+    total = len(first) + len(second)
+    return 2 * len(matched_summaries(first, second, least)) / total if total else float("nan")
