@@ -25,7 +25,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 from photographs import machine, peak_memory, reset_peak_memory  # noqa: E402
-
 from sklearn.cluster import affinity_propagation  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
 

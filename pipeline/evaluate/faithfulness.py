@@ -1,5 +1,5 @@
-"""Does the score fall where the map says the evidence is? The deletion metric of Petsiuk et al. ("RISE", 2018, §4.1),
-as FGVis uses it (§5.1, Table 2).
+"""Does the score fall where the map says the evidence is? Deletion and insertion of Petsiuk et al. ("RISE", 2018, §4.1;
+deletion also in FGVis, §5.1, Table 2), and the score drop of visual summaries (§4.1, Table 2).
 
 Shapes: B images, H by W pixels, T steps.
 """
@@ -7,13 +7,18 @@ Shapes: B images, H by W pixels, T steps.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.explain.blur import gaussian_matrix
 from pipeline.explain.interface import LogitsFunction, reference_color, target_scores, validate_batch
 
 # The published protocol: 8 rows of 224 pixels at a time, of a square of 224.
 STEPS = 28
+# The blur that insertion starts from: 11 pixels wide.
+BLUR_SIGMA = 5.0
+BLUR_RADIUS = 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,24 @@ class DeletionCurve:
     def area(self) -> Tensor:
         """Area under the curve by the trapezoid rule, `[B]` float64 in [0,1]: the deletion metric, lower is better."""
         return torch.trapezoid(self.scores, self.deleted, dim=1)
+
+
+@dataclass(frozen=True)
+class InsertionCurve:
+    """The target's score while the image is shown.
+
+    Attributes:
+        inserted: `[T+1]` float64, share of pixels shown, from 0 to 1.
+        scores: `[B,T+1]` float64, softmax score of the target.
+    """
+
+    inserted: Tensor
+    scores: Tensor
+
+    @property
+    def area(self) -> Tensor:
+        """Area under the curve by the trapezoid rule, `[B]` float64 in [0,1]: the insertion metric, higher is better."""
+        return torch.trapezoid(self.scores, self.inserted, dim=1)
 
 
 @torch.no_grad()
@@ -59,21 +82,98 @@ def deletion_curve(
         ValueError: shapes, dtypes or ranges do not fit, a map is not finite, or the classifier has no reference.
     """
     validate_batch(images, targets)
-    count, _, height, width = images.shape
+    deleted = reference_color(classifier, images).expand_as(images)
+    return DeletionCurve(*_curve(classifier, images, deleted, maps, targets, pixels_per_step, batch_size, seed))
+
+
+@torch.no_grad()
+def insertion_curve(
+    classifier: LogitsFunction,
+    images: Tensor,
+    maps: Tensor,
+    targets: Tensor,
+    pixels_per_step: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> InsertionCurve:
+    """Show the pixels of a blurred image sharp, the most salient first, and watch the target's score.
+
+    Arguments and errors as `deletion_curve`, whose ranking and steps it shares; the start is `insertion_start`.
+    """
+    validate_batch(images, targets)
+    start = insertion_start(images, reference_color(classifier, images))
+    return InsertionCurve(*_curve(classifier, start, images, maps, targets, pixels_per_step, batch_size, seed))
+
+
+def insertion_start(images: Tensor, reference: Tensor) -> Tensor:
+    """The images `[B,3,H,W]` blurred by a Gaussian of 11×11 pixels with σ = 5, normalized to sum 1: where insertion
+    begins.
+
+    Beyond the border lies `reference` `[3,1,1]`, as in the published program, which pads the normalized image with
+    zeros. (Its kernel is an impulse blurred on a reflecting square of 11 pixels, thus flatter than a Gaussian.)
+    """
+    options = {"device": images.device, "dtype": images.dtype}
+    rows, columns = (
+        gaussian_matrix(side + 2 * BLUR_RADIUS, BLUR_SIGMA, BLUR_RADIUS, "edge", **options)[
+            BLUR_RADIUS:-BLUR_RADIUS, BLUR_RADIUS:-BLUR_RADIUS
+        ]
+        for side in images.shape[-2:]
+    )
+    return rows @ (images - reference) @ columns.T + reference
+
+
+def _curve(
+    classifier: LogitsFunction,
+    before: Tensor,
+    after: Tensor,
+    maps: Tensor,
+    targets: Tensor,
+    pixels_per_step: int | None,
+    batch_size: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Shares `[T+1]` of pixels taken from `after` instead of `before`, both `[B,3,H,W]`, and scores `[B,T+1]`."""
+    count, _, height, width = before.shape
     pixels = height * width
     step = pixels_per_step or math.ceil(pixels / STEPS)
     if step < 1 or batch_size < 1:
         raise ValueError("pixels_per_step and batch_size must be at least 1")
     ranks = deletion_order(maps, (count, height, width), seed)
-    reference = reference_color(classifier, images)
-    levels = torch.tensor([min(k * step, pixels) for k in range(math.ceil(pixels / step) + 1)], device=images.device)
-    scores = torch.empty(count * len(levels), dtype=torch.float64, device=images.device)
+    levels = torch.tensor([min(k * step, pixels) for k in range(math.ceil(pixels / step) + 1)], device=before.device)
+    scores = torch.empty(count * len(levels), dtype=torch.float64, device=before.device)
     for start in range(0, len(scores), batch_size):
-        pair = torch.arange(start, min(start + batch_size, len(scores)), device=images.device)
+        pair = torch.arange(start, min(start + batch_size, len(scores)), device=before.device)
         row, level = pair // len(levels), levels[pair % len(levels)]
-        deleted = (ranks[row] < level[:, None]).view(-1, 1, height, width)
-        scores[pair] = target_scores(classifier, torch.where(deleted, reference, images[row]), targets[row]).double()
-    return DeletionCurve(levels.double() / pixels, scores.view(count, -1))
+        changed = (ranks[row] < level[:, None]).view(-1, 1, height, width)
+        scores[pair] = target_scores(classifier, torch.where(changed, after[row], before[row]), targets[row]).double()
+    return levels.double() / pixels, scores.view(count, -1)
+
+
+def score_drops(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Relative drop (p0 − p1) / p0 of each image's score, `[n]` float64, at most 1, negative where the score rose.
+
+    Args:
+        before: `[n]` scores p0 on the images, in (0,1].
+        after: `[n]` scores p1 on the images blurred by their maps, in [0,1].
+
+    Raises:
+        ValueError: other shapes or ranges.
+    """
+    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if before.ndim != 1 or before.shape != after.shape:
+        raise ValueError(f"scores must be [n] and as many before as after, got {before.shape} and {after.shape}")
+    if not ((before > 0) & (before <= 1) & (after >= 0) & (after <= 1)).all():
+        raise ValueError("scores before must lie in (0, 1], scores after in [0, 1]")
+    return (before - after) / before
+
+
+def score_drop_summary(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of the relative score drops (visual summaries, Table 2); NaN without images.
+
+    The variance is the images' own, divided by n. Arguments and errors as `score_drops`.
+    """
+    drops = score_drops(before, after)
+    return (float(drops.mean()), float(drops.var())) if len(drops) else (float("nan"), float("nan"))
 
 
 def deletion_order(maps: Tensor, shape: tuple[int, int, int], seed: int = 0) -> Tensor:

@@ -100,6 +100,40 @@ def test_one_worker_gives_what_two_give(whole_run, demo_folder, tmp_path) -> Non
         assert one[name] == two[name], name
 
 
+def test_blocks_of_pairs_change_nothing_and_a_lost_one_is_computed_alone(whole_run, demo_folder, tmp_path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(whole_run[0], output)
+    settings = (*SETTINGS, f"data.parts={demo_folder.parent / 'parts.csv'}")
+    # As neighbors all others: the same pairs by another way, in another order and in blocks.
+    blocks = ("matching.pairs_per_task=5", "matching.all_pairs_up_to=1", "matching.neighbors=1000")
+    assert run_job(output, demo_folder, *settings, *blocks).returncode == 0
+    planned, complete = stage_units(output)["match"]
+    assert complete == 0 and planned > 2 * stage_units(whole_run[0])["match"][0]
+    together, apart = tables(whole_run[0]), tables(output)
+    for name in set(together) - {"pairs", "scores"}:
+        assert apart[name] == together[name], name
+
+    lost = TableStore(output).manifest("scores")[1]
+    (output / "tables" / "scores" / lost.path).unlink()
+    assert run_job(output, demo_folder, *settings, *blocks).returncode == 0
+    assert stage_units(output)["match"] == (planned, planned - 1)
+    assert stage_units(output)["parts"][0] == stage_units(output)["parts"][1]
+    assert tables(output) == apart
+
+
+def test_a_class_larger_than_the_setting_meets_its_neighbors_only(whole_run, demo_folder, tmp_path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(whole_run[0], output)
+    settings = (*SETTINGS, f"data.parts={demo_folder.parent / 'parts.csv'}")
+    near = ("matching.all_pairs_up_to=2", "matching.neighbors=1")
+    assert run_job(output, demo_folder, *settings, *near).returncode == 0
+    rows = tables(output)["pairs"].to_pylist()
+    assert 0 < len(rows) < tables(whole_run[0])["pairs"].num_rows
+    met = {(row["image_a"], row["image_b"]) for row in rows}
+    for row in tables(output)["matches"].select(["image_a", "image_b"]).to_pylist():
+        assert (row["image_a"], row["image_b"]) in met
+
+
 def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ...]) -> None:
     """Start the job and kill its driver, without a chance to clean up, once the stage before has ended."""
     process = subprocess.Popen(
@@ -125,7 +159,7 @@ def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ..
                     break
             else:
                 pytest.fail(f"the run ended before {stage}:\n" + "".join(lines))
-        if stage in ("explain", "propose"):
+        if stage in ("explain", "propose", "match"):
             # Let the long stages finish some units, so that a half-done stage is what is resumed.
             folder = output / "tables" / TABLE_OF[stage]
             deadline = time.monotonic() + 120
