@@ -9,6 +9,7 @@ from pipeline.summarize.clustering import affinity_propagation
 from pipeline.summarize.sparse_affinity import Clustering, Messages, sparse_affinity_propagation
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
+Values = dict[tuple[int, int], float]
 
 
 def dense_matrix(edges: Edges, count: int, preference: float, null: float) -> np.ndarray:
@@ -113,7 +114,7 @@ def test_finds_the_optimum_of_small_cases(seed: int, null: float) -> None:
     assert result.net_similarity == pytest.approx(best_net_similarity(filled, null), rel=1e-9)
 
 
-def plain_messages(edges: Edges, count: int, preference: float, null: float, steps: int) -> list[dict]:
+def plain_messages(edges: Edges, count: int, preference: float, null: float, steps: int) -> list[Values]:
     """Responsibilities and availabilities of every edge after damped steps, by the paper's equations."""
     similarity = {(i, k): s for i, k, s in zip(*(end.tolist() for end in edges), strict=True)}
     similarity = {edge: s for edge, s in similarity.items() if s > -np.inf and edge[0] != edge[1]}
@@ -132,8 +133,8 @@ def plain_messages(edges: Edges, count: int, preference: float, null: float, ste
     return [responsibility, availability]
 
 
-def block_messages(messages: Messages) -> tuple[dict, np.ndarray]:
-    """Responsibilities and similarities of the edges in the caller's numbering."""
+def block_messages(messages: Messages) -> Values:
+    """Responsibilities of the edges in the caller's numbering."""
     found = {}
     for block in messages.blocks:
         for line, place in enumerate(range(block.points.start, block.points.stop)):
