@@ -1,5 +1,6 @@
-"""A paper's experiments on your images and classifier, and their tables.
+"""How far to trust maps and summaries: figures of finished runs, or a paper's experiments, as tables and plots.
 
+    python -m jobs.evaluate --run runs/mine --run runs/other
     python -m jobs.evaluate --paper fgvis --images photographs/ --model torchvision:resnet50 --weights r50.safetensors
 """
 
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 # `pipeline.stages.evaluation` knows how; importing it takes the seconds that --help should not.
-PAPERS = ("fgvis",)
+PAPERS = ("fgvis", "glas", "feature-cam", "visual-summaries")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = run_parser("evaluate", "Run a paper's experiments on images and a classifier; resumes what is there.")
-    parser.add_argument("--paper", choices=PAPERS, required=True, help="fgvis: adversarial defense, color bias")
+    parser = run_parser(
+        "evaluate", "Measure a run's maps and summaries, or run a paper's experiments; resumes what is there."
+    )
+    parser.add_argument(
+        "--run", action="append", metavar="FOLDER", help="a finished run, with its own configuration; can be repeated"
+    )
+    parser.add_argument("--paper", choices=PAPERS, help="that paper's experiments, beside its published figures")
+    parser.add_argument("--study", action="append", metavar="NAME", help="a study; can be repeated; default: all it can")
     return parser
 
 
@@ -31,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
-    from pipeline.stages.evaluation import run_evaluation
+    from pipeline.stages.evaluation import run_evaluation, stored_config
 
-    path = run_evaluation(config, options.paper, console)
-    console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
+    runs = [stored_config(folder, options.overrides) for folder in options.run or ()]
+    for path in run_evaluation(runs or [config], console, options.paper, options.study or ()):
+        console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

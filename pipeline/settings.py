@@ -28,6 +28,12 @@ class DataSettings(Section):
     parts: str | None = Field(
         None, description="CSV of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
     )
+    boxes: str | None = Field(
+        None, description="CSV of the objects' boxes (file, x0, y0, x1, y1 in pixels of the photograph), if known"
+    )
+    landmarks: str | None = Field(
+        None, description="CSV of the parts' places (file, part, x, y, visible in pixels of the photograph), if known"
+    )
     demo_images_per_class: int = Field(30, ge=1, description="images drawn per class of the demo set")
 
     @model_validator(mode="after")
@@ -240,6 +246,13 @@ class EvaluationSettings(Section):
 
     photographs: int = Field(1000, ge=1, description="of the adversarial study: the surest, all classes together")
     iterations: int = Field(200, ge=1, description="steps of the adversarial study, with and without the filter")
+    explainers: tuple[str, ...] | None = Field(
+        None, description="explainers that a paper's experiments compare; default: the paper's"
+    )
+    sanity_images: int = Field(4, ge=1, description="images of each class whose maps are made with randomized weights")
+    sanity_steps: int = Field(4, ge=1, description="how many times more layers are randomized, from the output back")
+    tags: int = Field(5, ge=1, description="tags of a member: the classifier's best labels of its crop")
+    subsamples: int = Field(4, ge=1, description="random 80 % of a class's images that its clusters are found in again")
 
 
 class ReportSettings(Section):

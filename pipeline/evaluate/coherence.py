@@ -110,7 +110,8 @@ def coherence(
     if distances.shape != (count, count) or images.shape != (count,) or draws < 1:
         raise ValueError(f"distances must be [n,n] and images [n]: {distances.shape}, {images.shape}; draws {draws}")
     generator = np.random.default_rng(seed)
-    _, starts, sizes = np.unique(images[order := np.argsort(images, kind="stable")], True, False, True)
+    order = np.argsort(images, kind="stable")
+    _, starts, sizes = np.unique(images[order], return_index=True, return_counts=True)
     within, random = np.full(len(summaries), np.nan), np.full((len(summaries), draws), np.nan)
     for number, members in enumerate(summaries):
         if len(members) > len(starts):

@@ -31,12 +31,12 @@ class ExplanationMapScores:
 
     @property
     def right_percentage(self) -> float:
-        """Right classification, in % of the images (Table 2); NaN without images."""
+        """Right classification, in % of the images (Table 2)."""
         return 100 * float(self.right.double().mean())
 
     @property
     def mean_confidence(self) -> float:
-        """Mean confidence in [0,1] over all images (Table 3); NaN without images."""
+        """Mean confidence in [0,1] over all images (Table 3)."""
         return float(self.confidence.mean())
 
     @property
@@ -59,13 +59,14 @@ def explanation_map_scores(
         batch_size: images in one forward pass.
 
     Raises:
-        ValueError: shapes, dtypes or ranges do not fit, a map is not finite, or the classifier has no reference.
+        ValueError: no image; shapes, dtypes or ranges do not fit; a map is not finite; the classifier has no
+            reference.
     """
     validate_batch(images, torch.zeros(len(images), dtype=torch.int64))
     maps = maps[:, None] if maps.ndim == 3 else maps
     count, _, height, width = images.shape
     shapes = [(count, channels, height, width) for channels in (1, 3)]
-    if tuple(maps.shape) not in shapes or not maps.isfinite().all():
+    if not count or tuple(maps.shape) not in shapes or not maps.isfinite().all():
         raise ValueError(f"maps must be finite and one of {shapes}, got {tuple(maps.shape)}")
     if not 0 <= percentile <= 100 or batch_size < 1:
         raise ValueError(f"percentile must lie in 0…100 and batch_size be at least 1: {percentile}, {batch_size}")

@@ -53,7 +53,7 @@ class InsertionCurve:
 
     @property
     def area(self) -> Tensor:
-        """Area under the curve by the trapezoid rule, `[B]` float64 in [0,1]: the insertion metric, higher is better."""
+        """Area under the curve by the trapezoid rule, `[B]` float64: the insertion metric, higher is better."""
         return torch.trapezoid(self.scores, self.inserted, dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Does a map find the lesions? Image-level sensitivity of a weakly supervised detector (FGVis §5.4, Table 3, after
+"""Does a map find the lesions? Image-level sensitivity of a weakly supervised detector (FGVis §5.2, Table 3, after
 Gondal et al., ICIP 2017).
 
 The paper asks for an overlap of 25 % or 50 % "between proposed regions and ground truth" and says that a fine mask
@@ -28,8 +28,8 @@ def region_overlaps(detected: Tensor, regions: Tensor) -> Tensor:
     Raises:
         ValueError: shapes or dtypes do not fit.
     """
-    shapes_fit = detected.ndim == 3 and regions.ndim == 4 and regions.shape == (*regions.shape[:2], *detected.shape[1:])
-    if not shapes_fit or len(detected) != len(regions) or {detected.dtype, regions.dtype} != {torch.bool}:
+    shapes_fit = detected.ndim == 3 and regions.ndim == 4 and regions[:, :0].sum(dim=1).shape == detected.shape
+    if not shapes_fit or {detected.dtype, regions.dtype} != {torch.bool}:
         raise ValueError(
             f"detected must be bool [B,H,W] and regions bool [B,R,H,W], got {detected.dtype} {tuple(detected.shape)} "
             f"and {regions.dtype} {tuple(regions.shape)}"

@@ -33,10 +33,11 @@ def cascading_randomization(
 ) -> Iterator[tuple[str, nn.Module]]:
     """Copies of a network with ever more of its layers randomized, from the output back: (last layer's name, copy).
 
-    Every weight and bias is drawn anew from a normal distribution with the mean and standard deviation of its trained
-    values, so that activations keep about their size where an initialization would change it; a tensor of equal values
-    gets their size as standard deviation, so that only zeros stay. Running statistics and other buffers stay as they
-    are. The network given is never changed, nor is torch's global random state; each copy is independent of the next.
+    Every tensor of weights or biases is drawn anew from a normal distribution around zero with the root mean square of
+    its trained values as standard deviation, so that activations keep about their size where an initialization would
+    change it. (The trained mean is not kept: a negative one would silence all rectified units at once.) A tensor of
+    zeros stays. Running statistics and other buffers stay as they are. The network given is never changed, nor is
+    torch's global random state; each copy is independent of the next.
 
     Args:
         module: any network, in any mode, on any device.
@@ -58,11 +59,8 @@ def cascading_randomization(
 
 @torch.no_grad()
 def _draw_anew(parameter: nn.Parameter, generator: torch.Generator) -> None:
-    values = parameter.detach().cpu().double()
-    spread, mean = values.std(correction=0), values.mean()
-    spread = torch.where(values.amax() > values.amin(), spread, mean.abs())
-    drawn = torch.randn(values.shape, generator=generator, dtype=torch.float64)
-    parameter.copy_(mean + spread * drawn)
+    size = parameter.detach().cpu().double().square().mean().sqrt()
+    parameter.copy_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
 
 
 def rank_correlations(maps: Tensor, others: Tensor) -> Tensor:

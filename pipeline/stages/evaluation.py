@@ -1,89 +1,172 @@
-"""The job `evaluate`: a paper's experiments on the images of a run, resumable, and their tables."""
+"""The job `evaluate`: what can be measured of a run's maps and summaries, or a paper's experiments; resumable."""
 
-import math
-import re
-import string
-from collections import defaultdict
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.parquet
 from rich.console import Console
 
-from pipeline.config import RunConfig
-from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.stages.images import ImagesStage
-from pipeline.stages.run import check_tolerance, opened_run, run_stage, write_errors_manifest
+from pipeline.config import ConfigurationError, RunConfig, load_config
+from pipeline.report.evaluation import all_figures, paper_tables, plot_curves
+from pipeline.stages.figures import Curve, Figure, curves, figures, figures_table
+from pipeline.stages.run import STAGES, check_tolerance, opened_run, run_stage, write_errors_manifest
 from pipeline.stages.stage import Stage
-from pipeline.stages.studies import ADVERSARIAL, COLOR_BIAS, StudiesStage
-from pipeline.store.atomic import write_atomically
+from pipeline.stages.studies import STUDIES, StudiesStage
+from pipeline.store.atomic import atomic_file, write_atomically
 from pipeline.store.tables import TableStore
 
-PAPERS: dict[str, tuple[Stage, ...]] = {"fgvis": (ImagesStage(), StudiesStage())}
+ALWAYS = ("faithfulness", "explanation maps", "summaries")
+ANNOTATED = "localization"
 
-# FGVis, Table 1: share of adversarial classes generated, without and with its filter, of its four networks.
-PUBLISHED = {"filter off": "100.0 %", "filter on": "0.0 to 0.2 %"}
+# A paper's experiments: studies, and the explainers that they compare (none: the run's own).
+PAPERS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+    "fgvis": (
+        (("adversarial", "color bias"), ()),
+        (("faithfulness",), ("grad-cam", "occlusion", "lime", "rise", "fgvis")),
+    ),
+    "glas": (
+        (
+            (ANNOTATED,),
+            ("gradient", "grad-cam", "lime", "rise", "occlusion", "meaningful-perturbation", "glas", "rglas"),
+        ),
+    ),
+    "feature-cam": ((("explanation maps",), ("cam", "grad-cam", "grad-cam++", "smooth-grad-cam++", "feature-cam")),),
+    "visual-summaries": (
+        (("faithfulness",), ("meaningful-perturbation", "thresholded-perturbation", "crisp")),
+        (("summaries",), ()),
+    ),
+}
 
 
-def run_evaluation(config: RunConfig, paper: str, console: Console) -> str:
-    """Run a paper's experiments on Ray, resuming whatever is complete; return the path of their tables (Markdown).
+def run_evaluation(
+    configs: Sequence[RunConfig], console: Console, paper: str | None = None, studies: Sequence[str] = ()
+) -> list[str]:
+    """Measure what is missing of each run and write tables and plots; return the paths of the Markdown ones.
+
+    Args:
+        configs: of the runs, each in a folder of its own; what a study needs and is not there is computed.
+        paper: run that paper's experiments, with each of the explainers that it compares in a folder of its own below
+            the run's; the tables and plots of all are in the run's folder.
+        studies: names of studies; default: the paper's, or all that the run has what they need for.
 
     Raises:
+        ConfigurationError: an unknown study, or one that lacks what it needs.
         As `run_pipeline`.
     """
-    with opened_run(config, console, adds=True) as (state, workers):
-        for stage in PAPERS[paper]:
-            run_stage(state, stage, workers)
-            check_tolerance(state)
-        write_errors_manifest(state, complete=True)
-        text = study_tables(state.store, config.model.name)
-        path = Path(config.output) / f"evaluation-{paper}.md"
-        write_atomically(path, text)
-    console.print(text, markup=False, highlight=False)
-    return str(path)
+    written = []
+    for config in configs:
+        experiments = PAPERS[paper] if paper else (((), ()),)
+        found: list[Figure] = []
+        lines: list[Curve] = []
+        planned = [
+            (variant, tuple(studies) or names or default_studies(config))
+            for names, explainers in experiments
+            for variant in with_explainers(config, chosen_explainers(config, explainers))
+        ]
+        for _, names in planned:
+            check_studies(names, config)
+        for variant, names in planned:
+            measure(variant, names, console)
+            store = TableStore(variant.output)
+            found += figures(store, config.seed)
+            lines += curves(store)
+        written += write_results(Path(config.output), found, lines, paper)
+    return written
 
 
-def study_tables(store: TableStore, model: str) -> str:
-    """FGVis's Table 1 and the classes by color bias, from the table `measurements`, as Markdown."""
-    generated: dict[str, list[float]] = {variant: [] for variant in PUBLISHED}
-    kept: dict[str, list[float]] = defaultdict(list)
-    for shard in store.manifest("measurements"):
-        swaps: dict[str, list[float]] = defaultdict(list)
-        for row in store.read("measurements", [shard.path], ["image_id", "study", "variant", "value"]).to_pylist():
-            if row["study"] == ADVERSARIAL:
-                generated[row["variant"]].append(row["value"])
-            elif row["study"] == COLOR_BIAS:
-                swaps[row["image_id"]].append(row["value"])
-        if swaps:
-            kept[shard.label] += [sum(values) / len(values) for values in swaps.values()]
-    model = escaped(model)
-    lines = [
-        "Adversarial defense (FGVis, Table 1): share of the surest images (score ≥ 0.995 where there are enough) for",
-        "which evidence for their least likely class could be generated; 95 % Wilson interval.",
-        "",
-        "| network | variant | images | generated | 95 % interval | published |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
-    for variant, values in generated.items():
-        low, high = wilson_interval(int(sum(values)), len(values)) if values else (math.nan, math.nan)
-        share = sum(values) / len(values) if values else math.nan
-        lines.append(
-            f"| {model} | {variant} | {len(values)} | {share:.1%} | {low:.1%} – {high:.1%} | {PUBLISHED[variant]} |"
+def chosen_explainers(config: RunConfig, explainers: Sequence[str]) -> tuple[str, ...]:
+    """The explainers that are compared; the configuration may choose others."""
+    own = config.evaluation.explainers
+    return tuple(explainers if own is None or not explainers else own)
+
+
+def default_studies(config: RunConfig) -> tuple[str, ...]:
+    """Those that need nothing that is not there."""
+    annotated = bool(config.data.boxes or config.data.landmarks)
+    return (*ALWAYS, ANNOTATED) if annotated else ALWAYS
+
+
+def check_studies(names: Iterable[str], config: RunConfig) -> None:
+    """Raise a ConfigurationError for an unknown study, or one without what it needs."""
+    for name in names:
+        if name not in STUDIES:
+            raise ConfigurationError(f"unknown study {name!r}; known: {', '.join(STUDIES)}")
+        if name == ANNOTATED and not (config.data.boxes or config.data.landmarks):
+            raise ConfigurationError(f"the study {name} needs to know where objects are: set {STUDIES[name].needs}")
+
+
+def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunConfig]:
+    """The run's configuration with each explainer, in a folder below the run's; the run's own if there is none."""
+    if not explainers:
+        return [config]
+    values = config.model_dump()
+    return [
+        RunConfig.model_validate(
+            values
+            | {"output": str(Path(config.output) / "explainers" / name)}
+            | {"explain": values["explain"] | {"explainer": name}}
         )
-    lines += [
-        "",
-        "Color bias (FGVis, §4.3): share of a class's correctly predicted images that still are with their color",
-        "channels swapped, mean over both swaps; classes that depend most on color first; 95 % bootstrap interval.",
-        "",
-        "| network | class | images | kept | 95 % interval |",
-        "|---|---|--:|--:|--:|",
+        for name in explainers
     ]
-    figures = {label: mean_interval(values) for label, values in kept.items()}
-    for label in sorted(figures, key=lambda label: (figures[label][0], label)):
-        mean, low, high = figures[label]
-        lines.append(f"| {model} | {escaped(label)} | {len(kept[label])} | {mean:.1%} | {low:.1%} – {high:.1%} |")
-    return "\n".join(lines) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Text from data as it is, in a cell of a Markdown table."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", printable)
+def measure(config: RunConfig, names: Sequence[str], console: Console) -> None:
+    """Run the stages that the studies need, then the studies."""
+    stage = StudiesStage(STUDIES[name] for name in names)
+    with opened_run(config, console, adds=True) as (state, workers):
+        for earlier in needed_stages(stage.reads):
+            run_stage(state, earlier, workers)
+            check_tolerance(state)
+        run_stage(state, stage, workers)
+        check_tolerance(state)
+        write_errors_manifest(state, complete=True)
+
+
+def needed_stages(tables: Iterable[str]) -> list[Stage]:
+    """The stages that write these tables, and those that they need in turn, in order."""
+    wanted, chosen = set(tables), []
+    for stage in reversed(STAGES):
+        if stage.writes in wanted:
+            chosen.append(stage)
+            wanted |= set(stage.reads)
+    return chosen[::-1]
+
+
+def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration that a finished run was made with.
+
+    Raises:
+        StoreError: there is no run.
+        ConfigurationError: an override is wrong.
+    """
+    rows = TableStore(output).read_all("runs", ["stage", "configuration"]).to_pylist()
+    stages = {stage.name for stage in STAGES}
+    stored = [json.loads(row["configuration"]) for row in rows if row["stage"] in stages]
+    values = _dotted(stored[-1]) | {"output": output}
+    return load_config(values=values, overrides=overrides)
+
+
+def _dotted(tree: dict, prefix: str = "") -> dict:
+    values: dict = {}
+    for name, value in tree.items():
+        values |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
+
+
+def write_results(folder: Path, found: list[Figure], lines: list[Curve], paper: str | None) -> list[str]:
+    """Figures as Markdown, CSV and Parquet, and the curves as a picture; returns the paths of the Markdown."""
+    name = f"evaluation-{paper}" if paper else "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = paper_tables(paper, found) + "\n" if paper else ""
+    write_atomically(folder / f"{name}.md", text + all_figures(found))
+    table = figures_table(found)
+    with atomic_file(folder / f"{name}.csv") as file:
+        pyarrow.csv.write_csv(table, file)
+    with atomic_file(folder / f"{name}.parquet") as file:
+        pyarrow.parquet.write_table(table, file)
+    if lines:
+        with atomic_file(folder / f"{name}.png") as file:
+            plot_curves(lines, file)
+    return [str(folder / f"{name}.md")]

@@ -106,7 +106,7 @@ class ExplainStage(Stage):
             {
                 "image_id": row["image_id"],
                 "label": label,
-                "explainer": ":".join([settings.explainer, *map(str, filter(None, own_settings(settings)[:1]))]),
+                "explainer": explainer_name(worker.config),
                 "target": row["class_index"] if settings.target == "label" else row["prediction"],
                 "saliency": stored.tobytes(),
                 "saliency_shape": list(stored.shape),
@@ -126,6 +126,11 @@ def edges_digest(path: str) -> str:
         ClassifierError: the file cannot be read or does not fit.
     """
     return weights_digest(edge_detector(path).state_dict())
+
+
+def explainer_name(config: RunConfig) -> str:
+    """Method and preset, as the tables name the run's explainer."""
+    return ":".join([config.explain.explainer, *map(str, filter(None, own_settings(config.explain)[:1]))])
 
 
 def own_settings(settings: ExplainSettings) -> list[Any]:

@@ -1,10 +1,21 @@
-"""The deletion metric against a plain loop, in closed form, and for maps that it must refuse."""
+"""Deletion and insertion against plain loops, in closed form, and for maps that they must refuse; score drops."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.faithfulness import DeletionCurve, deletion_curve, deletion_order
+from pipeline.evaluate.faithfulness import (
+    DeletionCurve,
+    deletion_curve,
+    deletion_order,
+    insertion_curve,
+    insertion_start,
+    score_drop_summary,
+    score_drops,
+)
 
 
 class Counting:
@@ -99,3 +110,82 @@ def test_wrong_input_is_refused() -> None:
             deletion_curve(Single(), images, maps, target)
     with pytest.raises(ValueError, match="at least 1"):
         deletion_curve(Single(), images, torch.zeros(1, 4, 4), target, batch_size=0)
+
+
+def blurred(image: Tensor, reference: Tensor) -> Tensor:
+    """`[3,H,W]` by the definition: each pixel the weighted mean of 11×11, `reference` beyond the border."""
+    weights = {(y, x): math.exp(-(y * y + x * x) / 50) for y in range(-5, 6) for x in range(-5, 6)}
+    total, (_, height, width), result = sum(weights.values()), image.shape, torch.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            for (y, x), weight in weights.items():
+                there = 0 <= row + y < height and 0 <= column + x < width
+                result[:, row, column] += weight / total * (image[:, row + y, column + x] if there else reference)
+    return result
+
+
+def test_insertion_starts_blurred() -> None:
+    image = noise(3, 9, 14, seed=3)
+    reference = Counting.reference
+    found = insertion_start(image[None], reference.view(3, 1, 1))[0]
+    torch.testing.assert_close(found, blurred(image, reference), atol=1e-12, rtol=0)
+    plain = reference.view(1, 3, 1, 1).expand(1, 3, 30, 4)
+    torch.testing.assert_close(insertion_start(plain, reference.view(3, 1, 1)), plain, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("pixels_per_step", [1, 7])
+def test_insertion_is_that_of_a_plain_loop(pixels_per_step: int) -> None:
+    classifier = Counting(noise(4, 5, seed=1))
+    images, maps, targets = noise(3, 3, 4, 5), noise(3, 3, 4, 5, seed=2), torch.tensor([1, 0, 2])
+    found = insertion_curve(classifier, images, maps, targets, pixels_per_step, batch_size=4)
+    assert max(classifier.batches) == 4 and sum(classifier.batches) == found.scores.numel()
+    for number in range(3):
+        saliency = maps[number].mean(dim=0)
+        ranked = sorted(((float(saliency[y, x]), y, x) for y in range(4) for x in range(5)), reverse=True)
+        image, scores, shares, shown = blurred(images[number], classifier.reference), [], [], 0
+        while True:
+            scores.append(float(classifier.logits(image[None]).softmax(dim=1)[0, targets[number]]))
+            shares.append(shown / 20)
+            if shown == 20:
+                break
+            for _, y, x in ranked[shown : shown + pixels_per_step]:
+                image[:, y, x] = images[number, :, y, x]
+            shown = min(20, shown + pixels_per_step)
+        assert found.inserted.tolist() == pytest.approx(shares)
+        assert found.scores[number].tolist() == pytest.approx(scores)
+        area = sum((shares[k + 1] - shares[k]) * (scores[k] + scores[k + 1]) / 2 for k in range(len(shares) - 1))
+        assert float(found.area[number]) == pytest.approx(area)
+
+
+class Sharp:
+    """Certain of class 0 once one pixel is white, which it never is in a blurred image."""
+
+    reference = torch.zeros(3)
+
+    def logits(self, images: Tensor) -> Tensor:
+        white = (images[:, 0, 2, 3] == 1).double()
+        return torch.stack([1000 * white, 1000 * (1 - white)], dim=1)
+
+
+def test_insertion_in_closed_form() -> None:
+    images, target = torch.zeros(1, 3, 4, 4), torch.tensor([0])
+    images[:, :, 2, 3] = 1
+    first, last = torch.zeros(1, 4, 4), torch.ones(1, 4, 4)
+    first[:, 2, 3], last[:, 2, 3] = 1, 0
+    assert insertion_curve(Sharp(), images, first, target, 1).area.tolist() == [31 / 32]
+    assert insertion_curve(Sharp(), images, last, target, 1).area.tolist() == [1 / 32]
+    with pytest.raises(ValueError, match="maps"):
+        insertion_curve(Sharp(), images, torch.zeros(1, 5, 4), target)
+
+
+def test_score_drops_by_hand() -> None:
+    before, after = np.array([0.5, 0.8, 1.0, 0.2]), np.array([0.0, 0.2, 0.5, 0.3])
+    np.testing.assert_allclose(score_drops(before, after), [1, 0.75, 0.5, -0.5])
+    mean, variance = score_drop_summary(before, after)
+    # Mean 7/16; deviations 9, 5, 1 and −15 sixteenths.
+    assert mean == pytest.approx(7 / 16)
+    assert variance == pytest.approx((81 + 25 + 1 + 225) / 256 / 4)
+    assert np.isnan(score_drop_summary(before[:0], after[:0])).all()
+    for wrong in (np.array([0.0, 0.8, 1.0, 0.2]), np.array([1.1, 0.8, 1.0, 0.2]), before[:3]):
+        with pytest.raises(ValueError, match="scores"):
+            score_drops(wrong, after)

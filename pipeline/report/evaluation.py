@@ -1,0 +1,167 @@
+"""Figures of experiments as Markdown and as plots; a paper's tables beside ours."""
+
+import re
+import string
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+# What each paper says of a figure: (study, variant) → (its table, explainer → published value or values).
+# Other networks on other images: the order and size of effects, not figures to be met.
+PUBLISHED: dict[str, dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
+    "fgvis": {
+        ("adversarial", "filter off"): ("Table 1: evidence generated", {"": "100 %"}),
+        ("adversarial", "filter on"): ("Table 1: evidence generated", {"": "0 to 0.2 %"}),
+        ("faithfulness", "deletion"): (
+            "Table 2: deletion metric, lower is better; ResNet-50, VGG16",
+            {
+                "grad-cam": ".1232, .1087",
+                "occlusion": ".1421, .1158",
+                "lime": ".1217, .1014",
+                "rise": ".1076, .0980",
+                "fgvis": ".0644, .0636",
+            },
+        ),
+        ("color bias", "channels RBG"): ("§4.3: still predicted correctly", {}),
+        ("color bias", "channels GRB"): ("§4.3: still predicted correctly", {}),
+    },
+    "glas": {
+        ("localization", "pointing game, glas"): (
+            "Table 3: pointing game, ResNet-50",
+            {
+                "gradient": ".773",
+                "grad-cam": ".901",
+                "lime": ".766",
+                "rise": ".907",
+                "meaningful-perturbation": ".841",
+                "glas": ".912",
+            },
+        ),
+        ("localization", "pointing game, glas, small objects"): (
+            "Table 3: small objects",
+            {
+                "gradient": ".604",
+                "grad-cam": ".754",
+                "lime": ".645",
+                "rise": ".787",
+                "meaningful-perturbation": ".711",
+                "glas": ".792",
+            },
+        ),
+        ("localization", "overlap above 0.5"): (
+            "Table 4: intersection over union at 0.5, one round to adaptive",
+            {"glas": ".40", "rglas": ".55"},
+        ),
+    },
+    "feature-cam": {
+        ("explanation maps", "right"): ("Tables 2 and 3: explanation map still classified as the image", {}),
+        ("explanation maps", "confidence"): ("Tables 2 and 3: confidence on the explanation map", {}),
+    },
+    "visual-summaries": {
+        ("faithfulness", "drop"): (
+            "Table 2: score drop",
+            {
+                "meaningful-perturbation": "99.738 % (smooth)",
+                "thresholded-perturbation": "97.704 %",
+                "crisp": "99.96 %",
+            },
+        ),
+        ("summaries", "distance of tags within the summary"): ("Fig. 4: μ_S, smaller than μ_R", {}),
+        ("summaries", "distance of tags within random members of the class"): ("Fig. 4: μ_R", {}),
+    },
+}
+
+
+INTERVALS = "Intervals of 95 % over what n counts: Wilson's of what either happens or not, else bootstrap."
+# Studies that compare classes: (study, what the first column is sorted by).
+BY_CLASS = {"color bias": "classes that depend most on color first"}
+
+
+def escaped(text: str) -> str:
+    """Text from data as it is, in a cell of a Markdown table."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", printable)
+
+
+def number(value: float) -> str:
+    """Three decimals; NaN as a dash."""
+    return "–" if value != value else f"{value:.3f}"
+
+
+def all_figures(found: Sequence[Any]) -> str:
+    """Every figure over all classes, a table for each study (Markdown); `found` are `Figure`s."""
+    lines = ["# All figures", "", f"{INTERVALS} Classes: in the CSV and Parquet files beside this."]
+    for study in dict.fromkeys(figure.study for figure in found):
+        chosen = [figure for figure in found if figure.study == study and not figure.label]
+        lines += ["", f"## {escaped(study)}", "", *_table(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(chosen: Iterable[Any]) -> list[str]:
+    lines = ["| network | explainer | figure | n | mean | 95 % interval |", "|---|---|---|--:|--:|--:|"]
+    for figure in chosen:
+        names = (figure.model, figure.explainer, figure.variant)
+        cells = [*map(escaped, names), f"{figure.n} {figure.of}", number(figure.mean)]
+        lines.append(f"| {' | '.join(cells)} | {number(figure.low)} – {number(figure.high)} |")
+    return lines
+
+
+def paper_tables(paper: str, found: Sequence[Any]) -> str:
+    """Our figures beside a paper's (Markdown)."""
+    lines = [
+        f"# {paper}",
+        "",
+        f"Ours: the network named on the images given, all classes together. {INTERVALS}",
+        "Published: other networks on other images; they set the expected order and size of effects.",
+    ]
+    for (study, variant), (where, published) in PUBLISHED[paper].items():
+        chosen = [f for f in found if (f.study, f.variant, f.label) == (study, variant, "")]
+        if not chosen:
+            continue
+        lines += ["", f"## {escaped(variant)}", "", where, ""]
+        lines += ["| network | explainer | n | ours | 95 % interval | published |", "|---|---|--:|--:|--:|--:|"]
+        for f in sorted(chosen, key=lambda one: -one.mean):
+            told = published.get(f.explainer.split(":")[0], "–")
+            cells = [escaped(f.model), escaped(f.explainer), f"{f.n} {f.of}", number(f.mean)]
+            lines.append(f"| {' | '.join(cells)} | {number(f.low)} – {number(f.high)} | {told} |")
+    for study, order in BY_CLASS.items():
+        chosen = [f for f in found if f.study == study and f.label]
+        if study in {study for study, _ in PUBLISHED[paper]} and chosen:
+            lines += ["", f"## {escaped(study)} of each class, {order}", "", *_class_table(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def _class_table(chosen: Sequence[Any]) -> list[str]:
+    """A line for each class, a column for each variant, the smallest first."""
+    variants = list(dict.fromkeys(f.variant for f in chosen))
+    classes: dict[str, dict[str, Any]] = {}
+    for f in chosen:
+        classes.setdefault(f.label, {})[f.variant] = f
+    lines = [f"| class | images | {' | '.join(map(escaped, variants))} |", "|---|--:|" + "--:|" * len(variants)]
+    for label in sorted(classes, key=lambda label: (sum(f.mean for f in classes[label].values()), label)):
+        own = classes[label]
+        cells = [
+            f"{number(own[name].mean)} ({number(own[name].low)} – {number(own[name].high)})" for name in variants
+        ]
+        lines.append(f"| {escaped(label)} | {own[variants[0]].n} | {' | '.join(cells)} |")
+    return lines
+
+
+def plot_curves(curves: Sequence[Any], path: str) -> None:
+    """Deletion and insertion curves with the band of the middle half of the images, as a PNG."""
+    from matplotlib.figure import Figure as Canvas
+
+    variants = list(dict.fromkeys(curve.variant for curve in curves))
+    canvas = Canvas(figsize=(5.2 * len(variants), 3.8), dpi=150, layout="constrained")
+    for place, (axes, variant) in enumerate(zip(np.ravel(canvas.subplots(1, len(variants))), variants, strict=True)):
+        for curve in (one for one in curves if one.variant == variant):
+            share = np.linspace(0, 1, len(curve.mean))
+            (line,) = axes.plot(share, curve.mean, label=f"{curve.explainer} ({curve.n} images)")
+            axes.fill_between(share, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
+        done = "deleted" if variant == "deletion" else "shown"
+        axes.set(title=variant, xlabel=f"share of pixels {done}, most salient first", ylim=(0, 1), xlim=(0, 1))
+        axes.set_ylabel("score of the class" if place == 0 else "")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    canvas.savefig(path)

@@ -1,0 +1,93 @@
+"""From the table `measurements` to figures: means with intervals, of each class and over all."""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.evaluate.intervals import mean_interval, wilson_interval
+from pipeline.store.tables import TableStore
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of an experiment.
+
+    Attributes:
+        model, explainer: whose maps; the explainer is empty where none takes part.
+        label: the class; empty for all classes together.
+        of: what `n` counts: images, summaries or classes.
+        mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap.
+        deviation: standard deviation over them.
+    """
+
+    model: str
+    explainer: str
+    study: str
+    variant: str
+    label: str
+    of: str
+    n: int
+    mean: float
+    low: float
+    high: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean curve over the images of all classes, with the band of their middle half."""
+
+    explainer: str
+    variant: str
+    n: int
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def figures(store: TableStore, seed: int = 0) -> list[Figure]:
+    """All figures of a run's measurements, in order; reads a shard at a time."""
+    columns = ["image_id", "label", "summary", "study", "variant", "model", "explainer", "value"]
+    values: dict[tuple[str, ...], array] = defaultdict(lambda: array("d"))
+    for shard in store.manifest("measurements"):
+        for row in store.read("measurements", [shard.path], columns).to_pylist():
+            of = "images" if row["image_id"] else "classes" if row["summary"] is None else "summaries"
+            key = (row["model"], row["explainer"], row["study"], row["variant"], of)
+            for label in (row["label"], ""):
+                values[*key, label].append(row["value"])
+    return [
+        Figure(*key[:4], key[5], key[4], len(numbers), *_interval(np.array(numbers), seed), float(np.std(numbers)))
+        for key, numbers in sorted(values.items())
+    ]
+
+
+def _interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    if np.isin(values, (0, 1)).all():
+        return (float(values.mean()), *wilson_interval(int(values.sum()), len(values)))
+    return mean_interval(values, seed)
+
+
+def curves(store: TableStore) -> list[Curve]:
+    """The curves of a run's measurements, over the images of all classes."""
+    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for shard in store.manifest("measurements"):
+        rows = store.read("measurements", [shard.path], ["explainer", "variant", "curve"]).to_pylist()
+        for row in rows:
+            if row["curve"] is not None:
+                found[row["explainer"], row["variant"]].append(row["curve"])
+    return [
+        Curve(*key, len(lines), np.mean(lines, axis=0), *np.quantile(lines, (0.25, 0.75), axis=0))
+        for key, lines in sorted(found.items())
+    ]
+
+
+def figures_table(found: list[Figure]) -> pa.Table:
+    """Figures as an Arrow table, a column for each attribute."""
+    rows: Iterator[dict] = (vars(figure) for figure in found)
+    names = list(Figure.__dataclass_fields__)
+    kinds = {"n": pa.int64()} | dict.fromkeys(("mean", "low", "high", "deviation"), pa.float64())
+    return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, kinds.get(name, pa.string())) for name in names]))

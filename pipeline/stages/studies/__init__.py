@@ -1,0 +1,21 @@
+"""Experiments on the images, maps and summaries of a run: what to measure, by name."""
+
+from pipeline.stages.studies.fgvis import AdversarialStudy, ColorBiasStudy
+from pipeline.stages.studies.maps import ExplanationMapStudy, FaithfulnessStudy, LocalizationStudy, SanityStudy
+from pipeline.stages.studies.study import StudiesStage, Study
+from pipeline.stages.studies.summaries import SummariesStudy
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        FaithfulnessStudy(),
+        ExplanationMapStudy(),
+        LocalizationStudy(),
+        SanityStudy(),
+        SummariesStudy(),
+        AdversarialStudy(),
+        ColorBiasStudy(),
+    )
+}
+
+__all__ = ["STUDIES", "StudiesStage", "Study"]

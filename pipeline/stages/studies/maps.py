@@ -1,0 +1,264 @@
+"""Experiments on saliency maps: are they faithful, do they point at the object, do they depend on the network?"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import RunConfig
+from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
+from pipeline.evaluate.explanation_maps import explanation_map_scores
+from pipeline.evaluate.faithfulness import STEPS, deletion_curve, insertion_curve
+from pipeline.evaluate.localization import (
+    box_mask,
+    inside,
+    is_small,
+    landmark_distance,
+    localization_point,
+    maximum_point,
+    overlap_above,
+)
+from pipeline.evaluate.parts import analyzed_boxes
+from pipeline.evaluate.pointing import small_objects, torchray_hits
+from pipeline.evaluate.sanity import cascading_randomization, layers_from_output, rank_correlations
+from pipeline.evaluate.sanity import structural_similarities as map_similarities
+from pipeline.explain.registry import make_explainer
+from pipeline.models.preparation import PreparedClassifier
+from pipeline.stages.explain import image_generator, own_settings
+from pipeline.stages.stage import Plan, units_per_shard
+from pipeline.stages.studies.study import StudiesStage, Study
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext, decoded_images
+from pipeline.store.tables import digest
+
+THRESHOLDS = tuple(number / 10 for number in range(1, 10))
+MAP_COLUMNS = ("image_id", "target", "saliency", "saliency_shape", "score_before", "score_after", "drop", "seconds")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images with their maps.
+
+    Attributes:
+        images: `[B,3,S,S]` float32 in [0,1], on the worker's device.
+        maps: `[B,S,S]` float32 in [0,1], there as well.
+        targets: `[B]` int64, the classes that were explained.
+        rows: their rows of `maps` and `images` together.
+    """
+
+    images: Tensor
+    maps: Tensor
+    targets: Tensor
+    rows: list[dict[str, Any]]
+
+
+class MapStudy(Study):
+    """Base of the studies of maps, a shard of maps at a time."""
+
+    reads = ("images", "maps")
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_shard(plan, "maps", also=("images",))
+
+    def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
+        for batch in batches(worker, unit, output, self.chosen(worker, unit)):
+            output.rows += self.figures(worker, unit, batch)
+            worker.advance(unit, len(batch.rows))
+
+    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
+        """Rows of `maps` to measure; default: all."""
+        return worker.read(unit, "maps", MAP_COLUMNS)
+
+    def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
+        """Rows of `measurements`."""
+        raise NotImplementedError
+
+
+def batches(worker: WorkerContext, unit: Unit, output: Output, maps: list[dict[str, Any]]) -> Iterator[Batch]:
+    """These rows of `maps` with their images, decoded ahead."""
+    columns = ["image_id", "uri", "width", "height"]
+    photographs = {row["image_id"]: row for row in worker.read(unit, "images", columns)}
+    by_id = {row["image_id"]: row for row in maps}
+    stream = decoded_images(worker, StudiesStage.name, unit, photographs, list(by_id), output)
+    while found := list(islice(stream, worker.config.explain.batch_size or worker.config.model.batch_size)):
+        rows = [by_id[image_id] | photographs[image_id] for image_id, _ in found]
+        saliency = [
+            np.frombuffer(row["saliency"], np.uint8).reshape(row["saliency_shape"]).mean(axis=0) / 255 for row in rows
+        ]
+        yield Batch(
+            torch.stack([image for _, image in found]).to(worker.device),
+            torch.from_numpy(np.stack(saliency)).float().to(worker.device),
+            torch.tensor([row["target"] for row in rows], device=worker.device),
+            rows,
+        )
+
+
+class FaithfulnessStudy(MapStudy):
+    """Deletion and insertion (RISE's protocol), and the score drop by the explainer's own perturbation."""
+
+    name = "faithfulness"
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.seed]
+
+    def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
+        arguments = (worker.prepared_classifier, batch.images, batch.maps, batch.targets)
+        settings = {"batch_size": worker.config.model.batch_size, "seed": worker.config.seed}
+        deletion, insertion = (curve(*arguments, **settings) for curve in (deletion_curve, insertion_curve))
+        rows = []
+        for number, row in enumerate(batch.rows):
+            protocol = {"target": row["target"], "steps": STEPS, "score": "softmax"}
+            for variant, curve in (("deletion", deletion), ("insertion", insertion)):
+                area, scores = curve.area[number], curve.scores[number].tolist()
+                rows.append(self.row(worker, unit, variant, area, protocol, row["image_id"], curve=scores))
+            if row["drop"] is not None:
+                scores = {"before": row["score_before"], "after": row["score_after"]}
+                rows.append(self.row(worker, unit, "drop", row["drop"], scores, row["image_id"]))
+        return rows
+
+
+class ExplanationMapStudy(MapStudy):
+    """Feature CAM's Tables 2 and 3: what the network says of the most salient fifth of the image."""
+
+    name = "explanation maps"
+
+    def settings(self, config: RunConfig) -> Any:
+        return []
+
+    def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
+        found = explanation_map_scores(
+            worker.prepared_classifier, batch.images, batch.maps, batch_size=worker.config.model.batch_size
+        )
+        rows = []
+        for number, row in enumerate(batch.rows):
+            protocol = {"predicted": int(found.predicted[number]), "before": float(found.before[number])}
+            for variant, values in (("right", found.right), ("confidence", found.confidence)):
+                rows.append(self.row(worker, unit, variant, float(values[number]), protocol, row["image_id"]))
+        return rows
+
+
+class LocalizationStudy(MapStudy):
+    """Pointing games, intersection over union with boxes, and distance to landmarks."""
+
+    name = "localization"
+    needs = "data.boxes or data.landmarks"
+
+    def settings(self, config: RunConfig) -> Any:
+        paths = (config.data.boxes, config.data.landmarks)
+        return [hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None for path in paths]
+
+    def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
+        boxes, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
+        rows = []
+        for number, row in enumerate(batch.rows):
+            key, saliency = annotation_key(row["uri"]), batch.maps[number].cpu().numpy()
+            view = worker.setup.preprocessing.analyzed_box(row["height"], row["width"])
+            values: dict[str, float] = {}
+            if key in boxes:
+                values |= _boxed(saliency, boxes[key], view)
+            if key in landmarks:
+                values |= _marked(saliency, landmarks[key], view)
+            rows += [self.row(worker, unit, name, value, {}, row["image_id"]) for name, value in values.items()]
+        return rows
+
+
+@lru_cache(maxsize=1)
+def annotations(boxes: str | None, landmarks: str | None) -> tuple[dict, dict]:
+    """The annotations of a run, read once per worker."""
+    return (read_boxes(boxes) if boxes else {}, read_landmarks(landmarks) if landmarks else {})
+
+
+def _boxed(saliency: np.ndarray, boxes: np.ndarray, view: tuple[float, float, float, float]) -> dict[str, float]:
+    """Both pointing games and the overlap at nine thresholds; nothing where the crop holds no part of a box."""
+    side = len(saliency)
+    seen = analyzed_boxes(boxes, view, side)
+    seen = seen[(seen[:, 2:] > seen[:, :2]).all(axis=1)]
+    if not len(seen):
+        return {}
+    hit = float(inside(localization_point(saliency), seen))
+    values = {"pointing game, glas": hit}
+    if is_small(seen, side, side):
+        values["pointing game, glas, small objects"] = hit
+    # In pixels of the photograph, of the part of it that the network saw.
+    left, top, right, bottom = (round(edge) for edge in view)
+    objects = torch.from_numpy(box_mask(boxes - [left, top, left, top], bottom - top, right - left))[None]
+    if objects.any():
+        hit = float(torchray_hits(torch.from_numpy(saliency)[None], objects)[0])
+        values["pointing game, torchray"] = hit
+        if small_objects(objects)[0]:
+            values["pointing game, torchray, small objects"] = hit
+    truth = box_mask(seen, side, side)
+    return values | {f"overlap above {level:g}": overlap_above(saliency, truth, level) for level in THRESHOLDS}
+
+
+def _marked(
+    saliency: np.ndarray, places: Mapping[str, tuple[float, float]], view: tuple[float, float, float, float]
+) -> dict[str, float]:
+    """Distance from the map's maximum to each part, in pixels of the analyzed square."""
+    left, top, right, bottom = view
+    scale_x, scale_y = len(saliency) / (right - left), len(saliency) / (bottom - top)
+    point = maximum_point(saliency)
+    return {
+        f"distance to {part}": landmark_distance(point, [((x - left) * scale_x, (y - top) * scale_y)])
+        for part, (x, y) in places.items()
+    }
+
+
+class SanityStudy(MapStudy):
+    """Do the maps change when the network's weights are randomized, from the output back?"""
+
+    name = "sanity"
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.evaluation.sanity_images, config.evaluation.sanity_steps, config.seed]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        # The first shard of each class holds more images than are looked at.
+        first = {unit.label: unit for unit in reversed(super().units(plan))}
+        size = plan.config.evaluation.sanity_images
+        return [replace(unit, size=min(unit.size, size)) for unit in first.values()]
+
+    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
+        seed = worker.config.seed
+        rows = sorted(super().chosen(worker, unit), key=lambda row: digest(seed, row["image_id"], "sanity"))
+        return rows[: worker.config.evaluation.sanity_images]
+
+    def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
+        config, rows = worker.config, []
+        explainer = make_explainer(
+            config.explain.explainer, *own_settings(config.explain), memory=config.explain.pass_memory
+        )
+        count = len(layers_from_output(worker.classifier.module))
+        steps = {round(count * (step + 1) / config.evaluation.sanity_steps) for step in range(count)}
+        randomized = cascading_randomization(worker.classifier.module, config.seed)
+        for layers, (_, module) in enumerate(randomized, start=1):
+            if layers not in steps and layers != 1:
+                continue
+            classifier = PreparedClassifier(replace(worker.classifier, module=module), config.explain.precision)
+            generators = [image_generator(config.seed, row["image_id"], worker.device) for row in batch.rows]
+            found = explainer.explain(classifier, batch.images, batch.targets, generators).saliency.mean(dim=1)
+            # As the originals are stored.
+            others = found.mul(255).round().div(255)
+            for name, values in (
+                ("rank correlation", rank_correlations(batch.maps.flatten(1), others.flatten(1))),
+                ("structural similarity", map_similarities(batch.maps, others)),
+            ):
+                rows += [
+                    self.row(
+                        worker,
+                        unit,
+                        f"{name}, {layers} of {count} layers randomized",
+                        0.0 if value != value else value,
+                        {"layers": layers, "of": count, "constant map": value != value},
+                        row["image_id"],
+                    )
+                    for row, value in zip(batch.rows, values.tolist(), strict=True)
+                ]
+        return rows

@@ -1,0 +1,248 @@
+"""Experiments on the summaries of a class: do they belong together, do they show one part, are they found again?"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional
+
+from pipeline.config import RunConfig
+from pipeline.data.annotations import annotation_key
+from pipeline.data.decode import DecodeError
+from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, jaccard_distances
+from pipeline.evaluate.purity import part_purity
+from pipeline.evaluate.stability import adjusted_rand_index, matched_share
+from pipeline.models.labels import Labels
+from pipeline.stages.cluster import part_edges
+from pipeline.stages.regions import cut_of, salient_mask
+from pipeline.stages.stage import Plan, units_per_class
+from pipeline.stages.studies.maps import LocalizationStudy, annotations
+from pipeline.stages.studies.study import StudiesStage, Study
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerContext, chunks
+from pipeline.store.tables import digest
+from pipeline.summarize.clustering import cluster_edges
+from pipeline.summarize.similarity import Edges
+from pipeline.summarize.tags import label_tags
+from schemas import EDGES
+
+KEPT_SHARE = 0.8
+MEMBER_COLUMNS = ("cluster", "image_id", "proposal", *EDGES, "kept")
+
+
+class SummariesStudy(Study):
+    """Coherence by tags and features, purity where landmarks are known, stability of the clusters; class by class."""
+
+    name = "summaries"
+    reads = ("images", "maps", "matches", "clusters", "members", "summaries")
+
+    def settings(self, config: RunConfig) -> Any:
+        evaluation = config.evaluation
+        clustering = config.clustering.model_dump()
+        where = LocalizationStudy().settings(config)[1]
+        least = config.pruning.minimum_members
+        return [evaluation.tags, evaluation.subsamples, clustering, least, where, cut_of(config), config.seed]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_class(plan, ("summaries", "members", "clusters", "matches"), also=("images", "maps"))
+
+    def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
+        members = worker.read(unit, "members", MEMBER_COLUMNS)
+        summaries = {
+            row["cluster"]: row["summary"]
+            for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
+            if row["kept"]
+        }
+        output.rows += self._stability(worker, unit)
+        if summaries:
+            output.rows += self._coherence(worker, unit, members, summaries, output)
+            output.rows += self._purity(worker, unit, members, summaries)
+
+    def _coherence(
+        self,
+        worker: WorkerContext,
+        unit: Unit,
+        members: list[dict[str, Any]],
+        summaries: Mapping[int, int],
+        output: Output,
+    ) -> Iterator[dict[str, Any]]:
+        """μ_S and μ_R by the classifier's top labels of the members' crops, and in its feature space."""
+        members, scores, features = _described(worker, unit, members, output)
+        images = np.unique([member["image_id"] for member in members], return_inverse=True)[1]
+        groups: dict[int, list[int]] = defaultdict(list)
+        for number, member in enumerate(members):
+            if member["kept"] and member["cluster"] in summaries:
+                groups[summaries[member["cluster"]]].append(number)
+        groups = {summary: group for summary, group in groups.items() if len(group) > 1}
+        labels = Labels(worker.classifier.class_names, worker.classifier.wordnet_ids)
+        count = min(worker.config.evaluation.tags, max(1, len(labels.names) // 2))
+        tags = label_tags(scores, labels, count)
+        for name, distances in (("tags", jaccard_distances(tags.sets)), ("features", cosine_distances(features))):
+            found: Coherence = coherence(distances, list(groups.values()), images, worker.config.seed)
+            for number, (summary, group) in enumerate(groups.items()):
+                protocol: dict[str, Any] = {"members": len(group), "crops of the class": len(members)}
+                if name == "tags":
+                    common = tags.most_common(group)[:count]
+                    protocol |= {"tags of a member": count, "tags": [[tag, round(share, 3)] for tag, share in common]}
+                for variant, value in (
+                    ("within the summary", found.within[number]),
+                    ("within random members of the class", found.random[number].mean()),
+                ):
+                    yield self.row(worker, unit, f"distance of {name} {variant}", value, protocol, summary=summary)
+
+    def _purity(
+        self, worker: WorkerContext, unit: Unit, members: list[dict[str, Any]], summaries: Mapping[int, int]
+    ) -> Iterator[dict[str, Any]]:
+        """Entropy of the landmarks in the members' boxes, and in random boxes."""
+        _, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
+        if not landmarks:
+            return
+        photographs = {
+            row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri", "width", "height"])
+        }
+        masks = {
+            row["image_id"]: salient_mask(row, worker.config)
+            for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
+        }
+        parts = sorted({part for places in landmarks.values() for part in places})
+        for cluster, summary in summaries.items():
+            own = [
+                member
+                for member in members
+                if member["cluster"] == cluster
+                and member["kept"]
+                and annotation_key(photographs[member["image_id"]]["uri"]) in landmarks
+                and masks[member["image_id"]].any()
+            ]
+            if not own:
+                continue
+            places = [_seen(worker, photographs[member["image_id"]], landmarks, parts) for member in own]
+            found = part_purity(
+                np.array([[member[edge] for edge in EDGES] for member in own]),
+                np.array(places),
+                np.stack([masks[member["image_id"]] for member in own]),
+                worker.config.seed,
+            )
+            counts = {part: int(count) for part, count in zip(parts, found.counts, strict=True) if count}
+            protocol = {"members": len(own), "landmarks": counts, "boxes without one": found.empty}
+            for variant, value in (("in the boxes", found.entropy), ("in random boxes", found.random_entropy)):
+                if value == value:
+                    yield self.row(worker, unit, f"entropy of landmarks {variant}", value, protocol, summary=summary)
+
+    def _stability(self, worker: WorkerContext, unit: Unit) -> Iterator[dict[str, Any]]:
+        """Clusters of the same scores with other tie-breaking noise, and without a fifth of the images."""
+        columns = ["image_a", "proposal_a", "image_b", "proposal_b", "score", "kept"]
+        parts, edges = part_edges(worker.store.read("matches", unit.inputs["matches"], columns))
+        rows = worker.read(unit, "clusters", ["image_id", "proposal", *EDGES])
+        boxes = {(row["image_id"], row["proposal"]): np.array([row[edge] for edge in EDGES]) for row in rows}
+        keys = list(zip(parts.column("image_id").to_pylist(), parts.column("proposal").to_pylist(), strict=True))
+        images = sorted({image for image, _ in keys})
+        if len(images) < 2:
+            return
+        seed, least = worker.config.seed, worker.config.pruning.minimum_members
+        everything = _clusters(worker, keys, edges, np.arange(len(keys)), seed)
+        whole = _as_members(everything, boxes, least)
+        again = [("another seed", np.arange(len(keys)), seed + 1, whole)]
+        for number in range(worker.config.evaluation.subsamples):
+            order = sorted(images, key=lambda image: digest(seed, number, image, "subsample"))
+            chosen = set(order[: max(1, round(KEPT_SHARE * len(order)))])
+            kept = np.array([n for n, (image, _) in enumerate(keys) if image in chosen], dtype=int)
+            # Against the whole without the images left out, and summaries that would be too small by that.
+            fewer = {part: cluster for part, cluster in everything.items() if part[0] in chosen}
+            again.append((f"{KEPT_SHARE:.0%} of the images", kept, seed, _as_members(fewer, boxes, least)))
+        for number, (variant, kept, own_seed, before) in enumerate(again):
+            found = _clusters(worker, keys, edges, kept, own_seed)
+            after = _as_members(found, boxes, least)
+            protocol = {"number": number, "clusters": [len(before), len(after)], "parts": len(kept)}
+            for name, value in (
+                ("adjusted Rand index", adjusted_rand_index(everything, found)),
+                ("matched clusters", matched_share(before, after)),
+            ):
+                if value == value:
+                    yield self.row(worker, unit, f"{name}, {variant}", value, protocol)
+
+
+def _clusters(
+    worker: WorkerContext, keys: Sequence[tuple[str, int]], edges: Edges, kept: np.ndarray, seed: int
+) -> dict[tuple[str, int], int]:
+    """Part → cluster, of the parts with numbers `kept` alone; noise is left out."""
+    place = np.full(len(keys), -1)
+    place[kept] = np.arange(len(kept))
+    first, second = place[edges.first], place[edges.second]
+    inside = (first >= 0) & (second >= 0)
+    settings = worker.config.clustering
+    found = cluster_edges(
+        first[inside],
+        second[inside],
+        edges.scores[inside],
+        len(kept),
+        settings.preference_factor,
+        settings.damping,
+        settings.maximum_iterations,
+        settings.stable_iterations,
+        seed,
+        settings.dense_up_to,
+    )
+    return {
+        keys[part]: int(exemplar) for part, exemplar in zip(kept, found.exemplar, strict=True) if exemplar >= 0
+    }
+
+
+def _as_members(
+    clusters: Mapping[tuple[str, int], int], boxes: Mapping[tuple[str, int], np.ndarray], least: int
+) -> list[dict[str, np.ndarray]]:
+    """Each cluster as image → box, those of too few images left out; of several parts of an image the first."""
+    found: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
+    for part in sorted(clusters):
+        found[clusters[part]].setdefault(part[0], boxes[part])
+    return [members for members in found.values() if len(members) >= least]
+
+
+def _described(
+    worker: WorkerContext, unit: Unit, members: list[dict[str, Any]], output: Output
+) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+    """Members whose images can be read, with class scores `[n,K]` and features `[n,D]` of their crops."""
+    photographs = worker.photographs(unit)
+    side = worker.setup.preprocessing.crop_side
+    described, scores, features = [], [], []
+    by_image = defaultdict(list)
+    for member in members:
+        by_image[member["image_id"]].append(member)
+    for ids in chunks(sorted(by_image), worker.config.model.batch_size):
+        crops = []
+        for image_id in ids:
+            try:
+                image = worker.analyzed_image(photographs[image_id])
+            except DecodeError as error:
+                reason, uri = str(error), photographs[image_id]["uri"]
+                output.errors.append(error_row(StudiesStage.name, unit.label, reason, image_id, uri, retry=True))
+                continue
+            for member in by_image[image_id]:
+                x0, y0, x1, y1 = (round(member[edge]) for edge in EDGES)
+                crops.append(functional.resize(image[:, y0:y1, x0:x1], [side, side], antialias=True))
+                described.append(member)
+        for several in chunks(crops, worker.config.model.batch_size):
+            batch = worker.model_input(several)
+            with torch.no_grad():
+                scores.append(worker.classifier.logits(batch).cpu().numpy())
+                features.append(worker.classifier.features(batch).cpu().numpy())
+    return described, np.concatenate(scores), np.concatenate(features)
+
+
+def _seen(
+    worker: WorkerContext,
+    photograph: Mapping[str, Any],
+    landmarks: Mapping[str, Mapping[str, tuple[float, float]]],
+    parts: Sequence[str],
+) -> list[tuple[float, float]]:
+    """Places of the parts in pixels of the analyzed square; NaN for those that are not visible."""
+    side = worker.setup.preprocessing.crop_side
+    left, top, right, bottom = worker.setup.preprocessing.analyzed_box(photograph["height"], photograph["width"])
+    places = landmarks[annotation_key(photograph["uri"])]
+    seen = []
+    for part in parts:
+        x, y = places.get(part, (float("nan"), float("nan")))
+        seen.append(((x - left) * side / (right - left), (y - top) * side / (bottom - top)))
+    return seen

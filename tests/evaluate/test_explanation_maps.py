@@ -1,0 +1,72 @@
+"""Explanation maps of a classifier whose answer is known by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.evaluate.explanation_maps import explanation_map_scores
+
+
+class Quadrants:
+    """Logits: brightness of the top left, top right and bottom right quarter of a 10×10 image; notes its batches."""
+
+    reference = torch.zeros(3)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        gray = images.mean(dim=1)
+        return torch.stack([gray[:, :5, :5], gray[:, :5, 5:], gray[:, 5:, 5:]], dim=1).sum(dim=(2, 3))
+
+
+def scene() -> tuple[Tensor, Tensor]:
+    """Two equal images, brightest at the top left; one map shows that, the other the top right."""
+    image = torch.zeros(3, 10, 10)
+    image[:, :5, :5], image[:, :5, 5:] = 1.0, 0.5
+    maps = torch.arange(100).reshape(10, 10).float().div(1e6).repeat(2, 1, 1)
+    maps[0, :4, :5] += 1
+    maps[1, :4, 5:] += 1
+    return image.repeat(2, 1, 1, 1), maps
+
+
+def probability(chosen: float, *others: float) -> float:
+    return math.exp(chosen) / sum(map(math.exp, (chosen, *others)))
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_scores_by_hand(channels: int | None) -> None:
+    images, maps = scene()
+    if channels:
+        maps = maps[:, None].repeat(1, channels, 1, 1)
+    classifier = Quadrants()
+    found = explanation_map_scores(classifier, images, maps, batch_size=1)
+    assert set(classifier.batches) == {1}
+    assert found.predicted.tolist() == [0, 0] and found.right.tolist() == [True, False]
+    assert found.before.tolist() == pytest.approx([probability(25, 12.5, 0)] * 2)
+    # The 80th percentile of 100 values leaves the highest 20: 4×5 pixels of white, or of gray.
+    expected = [probability(20, 0, 0), probability(0, 10, 0)]
+    assert found.confidence.tolist() == pytest.approx(expected)
+    assert found.right_percentage == 50
+    assert found.mean_confidence == pytest.approx(sum(expected) / 2)
+    assert found.mean_confidence_where_right == pytest.approx(expected[0])
+
+
+def test_percentile_counts() -> None:
+    images, maps = scene()
+    found = explanation_map_scores(Quadrants(), images[:1], maps[:1], percentile=90)
+    assert found.confidence.tolist() == pytest.approx([probability(10, 0, 0)])
+
+
+def test_wrong_input_is_refused() -> None:
+    images, maps = scene()
+    for wrong in (maps[:1], maps[:, :9], maps[:, None].repeat(1, 2, 1, 1), maps * math.nan):
+        with pytest.raises(ValueError, match="maps"):
+            explanation_map_scores(Quadrants(), images, wrong)
+    with pytest.raises(ValueError, match="maps"):
+        explanation_map_scores(Quadrants(), images[:0], maps[:0])
+    with pytest.raises(ValueError, match="percentile"):
+        explanation_map_scores(Quadrants(), images, maps, percentile=101)
