@@ -6,22 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import SETTINGS
-from runs import ROOT, environment, stage_units, tables
 
 from pipeline.config import load_config
+from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.decode import read_image
+from pipeline.data.parts import read_parts
 from pipeline.evaluate.adversarial import adversarial_targets, generate_adversarials
+from pipeline.evaluate.explanation_maps import explanation_map_scores
+from pipeline.evaluate.faithfulness import deletion_curve, insertion_curve
+from pipeline.evaluate.localization import inside, landmark_distance, localization_point, maximum_point
 from pipeline.explain.engine import Item
 from pipeline.models.preparation import PreparedClassifier
-from pipeline.stages.evaluation import escaped
+from pipeline.report.evaluation import escaped
 from pipeline.stages.worker import classifier_of
 from pipeline.store.tables import TableStore
+from runs import ROOT, environment, stage_units, tables
 
 PHOTOGRAPHS, ITERATIONS = 5, 12
-STUDY = (f"evaluation.photographs={PHOTOGRAPHS}", f"evaluation.iterations={ITERATIONS}")
+STUDY = (
+    f"evaluation.photographs={PHOTOGRAPHS}",
+    f"evaluation.iterations={ITERATIONS}",
+    "evaluation.explainers=[grad-cam]",
+)
 
 
 def evaluate(output: Path, images: Path) -> subprocess.CompletedProcess:
@@ -89,8 +100,9 @@ def test_color_bias_is_what_the_classifier_says_of_swapped_images(evaluated, cla
         kept.setdefault(row["label"], []).append(row["value"])
     text = (output / "evaluation-fgvis.md").read_text()
     for label, values in kept.items():
-        share = sum(values) / len(values)
-        assert f"| demo | {escaped(label)} | {len(values) // 2} | {share:.1%} |" in text
+        assert f"| {escaped(label)} | {len(values) // 2} | " in text
+    mean = np.mean([row["value"] for row in rows if row["variant"] == "channels RBG"])
+    assert f"| demo |  | {len(right)} images | {mean:.3f} |" in text
     assert f"Tables: {output / 'evaluation-fgvis.md'}" in result.stdout.replace("\n", "")
 
 
@@ -101,11 +113,96 @@ def test_an_evaluation_adds_to_a_run_and_resumes(evaluated, whole_run, demo_fold
     stages = {row["stage"] for row in TableStore(output).read_all("runs").to_pylist()}
     assert {"explain", "match", "studies"} <= stages
     planned, _ = stage_units(output)["studies"]
+    # The deletion metric of another explainer is measured in a folder of its own.
+    apart = TableStore(output / "explainers" / "grad-cam")
+    assert {row["explainer"] for row in apart.read_all("maps", ["explainer"]).to_pylist()} == {"grad-cam"}
+    assert {row["study"] for row in apart.read_all("measurements", ["study"]).to_pylist()} == {"faithfulness"}
     text = (output / "evaluation-fgvis.md").read_text()
     again = evaluate(output, demo_folder)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{planned} of {planned} units found complete" in again.stdout
     assert (output / "evaluation-fgvis.md").read_text() == text
+
+
+@pytest.fixture(scope="module")
+def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]]:  # noqa: ANN001
+    """A finished run evaluated by its folder alone, with boxes and landmarks made up from the demo's parts."""
+    output = tmp_path_factory.mktemp("measured") / "run"
+    shutil.copytree(whole_run[0], output)
+    boxes, landmarks = ["file,x0,y0,x1,y1"], ["file,part,x,y,visible"]
+    for file, parts in read_parts(str(demo_folder.parent / "parts.csv")).items():
+        for (_, part), ((x0, y0, x1, y1), _) in parts.items():
+            boxes.append(f"{file},{x0},{y0},{x1},{y1}")
+            landmarks.append(f"{file},{part},{(x0 + x1) / 2},{(y0 + y1) / 2},1")
+    for name, lines in (("boxes", boxes), ("landmarks", landmarks)):
+        (output.parent / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    annotated = [f"data.{name}={output.parent / name}.csv" for name in ("boxes", "landmarks")]
+    command = [sys.executable, "-m", "jobs.evaluate", "--run", str(output), "evaluation.subsamples=2", *annotated]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment())
+    assert result.returncode == 0, result.stdout + result.stderr
+    return output, TableStore(output).read_all("measurements").to_pylist()
+
+
+def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> None:  # noqa: ANN001
+    output, rows = measured
+    before, after = tables(whole_run[0]), tables(output)
+    assert all(after[name].equals(before[name]) for name in before)
+    assert {row["study"] for row in rows} == {"faithfulness", "explanation maps", "localization", "summaries"}
+    assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast")}
+    assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
+    deletion = [row["value"] for row in rows if row["variant"] == "deletion"]
+    figure = next(row for row in table if row["variant"] == "deletion" and row["label"] == "")
+    assert figure["n"] == len(deletion) and figure["mean"] == pytest.approx(np.mean(deletion))
+    assert figure["low"] < figure["mean"] < figure["high"]
+    assert f"| deletion | {len(deletion)} images | {figure['mean']:.3f} |" in (output / "evaluation.md").read_text()
+
+
+def test_figures_of_maps_are_the_functions(measured, classifier) -> None:  # noqa: ANN001
+    output, rows = measured
+    store = TableStore(output)
+    uris = {row["image_id"]: row["uri"] for row in store.read_all("images").to_pylist()}
+    value = {(row["image_id"], row["variant"]): row for row in rows if row["image_id"]}
+    maps = store.read_all("maps").to_pylist()
+    boxes = read_boxes(str(output.parent / "boxes.csv"))
+    landmarks = read_landmarks(str(output.parent / "landmarks.csv"))
+    for row in maps[::3]:
+        image = seen(classifier, uris[row["image_id"]])[None]
+        saliency = np.frombuffer(row["saliency"], np.uint8).reshape(128, 128) / 255
+        given = (classifier, image, torch.from_numpy(saliency)[None], torch.tensor([row["target"]]))
+        for variant, curve in (("deletion", deletion_curve(*given)), ("insertion", insertion_curve(*given))):
+            stored = value[row["image_id"], variant]
+            assert stored["value"] == pytest.approx(float(curve.area), abs=1e-5)
+            np.testing.assert_allclose(stored["curve"], curve.scores[0], atol=1e-5)
+        assert value[row["image_id"], "drop"]["value"] == pytest.approx(row["drop"])
+        found = explanation_map_scores(*given[:3])
+        assert value[row["image_id"], "right"]["value"] == float(found.right)
+        assert value[row["image_id"], "confidence"]["value"] == pytest.approx(float(found.confidence), abs=1e-5)
+        # The demo's photographs are as large as what is analyzed.
+        key = "/".join(Path(uris[row["image_id"]]).parts[-2:])
+        hit = inside(localization_point(saliency), boxes[key])
+        assert value[row["image_id"], "pointing game, glas"]["value"] == hit
+        point = maximum_point(saliency)
+        for part, place in landmarks[key].items():
+            expected = landmark_distance(point, [place])
+            assert value[row["image_id"], f"distance to {part}"]["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    kept = [row for row in TableStore(output).read_all("summaries").to_pylist() if row["kept"]]
+    assert kept
+    own = {(row["label"], row["summary"], row["variant"]): row["value"] for row in rows if row["summary"] is not None}
+    for row in kept:
+        for name in ("tags", "features"):
+            within = own[row["label"], row["summary"], f"distance of {name} within the summary"]
+            chance = own[row["label"], row["summary"], f"distance of {name} within random members of the class"]
+            assert 0 <= within <= 1 and 0 <= chance <= 1 and (name == "tags" or chance > 0)
+        assert own[row["label"], row["summary"], "entropy of landmarks in the boxes"] >= 0
+    same = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, another seed"]
+    fewer = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, 80% of the images"]
+    # Seeds only break ties; leaving images out changes clusters, but not all of them.
+    assert same == [1.0] * 2 and len(fewer) == 4 and 0 < np.mean(fewer) <= 1
 
 
 def test_text_from_data_stays_text() -> None:

@@ -30,6 +30,7 @@ from pipeline.evaluate.pointing import small_objects, torchray_hits
 from pipeline.evaluate.sanity import cascading_randomization, layers_from_output, rank_correlations
 from pipeline.evaluate.sanity import structural_similarities as map_similarities
 from pipeline.explain.registry import make_explainer
+from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.stages.explain import image_generator, own_settings
 from pipeline.stages.stage import Plan, units_per_shard
@@ -241,7 +242,9 @@ class SanityStudy(MapStudy):
         for layers, (_, module) in enumerate(randomized, start=1):
             if layers not in steps and layers != 1:
                 continue
-            classifier = PreparedClassifier(replace(worker.classifier, module=module), config.explain.precision)
+            own = worker.classifier
+            randomized_classifier = Classifier(module, own.preprocessing, own.class_names, name=own.name)
+            classifier = PreparedClassifier(randomized_classifier, config.explain.precision)
             generators = [image_generator(config.seed, row["image_id"], worker.device) for row in batch.rows]
             found = explainer.explain(classifier, batch.images, batch.targets, generators).saliency.mean(dim=1)
             # As the originals are stored.
@@ -255,10 +258,12 @@ class SanityStudy(MapStudy):
                         worker,
                         unit,
                         f"{name}, {layers} of {count} layers randomized",
-                        0.0 if value != value else value,
-                        {"layers": layers, "of": count, "constant map": value != value},
+                        value,
+                        {"layers": layers, "of": count},
                         row["image_id"],
                     )
                     for row, value in zip(batch.rows, values.tolist(), strict=True)
+                    # The ranks of a constant map are no order: n says how many had one.
+                    if value == value
                 ]
         return rows
