@@ -8,7 +8,8 @@ PLAIN_WIDTH = 110
 
 VERBS = {
     "summarize": "photographs → maps → visual summaries → report",
-    "evaluate": "the papers' experiments on your images and classifier",
+    "evaluate": "figures of runs, and the papers' experiments on your images and classifier",
+    "compare": "several finished runs side by side",
 }
 
 

@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--run", action="append", metavar="FOLDER", help="a finished run, with its own configuration; can be repeated"
     )
     parser.add_argument("--paper", choices=PAPERS, help="that paper's experiments, beside its published figures")
-    parser.add_argument("--study", action="append", metavar="NAME", help="a study; can be repeated; default: all it can")
+    parser.add_argument(
+        "--study", action="append", metavar="NAME", help="a study; can be repeated; default: all that can be done"
+    )
     return parser
 
 

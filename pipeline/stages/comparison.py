@@ -1,0 +1,116 @@
+"""The job `compare`: the same classes under several classifiers or explainers, from their finished runs."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from pipeline.config import ConfigurationError
+from pipeline.evaluate.intervals import mean_interval, wilson_interval
+from pipeline.evaluate.stability import matched_summaries
+from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
+from pipeline.stages.evaluation import stored_config
+from pipeline.stages.explain import explainer_name
+from pipeline.store.atomic import atomic_file, write_atomically
+from pipeline.store.tables import TableStore
+from schemas import EDGES
+
+SAME = "same as in the first run"
+
+
+def run_comparison(folders: list[str], output: str) -> str:
+    """Compare finished runs; returns the path of the Markdown table.
+
+    Raises:
+        ConfigurationError: fewer than two runs, or no class that all have.
+        StoreError: a folder without a finished run, or the output cannot be written.
+    """
+    if len(folders) < 2:
+        raise ConfigurationError("name at least two finished runs to compare: --run FOLDER --run FOLDER")
+    stores = [TableStore(folder) for folder in folders]
+    configs = [stored_config(folder) for folder in folders]
+    labels = common_labels(stores)
+    if not labels:
+        raise ConfigurationError("the runs have no class in common")
+    names = run_names([f"{config.model.name} {explainer_name(config)}" for config in configs], folders)
+    runs = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
+    classes = [compared_class(label, stores) for label in labels]
+    target = Path(output)
+    target.mkdir(parents=True, exist_ok=True)
+    write_atomically(target / "comparison.md", comparison_text(runs, classes))
+    table = shared_table(names, classes)
+    with atomic_file(target / "comparison.csv") as file:
+        pyarrow.csv.write_csv(table, file)
+    with atomic_file(target / "comparison.parquet") as file:
+        pyarrow.parquet.write_table(table, file)
+    with atomic_file(target / "comparison.png") as file:
+        plot_counts(runs, file)
+    return str(target / "comparison.md")
+
+
+def run_names(names: list[str], folders: list[str]) -> list[str]:
+    """Model and explainer; with the folder where that does not tell the runs apart."""
+    alike = len(set(names)) < len(names)
+    return [f"{name} ({Path(folder).name})" if alike else name for name, folder in zip(names, folders, strict=True)]
+
+
+def common_labels(stores: list[TableStore]) -> list[str]:
+    """Classes that all runs have, in order."""
+    own = [{shard.label for shard in store.manifest("images")} for store in stores]
+    return sorted(set.intersection(*own))
+
+
+def compared_run(name: str, store: TableStore, labels: list[str]) -> ComparedRun:
+    """Accuracy over all images of the classes, and how many summaries a class has."""
+    right: list[bool] = []
+    counts = []
+    for label in labels:
+        rows = store.read_all("images", ["prediction", "class_index"], label).to_pylist()
+        right += [row["prediction"] == row["class_index"] for row in rows if row["prediction"] is not None]
+        counts.append(len(kept_summaries(store, label)))
+    low, high = wilson_interval(sum(right), len(right))
+    accuracy = sum(right) / len(right) if right else float("nan")
+    return ComparedRun(name, len(right), accuracy, low, high, tuple(counts), *mean_interval(np.array(counts)))
+
+
+def kept_summaries(store: TableStore, label: str) -> dict[int, dict[str, np.ndarray]]:
+    """A class's kept summaries with their kept members: number → image → box."""
+    kept = {
+        row["cluster"]: row["summary"]
+        for row in store.read_all("summaries", ["cluster", "summary", "kept"], label).to_pylist()
+        if row["kept"]
+    }
+    found: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
+    for row in store.read_all("members", ["cluster", "image_id", *EDGES, "kept"], label).to_pylist():
+        if row["kept"] and row["cluster"] in kept:
+            found[kept[row["cluster"]]][row["image_id"]] = np.array([row[edge] for edge in EDGES])
+    return dict(sorted(found.items()))
+
+
+def compared_class(label: str, stores: list[TableStore]) -> ComparedClass:
+    """Which summaries the first run shares with each other one, and which only one of the two has."""
+    own = [kept_summaries(store, label) for store in stores]
+    shared = []
+    for other in own[1:]:
+        numbers = list(own[0]), list(other)
+        pairs = matched_summaries(list(own[0].values()), list(other.values()))
+        shared.append(tuple((numbers[0][a], numbers[1][b]) for a, b in pairs))
+    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared))
+
+
+def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:
+    """A row for each summary of each run: its partner in the first run, if it has one."""
+    rows = []
+    for one in classes:
+        for run, numbers in enumerate(one.summaries):
+            partners = {b: a for a, b in one.shared[run - 1]} if run else {number: number for number in numbers}
+            rows += [
+                {"class": one.label, "run": names[run], "summary": summary, SAME: partners.get(summary)}
+                for summary in numbers
+            ]
+    columns = {"class": pa.string(), "run": pa.string(), "summary": pa.int32(), SAME: pa.int32()}
+    schema = pa.schema(columns.items())
+    return pa.Table.from_pylist(rows, schema=schema)
