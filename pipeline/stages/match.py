@@ -1,6 +1,7 @@
 """Stage `match`: pairs and proposals → `scores`: proposal flow between the image pairs of a block of work."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,23 +82,23 @@ class MatchStage(Stage):
 
 
 def _read_proposals(worker: WorkerContext, unit: Unit, ids: list[str]) -> list[ImageProposals]:
-    """The proposals of these images, in the order of `ids`."""
+    """The proposals of these images, in the order of `ids`; one shard's rows are held beside them at a time."""
     columns = ["image_id", "proposal", *EDGES, "kept", "features"]
-    table = worker.store.read("proposals", unit.inputs["proposals"], columns, where=("image_id", ids))
-    table = table.take(compute.sort_indices(table, [("image_id", "ascending"), ("proposal", "ascending")]))
-    boxes = np.stack([table.column(edge).to_numpy() for edge in EDGES], axis=1)
-    on_mask = table.column("kept").to_numpy()
-    features = table.column("features").combine_chunks()
-    width = len(features[0].as_py()) // 2 if len(features) else 0
-    values = np.frombuffer(features.buffers()[2], np.float16)[: len(table) * width].reshape(len(table), width)
-    counts = np.unique(_places(table.column("image_id"), ids), return_counts=True)[1]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return [
-        ImageProposals(torch.from_numpy(boxes[a:b]), torch.from_numpy(values[a:b].copy()), on_mask[a:b])
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    found = {}
+    for path in unit.inputs["proposals"]:
+        table = worker.store.read("proposals", [path], columns, where=("image_id", ids)).combine_chunks()
+        # An image's rows stand together, in the order of their numbers.
+        owners = table.column("image_id").to_numpy()
+        starts = [0, *np.flatnonzero(owners[1:] != owners[:-1]) + 1, len(owners)] if len(owners) else []
+        for start, stop in pairwise(starts):
+            found[owners[start]] = _image_proposals(table.slice(start, stop - start))
+    return [found[image_id] for image_id in ids]
 
 
-def _places(image_ids: pa.ChunkedArray, ids: list[str]) -> np.ndarray:
-    """Numbers of image ids within `ids`."""
-    return compute.index_in(image_ids, pa.array(ids, pa.string())).to_numpy()
+def _image_proposals(rows: pa.Table) -> ImageProposals:
+    features = [np.frombuffer(value.as_buffer(), np.float16) for value in rows.column("features")]
+    return ImageProposals(
+        torch.from_numpy(np.stack([rows.column(edge).to_numpy() for edge in EDGES], axis=1)),
+        torch.from_numpy(np.stack(features)),
+        rows.column("kept").to_numpy(),
+    )

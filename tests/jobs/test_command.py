@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import evaluate, summarize
+from jobs import compare, evaluate, summarize
 from jobs.command import main
 from pipeline.stages.evaluation import PAPERS
 
@@ -25,10 +25,17 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize(("job", "own"), [(summarize, "--dry-run"), (evaluate, "--paper")])
-def test_options_are_a_promise(job, own: str) -> None:  # noqa: ANN001
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        (summarize, OPTIONS | {"--dry-run"}),
+        (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
+        (compare, {"--help", "--run", "--output"}),
+    ],
+)
+def test_options_are_a_promise(job, options: set[str]) -> None:  # noqa: ANN001
     actions = job.build_parser()._actions
-    assert {text for action in actions for text in action.option_strings if text.startswith("--")} == OPTIONS | {own}
+    assert {text for action in actions for text in action.option_strings if text.startswith("--")} == options
 
 
 def test_papers_are_those_that_the_stages_know() -> None:
