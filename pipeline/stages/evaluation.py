@@ -17,7 +17,7 @@ from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.store.atomic import atomic_file, write_atomically
 from pipeline.store.tables import TableStore
 
-ALWAYS = ("faithfulness", "explanation maps", "summaries")
+ALWAYS = ("faithfulness", "explanation maps", "summaries", "specialists")
 ANNOTATED = "localization"
 
 # A paper's experiments: studies, and the explainers that they compare (none: the run's own).
@@ -35,7 +35,7 @@ PAPERS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "feature-cam": ((("explanation maps",), ("cam", "grad-cam", "grad-cam++", "smooth-grad-cam++", "feature-cam")),),
     "visual-summaries": (
         (("faithfulness",), ("meaningful-perturbation", "thresholded-perturbation", "crisp")),
-        (("summaries",), ()),
+        (("summaries", "specialists"), ()),
     ),
 }
 

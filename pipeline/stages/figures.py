@@ -12,6 +12,11 @@ from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
 
 
+# What either happens to an image or not.
+EITHER_OR_STUDIES = ("adversarial", "color bias")
+EITHER_OR = ("right", "corrected", "spoilt", "pointing game")
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure of an experiment.
@@ -60,13 +65,14 @@ def figures(store: TableStore, seed: int = 0) -> list[Figure]:
             for label in (row["label"], ""):
                 values[*key, label].append(row["value"])
     return [
-        Figure(*key[:4], key[5], key[4], len(numbers), *_interval(np.array(numbers), seed), float(np.std(numbers)))
+        Figure(*key[:4], key[5], key[4], len(numbers), *_interval(key, np.array(numbers), seed), float(np.std(numbers)))
         for key, numbers in sorted(values.items())
     ]
 
 
-def _interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
-    if np.isin(values, (0, 1)).all():
+def _interval(key: tuple[str, ...], values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    study, variant = key[2:4]
+    if study in EITHER_OR_STUDIES or variant.startswith(EITHER_OR):
         return (float(values.mean()), *wilson_interval(int(values.sum()), len(values)))
     return mean_interval(values, seed)
 

@@ -12,10 +12,10 @@ from pipeline.config import RunConfig
 from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.parts import analyzed_boxes, part_overlap
+from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
-from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
 from schemas import EDGES
 
 PART_OVERLAP = 0.3
@@ -100,39 +100,10 @@ class MetricsStage(Stage):
         self, worker: WorkerContext, unit: Unit, labels: list[tuple[str, int]]
     ) -> list[dict[str, Any]]:
         """Accuracy of the network, and of its fusion with the specialists, on the test images."""
-        index_of = dict(labels)
-        # By class index: several labels may mean one class.
-        machines: dict[int, list[Specialist]] = defaultdict(list)
-        for row in worker.read(unit, "specialists", ["label", "coefficients", "intercept", "fit_accuracy"]):
-            coefficients = np.frombuffer(row["coefficients"], np.float32)
-            specialist = Specialist(coefficients, row["intercept"], row["fit_accuracy"])
-            machines[index_of[row["label"]]].append(specialist)
-        columns = ["label", "class_index", "split", "probabilities", "features"]
-        rows = [
-            row
-            for path in unit.inputs["images"]
-            for row in worker.store.read("images", [path], columns).to_pylist()
-            if row["split"] != "fit" and row["features"] is not None
-        ]
-        splits = {name: [row for row in rows if row["split"] == name] for name in ("held-out", "test")}
-        if not splits["test"]:
+        found = fused_predictions(worker, unit, labels)
+        if found is None:
             return []
-        classes = np.array(sorted(machines), dtype=int)
-
-        def arrays(chosen: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            probabilities = np.stack([np.frombuffer(row["probabilities"], np.float32) for row in chosen])
-            features = np.stack([np.frombuffer(row["features"], np.float16) for row in chosen])
-            scores = class_scores(features, [machines[index] for index in classes])
-            return probabilities, scores, np.array([row["class_index"] for row in chosen])
-
-        alpha = 1.0
-        if splits["held-out"] and machines:
-            probabilities, scores, truth = arrays(splits["held-out"])
-            alpha = choose_alpha(probabilities, scores, classes, truth)
-        probabilities, scores, truth = arrays(splits["test"])
-        fused = fuse(probabilities, scores, classes, alpha)
-        before, after = probabilities.argmax(axis=1) == truth, fused.argmax(axis=1) == truth
-        test_labels = np.array([row["label"] for row in splits["test"]])
+        before, after = found.before == found.truth, found.after == found.truth
         share = (
             "over test images, which took part neither in the summaries nor in the choice of α; 95 % bootstrap "
             "interval over images"
@@ -141,8 +112,8 @@ class MetricsStage(Stage):
             "accuracy before specialists": (before, f"top-1 accuracy of the network alone {share}"),
             "accuracy after specialists": (
                 after,
-                f"top-1 accuracy of α·network + (1−α)·specialists, α = {alpha:g} chosen on "
-                f"{len(splits['held-out'])} held-out images, {share}",
+                f"top-1 accuracy of α·network + (1−α)·specialists, α = {found.alpha:g} chosen on "
+                f"{found.held_out} held-out images, {share}",
             ),
             "accuracy gained by specialists": (
                 after.astype(float) - before,
@@ -151,7 +122,7 @@ class MetricsStage(Stage):
         }
         result = []
         for label in ["", *(label for label, _ in labels)]:
-            chosen = test_labels == label if label else np.ones(len(truth), bool)
+            chosen = found.labels == label if label else np.ones(len(found.truth), bool)
             if chosen.any():
                 result += [
                     self._mean_row(worker, label, name, values[chosen], "share", method)

@@ -147,7 +147,8 @@ def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> 
     output, rows = measured
     before, after = tables(whole_run[0]), tables(output)
     assert all(after[name].equals(before[name]) for name in before)
-    assert {row["study"] for row in rows} == {"faithfulness", "explanation maps", "localization", "summaries"}
+    studies = {"faithfulness", "explanation maps", "localization", "summaries", "specialists"}
+    assert {row["study"] for row in rows} == studies
     assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast")}
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
@@ -203,6 +204,26 @@ def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001
     fewer = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, 80% of the images"]
     # Seeds only break ties; leaving images out changes clusters, but not all of them.
     assert same == [1.0] * 2 and len(fewer) == 4 and 0 < np.mean(fewer) <= 1
+
+
+def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    images = {row["image_id"]: row for row in TableStore(output).read_all("images").to_pylist()}
+    found = {(row["image_id"], row["variant"]): row for row in rows if row["study"] == "specialists"}
+    tested = {image_id for image_id, row in images.items() if row["split"] == "test"}
+    assert {image_id for image_id, _ in found} == tested and tested
+    for image_id in tested:
+        row = images[image_id]
+        before, after = (found[image_id, f"right {when}"]["value"] for when in ("before", "after"))
+        assert before == (row["prediction"] == row["class_index"])
+        assert found[image_id, "gained"]["value"] == after - before
+        assert found[image_id, "corrected"]["value"] == (after > before)
+        assert found[image_id, "spoilt"]["value"] == (after < before)
+        assert found[image_id, "right after"]["label"] == row["label"]
+    metrics = TableStore(output).read_all("metrics").to_pylist()
+    overall = {row["metric"]: row["value"] for row in metrics if not row["label"]}
+    after = [found[image_id, "right after"]["value"] for image_id in tested]
+    assert overall["accuracy after specialists"] == pytest.approx(np.mean(after))
 
 
 def test_text_from_data_stays_text() -> None:
