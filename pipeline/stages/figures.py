@@ -11,7 +11,6 @@ import pyarrow as pa
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
 
-
 # What either happens to an image or not.
 EITHER_OR_STUDIES = ("adversarial", "color bias")
 EITHER_OR = ("right", "corrected", "spoilt", "pointing game")
