@@ -220,6 +220,9 @@ class ClusteringSettings(Section):
     damping: float = Field(0.9, ge=0.5, lt=1, description="damping of affinity propagation")
     maximum_iterations: int = Field(1000, ge=1, description="message-passing steps at most")
     stable_iterations: int = Field(100, ge=1, description="steps without change that count as converged")
+    exemplar_rounds: int = Field(
+        2, ge=0, description="times that a large class's images meet the exemplars' images and are clustered again"
+    )
     dense_up_to: int = Field(2000, ge=1, description="parts; beyond, only scores above 0 are held and passed over")
 
 

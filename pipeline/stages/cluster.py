@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
+from pipeline.stages.exemplars import exemplar_edges
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
@@ -20,15 +21,17 @@ class ClusterStage(Stage):
     """Affinity propagation, class by class."""
 
     name = "cluster"
-    reads = ("matches", "proposals")
+    reads = ("matches", "pairs", "proposals")
     writes = "clusters"
-    version = 2
+    version = 3
+    uses_images = True
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.clustering.model_dump(), config.seed]
+        matching = config.matching
+        return [config.clustering.model_dump(), matching.score, matching.mode, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("matches",), also=("proposals",))
+        return units_per_class(plan, ("matches",), also=("pairs", "proposals"))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         columns = ["image_a", "proposal_a", "image_b", "proposal_b", "score", "kept"]
@@ -37,19 +40,15 @@ class ClusterStage(Stage):
         if not count:
             reason = "no proposal lies on a salient region: no parts to cluster"
             return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
-        settings = worker.config.clustering
-        clustering = cluster_edges(
-            edges.first,
-            edges.second,
-            edges.scores,
-            count,
-            settings.preference_factor,
-            settings.damping,
-            settings.maximum_iterations,
-            settings.stable_iterations,
-            worker.config.seed,
-            settings.dense_up_to,
-        )
+        clustering = cluster_parts(worker.config, edges, count)
+        complete: set[str] = set()
+        for _ in range(worker.config.clustering.exemplar_rounds):
+            # In a class of which not all pairs were matched; elsewhere nothing is missing.
+            more = exemplar_edges(worker, unit, parts, clustering.exemplar, complete)
+            if more is None:
+                break
+            edges = edges.joined(more)
+            clustering = cluster_parts(worker.config, edges, count)
         errors = []
         if not clustering.converged:
             reason = (
@@ -85,6 +84,23 @@ class ClusterStage(Stage):
         }
         schema = TABLES["clusters"].schema
         return pa.table([values[field.name] for field in schema], schema=schema)
+
+
+def cluster_parts(config: RunConfig, edges: Edges, count: int, seed: int | None = None) -> Clustering:
+    """Affinity propagation with the run's settings; `seed` instead of the run's, if given."""
+    settings = config.clustering
+    return cluster_edges(
+        edges.first,
+        edges.second,
+        edges.scores,
+        count,
+        settings.preference_factor,
+        settings.damping,
+        settings.maximum_iterations,
+        settings.stable_iterations,
+        config.seed if seed is None else seed,
+        settings.dense_up_to,
+    )
 
 
 def part_edges(matches: pa.Table) -> tuple[pa.Table, Edges]:

@@ -1,21 +1,16 @@
 """Stage `match`: pairs and proposals → `scores`: proposal flow between the image pairs of a block of work."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as compute
-import torch
 
 from pipeline.config import RunConfig
+from pipeline.stages.image_proposals import read_proposals
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.pair_scores import Matching, match_pairs
-from pipeline.summarize.similarity import ImageProposals
-from schemas import EDGES
 
 
 class MatchStage(Stage):
@@ -54,7 +49,7 @@ class MatchStage(Stage):
         ).to_pylist()
         ids = sorted({row[side] for row in pairs for side in ("image_a", "image_b")})
         place = {image_id: number for number, image_id in enumerate(ids)}
-        images = _read_proposals(worker, unit, ids)
+        images = read_proposals(worker, unit, ids)
         settings = worker.config.matching
         found = match_pairs(
             images,
@@ -79,26 +74,3 @@ class MatchStage(Stage):
                 }
             )
         return Output(rows=rows)
-
-
-def _read_proposals(worker: WorkerContext, unit: Unit, ids: list[str]) -> list[ImageProposals]:
-    """The proposals of these images, in the order of `ids`; one shard's rows are held beside them at a time."""
-    columns = ["image_id", "proposal", *EDGES, "kept", "features"]
-    found = {}
-    for path in unit.inputs["proposals"]:
-        table = worker.store.read("proposals", [path], columns, where=("image_id", ids)).combine_chunks()
-        # An image's rows stand together, in the order of their numbers.
-        owners = table.column("image_id").to_numpy()
-        starts = [0, *np.flatnonzero(owners[1:] != owners[:-1]) + 1, len(owners)] if len(owners) else []
-        for start, stop in pairwise(starts):
-            found[owners[start]] = _image_proposals(table.slice(start, stop - start))
-    return [found[image_id] for image_id in ids]
-
-
-def _image_proposals(rows: pa.Table) -> ImageProposals:
-    features = [np.frombuffer(value.as_buffer(), np.float16) for value in rows.column("features")]
-    return ImageProposals(
-        torch.from_numpy(np.stack([rows.column(edge).to_numpy() for edge in EDGES], axis=1)),
-        torch.from_numpy(np.stack(features)),
-        rows.column("kept").to_numpy(),
-    )

@@ -67,6 +67,7 @@ def match_pairs(
     how: Matching = Matching(),
     progress: Callable[[int], None] = lambda pairs: None,
     device: torch.device | str = "cpu",
+    strengths: bool = True,
 ) -> PairScores:
     """Match pairs of images.
 
@@ -75,11 +76,12 @@ def match_pairs(
         pairs: (a, b), a ≤ b, self pairs among them; those of one a are best given one after the other.
         progress: called with the number of pairs that have just been done.
         device: where to compute.
+        strengths: whether the best scores are wanted; without them fewer boxes need to be looked at.
 
     Returns:
         Scores on the processor, the same whatever the order and company of the pairs.
     """
-    matcher = _Matcher(images, how, torch.device(device))
+    matcher = _Matcher(images, how, torch.device(device), strengths)
     blocks: list[np.ndarray] = []
     for a, group in groupby(pairs, key=lambda pair: pair[0]):
         others = [b for _, b in group]
@@ -102,8 +104,10 @@ class _First(NamedTuple):
 class _Matcher:
     """Images on the device, and the best scores so far."""
 
-    def __init__(self, images: Sequence[ImageProposals], how: Matching, device: torch.device) -> None:
-        self.images, self.how, self.device = images, how, device
+    def __init__(
+        self, images: Sequence[ImageProposals], how: Matching, device: torch.device, strengths: bool
+    ) -> None:
+        self.images, self.how, self.device, self.strengths = images, how, device, strengths
         self.on_mask = [torch.from_numpy(np.flatnonzero(image.on_mask)).to(device) for image in images]
         self.best: dict[int, BestScores] = {}
         self._current: _First | None = None
@@ -118,7 +122,7 @@ class _Matcher:
     def match(self, a: int, others: list[int]) -> list[np.ndarray]:
         """Blocks of a pair each; the best scores are kept up to date."""
         for number in (a, *others):
-            if others != [a] and number not in self.best:
+            if self.strengths and others != [a] and number not in self.best:
                 self.best[number] = BestScores(len(self.on_mask[number]))
         if any(len(self.on_mask[a]) or len(self.on_mask[b]) for b in others):
             if self.how.score == "lom" and self.how.mode == "frozen":
@@ -138,7 +142,7 @@ class _Matcher:
             self._features(a), boxes[0], self._features(b), boxes[1], self.how.score, self.how.mode, self.how.scale,
             size, size,
         )
-        if a != b:
+        if a != b and self.strengths:
             self.best[a].add(scores[on_a])
             self.best[b].add(scores[:, on_b].T)
         return scores[on_a][:, on_b].cpu().numpy().astype(np.float32)
@@ -185,7 +189,7 @@ class _Matcher:
         blocks = []
         for place, b in enumerate(others):
             count = len(self.on_mask[b])
-            if b != a:
+            if b != a and self.strengths:
                 self.best[a].add(rows[place, :, : len(self.images[b].boxes)])
                 self.best[b].add(columns[place, :, :count].T)
             blocks.append(columns[place, on_a, :count].cpu().numpy().astype(np.float32))
@@ -212,6 +216,6 @@ class _Matcher:
         return wanted & (support > 0)
 
     def _threshold(self, number: int, itself: bool) -> Tensor:
-        if itself:
+        if itself or not self.strengths:
             return torch.full((len(self.on_mask[number]),), torch.inf, device=self.device)
         return self.best[number].threshold.to(self.device)

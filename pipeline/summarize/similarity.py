@@ -57,6 +57,11 @@ class Edges:
     second: np.ndarray
     scores: np.ndarray
 
+    def joined(self, others: "Edges") -> "Edges":
+        """These and further edges."""
+        names = ("first", "second", "scores")
+        return Edges(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
+
     def dense(self, count: int) -> np.ndarray:
         """The matrix `[count,count]` float32."""
         matrix = np.zeros((count, count), dtype=np.float32)

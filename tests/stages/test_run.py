@@ -125,13 +125,38 @@ def test_a_class_larger_than_the_setting_meets_its_neighbors_only(whole_run, dem
     output = tmp_path / "copy"
     shutil.copytree(whole_run[0], output)
     settings = (*SETTINGS, f"data.parts={demo_folder.parent / 'parts.csv'}")
-    near = ("matching.all_pairs_up_to=2", "matching.neighbors=1")
+    near = ("matching.all_pairs_up_to=2", "matching.neighbors=1", "clustering.exemplar_rounds=0")
     assert run_job(output, demo_folder, *settings, *near).returncode == 0
     rows = tables(output)["pairs"].to_pylist()
     assert 0 < len(rows) < tables(whole_run[0])["pairs"].num_rows
     met = {(row["image_a"], row["image_b"]) for row in rows}
     for row in tables(output)["matches"].select(["image_a", "image_b"]).to_pylist():
         assert (row["image_a"], row["image_b"]) in met
+    assert not far_from_their_exemplars(output, met)
+
+    # A second round lets all images meet those of the exemplars, with the scores that all pairs would have given.
+    assert run_job(output, demo_folder, *settings, *near[:2]).returncode == 0
+    far = far_from_their_exemplars(output, met)
+    known = {
+        (row["image_a"], row["proposal_a"], row["image_b"], row["proposal_b"]): row["score"]
+        for row in tables(whole_run[0])["matches"].to_pylist()
+    }
+    checked = 0
+    for row, exemplar in far:
+        sides = [(one["image_id"], one["proposal"]) for one in (row, exemplar)]
+        score = known.get((*min(sides), *max(sides)))
+        if score is not None:
+            assert row["similarity"] == score
+            checked += 1
+    assert checked > 0
+
+
+def far_from_their_exemplars(output: Path, met: set[tuple[str, str]]) -> list[tuple[dict, dict]]:
+    """Parts with their exemplars, where the two images are no neighbors."""
+    rows = [row for row in tables(output)["clusters"].to_pylist() if row["cluster"] is not None]
+    exemplars = {(row["label"], row["cluster"]): row for row in rows if row["exemplar"]}
+    pairs = [(row, exemplars[row["label"], row["cluster"]]) for row in rows]
+    return [(a, b) for a, b in pairs if tuple(sorted((a["image_id"], b["image_id"]))) not in met]
 
 
 def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ...]) -> None:

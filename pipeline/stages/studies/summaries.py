@@ -15,7 +15,7 @@ from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, 
 from pipeline.evaluate.purity import part_purity
 from pipeline.evaluate.stability import adjusted_rand_index, matched_share
 from pipeline.models.labels import Labels
-from pipeline.stages.cluster import part_edges
+from pipeline.stages.cluster import cluster_parts, part_edges
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
@@ -23,7 +23,6 @@ from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks
 from pipeline.store.tables import digest
-from pipeline.summarize.clustering import cluster_edges
 from pipeline.summarize.similarity import Edges
 from pipeline.summarize.tags import label_tags
 from schemas import EDGES
@@ -172,19 +171,8 @@ def _clusters(
     place[kept] = np.arange(len(kept))
     first, second = place[edges.first], place[edges.second]
     inside = (first >= 0) & (second >= 0)
-    settings = worker.config.clustering
-    found = cluster_edges(
-        first[inside],
-        second[inside],
-        edges.scores[inside],
-        len(kept),
-        settings.preference_factor,
-        settings.damping,
-        settings.maximum_iterations,
-        settings.stable_iterations,
-        seed,
-        settings.dense_up_to,
-    )
+    own = Edges(first[inside], second[inside], edges.scores[inside])
+    found = cluster_parts(worker.config, own, len(kept), seed)
     return {
         keys[part]: int(exemplar) for part, exemplar in zip(kept, found.exemplar, strict=True) if exemplar >= 0
     }
