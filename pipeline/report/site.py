@@ -36,6 +36,8 @@ from pipeline.report.content import (
 PICTURE_SIDE = 224
 SHEET_SIDE = 160
 SHEET_COLUMNS = 8
+# WebP ends at 16,383 pixels, and people's patience earlier.
+SHEET_ROWS = 40
 STRIP_SIDE = 160
 STRIP_COLUMNS = 3
 STRIP_GAP = 4
@@ -232,8 +234,9 @@ def _write_strip(writer: _PictureWriter, content: ClassContent) -> _Picture | No
 
 
 def _write_sheet(writer: _PictureWriter, content: ClassContent) -> _Picture | None:
-    """All kept summaries, one to a row, the framed exemplar first: the look of the paper's Figure 1."""
-    rows = _member_rows(content)
+    """The first kept summaries, one to a row, the framed exemplar first: the look of the paper's Figure 1."""
+    every = _member_rows(content)
+    rows = every[:SHEET_ROWS]
     if not rows:
         return None
     columns = min(SHEET_COLUMNS, max(len(members) for _, members in rows))
@@ -246,7 +249,8 @@ def _write_sheet(writer: _PictureWriter, content: ClassContent) -> _Picture | No
         for summary, _ in rows
     ]
     sheet = pictures.contact_sheet(cells, columns, gap=6, captions=captions)
-    alt = f"All kept summaries of {content.class_name}, one to a row, the exemplar first"
+    which = "All kept summaries" if len(rows) == len(every) else f"The first {len(rows)} of {len(every)} kept summaries"
+    alt = f"{which} of {content.class_name}, one to a row, the exemplar first"
     return writer.write("summaries.webp", sheet, alt)
 
 

@@ -267,6 +267,15 @@ def test_contact_sheet_has_a_row_for_each_summary(tmp_path: Path) -> None:
     assert teal < 40 < np.abs(last_row[side // 2, side + 7] - (13, 110, 110)).max()
 
 
+def test_contact_sheet_of_very_many_summaries_shows_the_first(tmp_path: Path) -> None:
+    # One row for each would be higher than a WebP can be.
+    contents = robin(summaries=[summary(number, 3) for number in range(1, 121)], examples=[])
+    card = site.write_class_page(tmp_path, contents)
+    with Image.open(tmp_path / card.sheet) as sheet:
+        assert 40 * site.SHEET_SIDE < sheet.height < 16383
+    assert "The first 40 of 120 kept summaries of robin" in Page(tmp_path / card.page).text
+
+
 def test_strip_shows_the_exemplars(tmp_path: Path) -> None:
     card = site.write_class_page(tmp_path, robin(summaries=[summary(number) for number in range(1, 6)]))
     assert card.strip_width == site.STRIP_COLUMNS * (site.STRIP_SIDE + site.STRIP_GAP) - site.STRIP_GAP
