@@ -100,8 +100,8 @@ def plot_counts(runs: Sequence[ComparedRun], file: Any) -> None:
     for run in runs:
         across = [[run.accuracy - run.low], [run.high - run.accuracy]]
         up = [[run.mean - run.mean_low], [run.mean_high - run.mean]]
-        axes.errorbar(run.accuracy, run.mean, xerr=across, yerr=up, fmt="o", capsize=3, label=run.name)
+        axes.errorbar(run.accuracy, run.mean, xerr=across, yerr=up, fmt="o", capsize=3, linewidth=1, label=run.name)
     axes.set(xlabel="accuracy (Wilson's 95 %)", ylabel="kept summaries a class (bootstrap, 95 %)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    canvas.legend(loc="outside lower center", frameon=False, fontsize=8)
     canvas.savefig(file)

@@ -164,7 +164,7 @@ def plot_curves(curves: Sequence[Any], path: str) -> None:
             axes.fill_between(share, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
         done = "deleted" if variant == "deletion" else "shown"
         axes.set(title=variant, xlabel=f"share of pixels {done}, most salient first", ylim=(0, 1), xlim=(0, 1))
-        axes.set_ylabel("score of the class" if place == 0 else "")
+        axes.set_ylabel("score of the class: mean, and the middle\nhalf of the images" if place == 0 else "")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     canvas.savefig(path)

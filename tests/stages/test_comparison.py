@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
+from runs import ROOT, environment
 
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
 from pipeline.stages.comparison import kept_summaries
 from pipeline.store.tables import TableStore
-from runs import ROOT, environment
 from schemas import TABLES
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from conftest import SETTINGS
+from runs import ROOT, environment, stage_units, tables
 
 from pipeline.config import load_config
 from pipeline.data.annotations import read_boxes, read_landmarks
@@ -25,7 +26,6 @@ from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.evaluation import escaped
 from pipeline.stages.worker import classifier_of
 from pipeline.store.tables import TableStore
-from runs import ROOT, environment, stage_units, tables
 
 PHOTOGRAPHS, ITERATIONS = 5, 12
 STUDY = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import SETTINGS
+from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, tables
 
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import TableStore
-from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, tables
 from schemas import TABLES, validate
 
 
