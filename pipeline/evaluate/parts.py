@@ -33,6 +33,13 @@ def analyzed_boxes(boxes: np.ndarray, view: tuple[float, float, float, float], s
         view: left, top, right, bottom of what the classifier sees, in pixels of the photograph.
         side: side of the analyzed square in pixels.
     """
+    return np.clip(analyzed_places(boxes.reshape(-1, 2), view, side).reshape(-1, 4), 0, side)
+
+
+def analyzed_places(places: np.ndarray, view: tuple[float, float, float, float], side: int) -> np.ndarray:
+    """Places x, y `[n,2]` in pixels of a photograph to pixels of the analyzed square, also outside it.
+
+    `view` and `side` as for `analyzed_boxes`.
+    """
     left, top, right, bottom = view
-    scale = np.array([side / (right - left), side / (bottom - top)] * 2)
-    return np.clip((boxes - np.array([left, top, left, top])) * scale, 0, side)
+    return (places - np.array([left, top])) * np.array([side / (right - left), side / (bottom - top)])

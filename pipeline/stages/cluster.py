@@ -13,7 +13,7 @@ from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.clustering import Clustering, cluster_edges
-from pipeline.summarize.similarity import Edges
+from pipeline.summarize.similarity import Edges, joined_edges
 from schemas import EDGES, TABLES
 
 
@@ -47,7 +47,7 @@ class ClusterStage(Stage):
             more = exemplar_edges(worker, unit, parts, clustering.exemplar, complete)
             if more is None:
                 break
-            edges = edges.joined(more)
+            edges = joined_edges([edges, more])
             clustering = cluster_parts(worker.config, edges, count)
         errors = []
         if not clustering.converged:

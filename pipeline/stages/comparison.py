@@ -1,12 +1,11 @@
 """The job `compare`: the same classes under several classifiers or explainers, from their finished runs."""
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
@@ -14,7 +13,7 @@ from pipeline.evaluate.stability import matched_summaries
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
 from pipeline.stages.evaluation import stored_config
 from pipeline.stages.explain import explainer_name
-from pipeline.store.atomic import atomic_file, write_atomically
+from pipeline.stages.results import write_results
 from pipeline.store.tables import TableStore
 from schemas import EDGES
 
@@ -38,17 +37,8 @@ def run_comparison(folders: list[str], output: str) -> str:
     names = run_names([f"{config.model.name} {explainer_name(config)}" for config in configs], folders)
     runs = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
     classes = [compared_class(label, stores) for label in labels]
-    target = Path(output)
-    target.mkdir(parents=True, exist_ok=True)
-    write_atomically(target / "comparison.md", comparison_text(runs, classes))
-    table = shared_table(names, classes)
-    with atomic_file(target / "comparison.csv") as file:
-        pyarrow.csv.write_csv(table, file)
-    with atomic_file(target / "comparison.parquet") as file:
-        pyarrow.parquet.write_table(table, file)
-    with atomic_file(target / "comparison.png") as file:
-        plot_counts(runs, file)
-    return str(target / "comparison.md")
+    text, table = comparison_text(runs, classes), shared_table(names, classes)
+    return write_results(Path(output), "comparison", text, table, partial(plot_counts, runs))
 
 
 def run_names(names: list[str], folders: list[str]) -> list[str]:

@@ -2,19 +2,18 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-import pyarrow.csv
-import pyarrow.parquet
 from rich.console import Console
 
 from pipeline.config import ConfigurationError, RunConfig, load_config
 from pipeline.report.evaluation import all_figures, paper_tables, plot_curves
 from pipeline.stages.figures import Curve, Figure, curves, figures, figures_table
+from pipeline.stages.results import write_results
 from pipeline.stages.run import STAGES, check_tolerance, opened_run, run_stage, write_errors_manifest
 from pipeline.stages.stage import Stage
 from pipeline.stages.studies import STUDIES, StudiesStage
-from pipeline.store.atomic import atomic_file, write_atomically
 from pipeline.store.tables import TableStore
 
 ALWAYS = ("faithfulness", "explanation maps", "summaries", "specialists")
@@ -72,7 +71,10 @@ def run_evaluation(
             store = TableStore(variant.output)
             found += figures(store, config.seed)
             lines += curves(store)
-        written += write_results(Path(config.output), found, lines, paper)
+        name = f"evaluation-{paper}" if paper else "evaluation"
+        text = (paper_tables(paper, found) + "\n" if paper else "") + all_figures(found)
+        plot = partial(plot_curves, lines) if lines else None
+        written.append(write_results(Path(config.output), name, text, figures_table(found), plot))
     return written
 
 
@@ -144,29 +146,5 @@ def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:
     rows = TableStore(output).read_all("runs", ["stage", "configuration"]).to_pylist()
     stages = {stage.name for stage in STAGES}
     stored = [json.loads(row["configuration"]) for row in rows if row["stage"] in stages]
-    values = _dotted(stored[-1]) | {"output": output}
+    values = stored[-1] | {"output": output}
     return load_config(values=values, overrides=overrides)
-
-
-def _dotted(tree: dict, prefix: str = "") -> dict:
-    values: dict = {}
-    for name, value in tree.items():
-        values |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return values
-
-
-def write_results(folder: Path, found: list[Figure], lines: list[Curve], paper: str | None) -> list[str]:
-    """Figures as Markdown, CSV and Parquet, and the curves as a picture; returns the paths of the Markdown."""
-    name = f"evaluation-{paper}" if paper else "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = paper_tables(paper, found) + "\n" if paper else ""
-    write_atomically(folder / f"{name}.md", text + all_figures(found))
-    table = figures_table(found)
-    with atomic_file(folder / f"{name}.csv") as file:
-        pyarrow.csv.write_csv(table, file)
-    with atomic_file(folder / f"{name}.parquet") as file:
-        pyarrow.parquet.write_table(table, file)
-    if lines:
-        with atomic_file(folder / f"{name}.png") as file:
-            plot_curves(lines, file)
-    return [str(folder / f"{name}.md")]

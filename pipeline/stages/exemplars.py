@@ -5,8 +5,6 @@ neighbor of. The exemplars' images are few: to match them with all others costs 
 size of the class.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -14,7 +12,7 @@ from pipeline.stages.image_proposals import read_proposals
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import WorkerContext, chunks
 from pipeline.summarize.pair_scores import Matching, match_pairs
-from pipeline.summarize.similarity import Edges, ImageProposals
+from pipeline.summarize.similarity import Edges, ImageProposals, block_edges
 
 IMAGES_AT_ONCE = 64
 
@@ -54,8 +52,8 @@ def exemplar_edges(
         ]
         how = Matching(settings.score, settings.mode, side)
         blocks = match_pairs(images, pairs, how, device=worker.device, strengths=False).blocks
-        found.append(_block_edges(blocks, missing[wanted], starts))
-    return Edges(*(np.concatenate([getattr(one, name) for one in found]) for name in ("first", "second", "scores")))
+        found += [(a, b, block) for (a, b), block in zip(missing[wanted].tolist(), blocks, strict=True)]
+    return block_edges(found, starts)
 
 
 def _missing(
@@ -90,14 +88,3 @@ def _with_parts(image: ImageProposals, parts: np.ndarray) -> ImageProposals:
     is_part = np.zeros(len(image.boxes), dtype=bool)
     is_part[parts] = True
     return ImageProposals(image.boxes, image.features, is_part)
-
-
-def _block_edges(blocks: Sequence[np.ndarray], pairs: np.ndarray, starts: np.ndarray) -> Edges:
-    """Positive scores of blocks `[K_a,K_b]` of image pairs as edges, both ways."""
-    first, second, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for (a, b), block in zip(pairs, blocks, strict=True):
-        row, column = np.nonzero(block > 0)
-        first += [row + starts[a], column + starts[b]]
-        second += [column + starts[b], row + starts[a]]
-        scores += [block[row, column]] * 2
-    return Edges(np.concatenate(first), np.concatenate(second), np.concatenate(scores))

@@ -57,11 +57,6 @@ class Edges:
     second: np.ndarray
     scores: np.ndarray
 
-    def joined(self, others: "Edges") -> "Edges":
-        """These and further edges."""
-        names = ("first", "second", "scores")
-        return Edges(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
-
     def dense(self, count: int) -> np.ndarray:
         """The matrix `[count,count]` float32."""
         matrix = np.zeros((count, count), dtype=np.float32)
@@ -180,20 +175,28 @@ def class_edges(
     """
     counts = [int(images[number].kept.sum()) for number in range(len(images))]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    first, second, scores = [], [], []
+    among_kept = ((a, b, block[images[a].kept][:, images[b].kept]) for a, b, block in blocks)
+    return block_edges(among_kept, starts), starts
+
+
+def block_edges(blocks: Iterable[tuple[int, int, np.ndarray]], starts: np.ndarray) -> Edges:
+    """Positive scores of image pairs as edges, both ways; a self pair's block holds both already.
+
+    Args:
+        blocks: (a, b, scores `[n_a,n_b]`) among the n proposals.
+        starts: where each image's proposals start among the n.
+    """
+    found = [Edges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for a, b, block in blocks:
-        kept = block[images[a].kept][:, images[b].kept]
-        row, column = np.nonzero(kept > 0)
-        values, row, column = kept[row, column].astype(np.float32), row + starts[a], column + starts[b]
-        first.append(row)
-        second.append(column)
-        scores.append(values)
+        row, column = np.nonzero(block > 0)
+        values, row, column = block[row, column].astype(np.float32), row + starts[a], column + starts[b]
+        found.append(Edges(row, column, values))
         if a != b:
-            first.append(column)
-            second.append(row)
-            scores.append(values)
-    edges = Edges(
-        *(np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
-          for parts, kind in ((first, np.int64), (second, np.int64), (scores, np.float32)))
-    )
-    return edges, starts
+            found.append(Edges(column, row, values))
+    return joined_edges(found)
+
+
+def joined_edges(several: Sequence[Edges]) -> Edges:
+    """All edges of at least one set."""
+    names = ("first", "second", "scores")
+    return Edges(*(np.concatenate([getattr(edges, name) for edges in several]) for name in names))

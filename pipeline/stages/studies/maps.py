@@ -25,7 +25,7 @@ from pipeline.evaluate.localization import (
     maximum_point,
     overlap_above,
 )
-from pipeline.evaluate.parts import analyzed_boxes
+from pipeline.evaluate.parts import analyzed_boxes, analyzed_places
 from pipeline.evaluate.pointing import small_objects, torchray_hits
 from pipeline.evaluate.sanity import cascading_randomization, layers_from_output, rank_correlations
 from pipeline.evaluate.sanity import structural_similarities as map_similarities
@@ -203,12 +203,11 @@ def _marked(
     saliency: np.ndarray, places: Mapping[str, tuple[float, float]], view: tuple[float, float, float, float]
 ) -> dict[str, float]:
     """Distance from the map's maximum to each part, in pixels of the analyzed square."""
-    left, top, right, bottom = view
-    scale_x, scale_y = len(saliency) / (right - left), len(saliency) / (bottom - top)
     point = maximum_point(saliency)
+    seen = analyzed_places(np.array(list(places.values())).reshape(-1, 2), view, len(saliency))
     return {
-        f"distance to {part}": landmark_distance(point, [((x - left) * scale_x, (y - top) * scale_y)])
-        for part, (x, y) in places.items()
+        f"distance to {part}": landmark_distance(point, [place])
+        for part, place in zip(places, seen.tolist(), strict=True)
     }
 
 

@@ -12,6 +12,7 @@ from pipeline.config import RunConfig
 from pipeline.data.annotations import annotation_key
 from pipeline.data.decode import DecodeError
 from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, jaccard_distances
+from pipeline.evaluate.parts import analyzed_places
 from pipeline.evaluate.purity import part_purity
 from pipeline.evaluate.stability import adjusted_rand_index, matched_share
 from pipeline.models.labels import Labels
@@ -224,13 +225,10 @@ def _seen(
     photograph: Mapping[str, Any],
     landmarks: Mapping[str, Mapping[str, tuple[float, float]]],
     parts: Sequence[str],
-) -> list[tuple[float, float]]:
-    """Places of the parts in pixels of the analyzed square; NaN for those that are not visible."""
-    side = worker.setup.preprocessing.crop_side
-    left, top, right, bottom = worker.setup.preprocessing.analyzed_box(photograph["height"], photograph["width"])
+) -> np.ndarray:
+    """Places of the parts `[L,2]` in pixels of the analyzed square; NaN for those that are not visible."""
+    preprocessing = worker.setup.preprocessing
+    view = preprocessing.analyzed_box(photograph["height"], photograph["width"])
     places = landmarks[annotation_key(photograph["uri"])]
-    seen = []
-    for part in parts:
-        x, y = places.get(part, (float("nan"), float("nan")))
-        seen.append(((x - left) * side / (right - left), (y - top) * side / (bottom - top)))
-    return seen
+    own = np.array([places.get(part, (np.nan, np.nan)) for part in parts])
+    return analyzed_places(own, view, preprocessing.crop_side)
