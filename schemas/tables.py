@@ -216,6 +216,15 @@ _ALL = [
         _REASON,
     ),
     _table(
+        "tags",
+        "names of each kept summary: the classifier's own best labels of the members' crops, the most common first",
+        _LABEL,
+        _column("summary", pa.int32(), "number of the summary within the class"),
+        _column("rank", pa.int32(), "0 for the most common"),
+        _column("tag", pa.string(), "the label"),
+        _column("share", pa.float32(), "members that have it among their best labels", "share"),
+    ),
+    _table(
         "specialists",
         "one linear support vector machine per kept summary, on L2-normalized classifier features",
         _LABEL,

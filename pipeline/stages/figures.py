@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.evaluate.intervals import mean_interval, wilson_interval
+from pipeline.evaluate.intervals import class_mean_interval, mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
 
 # What either happens to an image or not.
 EITHER_OR_STUDIES = ("adversarial", "color bias")
-EITHER_OR = ("right", "corrected", "spoilt", "pointing game")
+EITHER_OR = ("right", "corrected", "spoilt", "pointing game", "regions found")
+# Protocols that report the mean of the classes' own accuracies.
+CLASS_MEANS = ("pointing game, torchray",)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Figure:
         model, explainer: whose maps; the explainer is empty where none takes part.
         label: the class; empty for all classes together.
         of: what `n` counts: images, summaries or classes.
-        mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap.
+        mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap. Over
+            all classes, the protocol `torchray` of the pointing game reports the mean of the classes' means.
         deviation: standard deviation over them.
     """
 
@@ -63,14 +66,29 @@ def figures(store: TableStore, seed: int = 0) -> list[Figure]:
             key = (row["model"], row["explainer"], row["study"], row["variant"], of)
             for label in (row["label"], ""):
                 values[*key, label].append(row["value"])
+    of_classes: dict[tuple[str, ...], list[np.ndarray]] = defaultdict(list)
+    for key, numbers in sorted(values.items()):
+        if key[-1]:
+            of_classes[key[:-1]].append(np.array(numbers))
     return [
-        Figure(*key[:4], key[5], key[4], len(numbers), *_interval(key, np.array(numbers), seed), float(np.std(numbers)))
+        Figure(
+            *key[:4],
+            key[5],
+            key[4],
+            len(numbers),
+            *_interval(key, np.array(numbers), of_classes[key[:-1]], seed),
+            float(np.std(numbers)),
+        )
         for key, numbers in sorted(values.items())
     ]
 
 
-def _interval(key: tuple[str, ...], values: np.ndarray, seed: int) -> tuple[float, float, float]:
-    study, variant = key[2:4]
+def _interval(
+    key: tuple[str, ...], values: np.ndarray, of_classes: list[np.ndarray], seed: int
+) -> tuple[float, float, float]:
+    study, variant, label = key[2], key[3], key[-1]
+    if not label and variant.startswith(CLASS_MEANS):
+        return class_mean_interval(of_classes, seed)
     if study in EITHER_OR_STUDIES or variant.startswith(EITHER_OR):
         return (float(values.mean()), *wilson_interval(int(values.sum()), len(values)))
     return mean_interval(values, seed)

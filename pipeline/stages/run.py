@@ -35,6 +35,7 @@ from pipeline.stages.session import ray_session
 from pipeline.stages.specialize import SpecializeStage
 from pipeline.stages.stage import Plan, PlannedShard, Stage
 from pipeline.stages.summarize import SummarizeStage
+from pipeline.stages.tags import TagsStage
 from pipeline.stages.units import Failure, Outcome, Unit, error_row
 from pipeline.stages.worker import WorkerSetup, write_unit
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
@@ -51,6 +52,7 @@ STAGES: list[Stage] = [
     ClusterStage(),
     MembersStage(),
     SummarizeStage(),
+    TagsStage(),
     SpecializeStage(),
     MetricsStage(),
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate import intervals
-from pipeline.evaluate.intervals import mean_interval
+from pipeline.evaluate.intervals import class_mean_interval, mean_interval
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -53,3 +53,17 @@ def test_all_samples_are_drawn_whatever_the_batch(monkeypatch: pytest.MonkeyPatc
     for draws in (130, 7):
         monkeypatch.setattr(intervals, "_DRAWS_AT_ONCE", draws)
         assert mean_interval(values, samples=101) == pytest.approx(whole, rel=1e-12)
+
+
+def test_classes_count_the_same_whatever_their_size() -> None:
+    groups = [np.array([0.0, 1.0]), np.full(40, 1.0), np.zeros(0)]
+    mean, low, high = class_mean_interval(groups, samples=20_000)
+    # The first class's resamples have means 0, ½, ½ and 1, the second's 1 alone.
+    assert (mean, low, high) == (0.75, 0.5, 1.0)
+    assert np.isnan(class_mean_interval([])).all()
+    values = np.random.default_rng(0).normal(2, 1, (2, 3000))
+    mean, low, high = class_mean_interval(values, samples=4000)
+    error = math.sqrt(values.var(axis=1).sum() / 3000) / 2
+    assert mean == pytest.approx(values.mean(), rel=1e-12)
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.12 * error)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.12 * error)

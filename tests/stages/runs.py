@@ -22,6 +22,7 @@ STAGES = (
     "cluster",
     "members",
     "summarize",
+    "tags",
     "specialize",
     "metrics",
 )
@@ -39,6 +40,7 @@ TABLE_OF = dict(
             "clusters",
             "members",
             "summaries",
+            "tags",
             "specialists",
             "metrics",
         ),

@@ -1,9 +1,12 @@
 """The job `evaluate` on real Ray, beside what a finished run left: figures, resume, and nothing of the run harmed."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from conftest import SETTINGS
-from runs import ROOT, environment, stage_units, tables
+from runs import MEASURED, ROOT, environment, stage_units, tables
 
 from pipeline.config import load_config
 from pipeline.data.annotations import read_boxes, read_landmarks
@@ -24,7 +27,9 @@ from pipeline.evaluate.localization import inside, landmark_distance, localizati
 from pipeline.explain.engine import Item
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.evaluation import escaped
+from pipeline.stages.regions import salient_mask
 from pipeline.stages.worker import classifier_of
+from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import TableStore
 
 PHOTOGRAPHS, ITERATIONS = 5, 12
@@ -183,6 +188,13 @@ def test_figures_of_maps_are_the_functions(measured, classifier) -> None:  # noq
         key = "/".join(Path(uris[row["image_id"]]).parts[-2:])
         hit = inside(localization_point(saliency), boxes[key])
         assert value[row["image_id"], "pointing game, glas"]["value"] == hit
+        salient = salient_mask(row, load_config(values={"model.name": "demo"}))
+        covered = [salient[y0:y1, x0:x1].mean() for x0, y0, x1, y1 in boxes[key].round().astype(int)]
+        for least in (0.25, 0.5):
+            # Edges within a pixel are rounded another way.
+            if np.abs(np.array(covered) - least).min() > 0.05:
+                found = value[row["image_id"], f"regions found, {least:.0%} covered"]["value"]
+                assert found == (max(covered) >= least)
         point = maximum_point(saliency)
         for part, place in landmarks[key].items():
             expected = landmark_distance(point, [place])
@@ -224,6 +236,59 @@ def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: AN
     overall = {row["metric"]: row["value"] for row in metrics if not row["label"]}
     after = [found[image_id, "right after"]["value"] for image_id in tested]
     assert overall["accuracy after specialists"] == pytest.approx(np.mean(after))
+
+
+def paper_command(output: Path, images: Path) -> list[str]:
+    command = [sys.executable, "-m", "jobs.evaluate", "--paper", "feature-cam", "--images", str(images)]
+    command += ["--model", "demo", "--output", str(output), *SETTINGS]
+    return [*command, "evaluation.explainers=[grad-cam, grad-cam++]"]
+
+
+def kill_evaluation(output: Path, images: Path, table: Path, shards: int) -> None:
+    """Start the job and kill its driver once a table of one of its folders has so many shards on disk."""
+    process = subprocess.Popen(
+        paper_command(output, images),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while len(list((output / table).rglob("*.parquet"))) < shards and time.monotonic() < deadline:
+            assert process.poll() is None, f"ended before {table} had {shards} shards"
+            time.sleep(0.005)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_whole_evaluation_killed_half_way_ends_in_the_same_tables(demo_folder, tmp_path) -> None:  # noqa: ANN001
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    result = subprocess.run(paper_command(whole, demo_folder), cwd=ROOT, capture_output=True, env=environment())
+    assert result.returncode == 0, result.stdout
+    for explainer, table, shards in (
+        ("grad-cam", "maps", 1),
+        ("grad-cam", "measurements", 1),
+        ("grad-cam++", "maps", 2),
+        ("grad-cam++", "measurements", 2),
+    ):
+        kill_evaluation(killed, demo_folder, Path("explainers", explainer, "tables", table), shards)
+    result = subprocess.run(paper_command(killed, demo_folder), cwd=ROOT, capture_output=True, env=environment())
+    assert result.returncode == 0, result.stdout
+    for explainer in ("grad-cam", "grad-cam++"):
+        stores = [TableStore(output / "explainers" / explainer) for output in (whole, killed)]
+        for table in ("images", "maps", "measurements"):
+            kept = [store.read_all(table).drop_columns(MEASURED.get(table, [])) for store in stores]
+            assert kept[0] == kept[1] and kept[0].num_rows
+    assert not list(killed.rglob(f"*{TEMPORARY_SUFFIX}"))
+    names = sorted(path.name for path in whole.glob("evaluation-*.*"))
+    assert "evaluation-feature-cam.md" in names
+    for name in names:
+        if not name.endswith((".png", ".parquet")):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_text_from_data_stays_text() -> None:

@@ -12,6 +12,7 @@ from pipeline.stages.figures import curves, figures, figures_table
 from pipeline.store.tables import TableStore
 from schemas import make_table
 
+TORCHRAY = "pointing game, torchray"
 VALUES = {"a": [0.1, 0.4, 0.7], "b|": [0.2]}
 
 
@@ -28,6 +29,7 @@ def store(tmp_path) -> TableStore:  # noqa: ANN001
             rows += [
                 own | {"study": "faithfulness", "variant": "deletion", "value": value, "curve": [1.0, value, 0.0]},
                 own | {"study": "specialists", "variant": "right after", "value": float(value > 0.3), "curve": None},
+                own | {"study": "localization", "variant": TORCHRAY, "value": float(value > 0.3), "curve": None},
             ]
         of_summary = {"image_id": "", "label": label, "summary": 0, "study": "summaries", "variant": "distance"}
         rows.append(common | of_summary | {"value": 0.5, "curve": None})
@@ -47,9 +49,12 @@ def test_means_of_each_class_and_of_all(store) -> None:  # noqa: ANN001
     assert found["deletion", "a"].mean == pytest.approx(0.4) and found["deletion", "b|"].n == 1
     right = found["right after", ""]
     assert (right.mean, right.low, right.high) == (0.5, *wilson_interval(2, 4))
+    # Two of three in one class, none of one in the other.
+    assert found[TORCHRAY, ""].mean == pytest.approx(1 / 3) and found[TORCHRAY, ""].n == 4
+    assert (found[TORCHRAY, "a"].low, found[TORCHRAY, "a"].high) == wilson_interval(2, 3)
     assert (found["distance", ""].of, found["distance", ""].n) == ("summaries", 2)
     table = figures_table(list(found.values())).to_pylist()
-    assert len(table) == len(found) == 9 and {row["label"] for row in table} == {"", "a", "b|"}
+    assert len(table) == len(found) == 12 and {row["label"] for row in table} == {"", "a", "b|"}
 
 
 def test_curves_are_means_with_the_middle_half(store) -> None:  # noqa: ANN001

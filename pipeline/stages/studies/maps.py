@@ -16,6 +16,7 @@ from pipeline.config import RunConfig
 from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
 from pipeline.evaluate.explanation_maps import explanation_map_scores
 from pipeline.evaluate.faithfulness import STEPS, deletion_curve, insertion_curve
+from pipeline.evaluate.lesions import OVERLAPS, image_sensitivities, region_overlaps
 from pipeline.evaluate.localization import (
     box_mask,
     inside,
@@ -33,6 +34,7 @@ from pipeline.explain.registry import make_explainer
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.stages.explain import image_generator, own_settings
+from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, units_per_shard
 from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.stages.units import Output, Unit
@@ -153,7 +155,8 @@ class LocalizationStudy(MapStudy):
 
     def settings(self, config: RunConfig) -> Any:
         paths = (config.data.boxes, config.data.landmarks)
-        return [hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None for path in paths]
+        files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None for path in paths]
+        return [*files, cut_of(config)]
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         boxes, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
@@ -163,7 +166,7 @@ class LocalizationStudy(MapStudy):
             view = worker.setup.preprocessing.analyzed_box(row["height"], row["width"])
             values: dict[str, float] = {}
             if key in boxes:
-                values |= _boxed(saliency, boxes[key], view)
+                values |= _boxed(saliency, salient_mask(row, worker.config), boxes[key], view)
             if key in landmarks:
                 values |= _marked(saliency, landmarks[key], view)
             rows += [self.row(worker, unit, name, value, {}, row["image_id"]) for name, value in values.items()]
@@ -176,8 +179,11 @@ def annotations(boxes: str | None, landmarks: str | None) -> tuple[dict, dict]:
     return (read_boxes(boxes) if boxes else {}, read_landmarks(landmarks) if landmarks else {})
 
 
-def _boxed(saliency: np.ndarray, boxes: np.ndarray, view: tuple[float, float, float, float]) -> dict[str, float]:
-    """Both pointing games and the overlap at nine thresholds; nothing where the crop holds no part of a box."""
+def _boxed(
+    saliency: np.ndarray, salient: np.ndarray, boxes: np.ndarray, view: tuple[float, float, float, float]
+) -> dict[str, float]:
+    """Both pointing games, the overlap at nine thresholds, and whether the `salient` pixels, as the run's summaries
+    take them, cover enough of a box; nothing where the crop holds no part of a box."""
     side = len(saliency)
     seen = analyzed_boxes(boxes, view, side)
     seen = seen[(seen[:, 2:] > seen[:, :2]).all(axis=1)]
@@ -196,7 +202,15 @@ def _boxed(saliency: np.ndarray, boxes: np.ndarray, view: tuple[float, float, fl
         if small_objects(objects)[0]:
             values["pointing game, torchray, small objects"] = hit
     truth = box_mask(seen, side, side)
-    return values | {f"overlap above {level:g}": overlap_above(saliency, truth, level) for level in THRESHOLDS}
+    values |= {f"overlap above {level:g}": overlap_above(saliency, truth, level) for level in THRESHOLDS}
+    # FGVis Table 3: what a detector with these maps finds of the annotated regions.
+    regions = torch.stack([torch.from_numpy(box_mask(box[None], side, side)) for box in seen])
+    overlaps = region_overlaps(torch.from_numpy(salient)[None], regions[None])
+    for least in OVERLAPS:
+        (found,), present = image_sensitivities(overlaps.numpy(), (least,))
+        if present:
+            values[f"regions found, {least:.0%} covered"] = float(found)
+    return values
 
 
 def _marked(

@@ -5,27 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torchvision.transforms.v2 import functional
 
 from pipeline.config import RunConfig
 from pipeline.data.annotations import annotation_key
-from pipeline.data.decode import DecodeError
 from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, jaccard_distances
 from pipeline.evaluate.parts import analyzed_places
 from pipeline.evaluate.purity import part_purity
 from pipeline.evaluate.stability import adjusted_rand_index, matched_share
-from pipeline.models.labels import Labels
 from pipeline.stages.cluster import cluster_parts, part_edges
+from pipeline.stages.crops import described_crops, tags_of
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
 from pipeline.stages.studies.study import StudiesStage, Study
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.similarity import Edges
-from pipeline.summarize.tags import label_tags
 from schemas import EDGES
 
 KEPT_SHARE = 0.8
@@ -69,16 +65,17 @@ class SummariesStudy(Study):
         output: Output,
     ) -> Iterator[dict[str, Any]]:
         """μ_S and μ_R by the classifier's top labels of the members' crops, and in its feature space."""
-        members, scores, features = _described(worker, unit, members, output)
+        members, scores, features = described_crops(worker, StudiesStage.name, unit, members, output)
+        if not members:
+            return
         images = np.unique([member["image_id"] for member in members], return_inverse=True)[1]
         groups: dict[int, list[int]] = defaultdict(list)
         for number, member in enumerate(members):
             if member["kept"] and member["cluster"] in summaries:
                 groups[summaries[member["cluster"]]].append(number)
         groups = {summary: group for summary, group in groups.items() if len(group) > 1}
-        labels = Labels(worker.classifier.class_names, worker.classifier.wordnet_ids)
-        count = min(worker.config.evaluation.tags, max(1, len(labels.names) // 2))
-        tags = label_tags(scores, labels, count)
+        tags = tags_of(worker, scores)
+        count = int(tags.sets[0].sum())
         for name, distances in (("tags", jaccard_distances(tags.sets)), ("features", cosine_distances(features))):
             found: Coherence = coherence(distances, list(groups.values()), images, worker.config.seed)
             for number, (summary, group) in enumerate(groups.items()):
@@ -187,37 +184,6 @@ def _as_members(
     for part in sorted(clusters):
         found[clusters[part]].setdefault(part[0], boxes[part])
     return [members for members in found.values() if len(members) >= least]
-
-
-def _described(
-    worker: WorkerContext, unit: Unit, members: list[dict[str, Any]], output: Output
-) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    """Members whose images can be read, with class scores `[n,K]` and features `[n,D]` of their crops."""
-    photographs = worker.photographs(unit)
-    side = worker.setup.preprocessing.crop_side
-    described, scores, features = [], [], []
-    by_image = defaultdict(list)
-    for member in members:
-        by_image[member["image_id"]].append(member)
-    for ids in chunks(sorted(by_image), worker.config.model.batch_size):
-        crops = []
-        for image_id in ids:
-            try:
-                image = worker.analyzed_image(photographs[image_id])
-            except DecodeError as error:
-                reason, uri = str(error), photographs[image_id]["uri"]
-                output.errors.append(error_row(StudiesStage.name, unit.label, reason, image_id, uri, retry=True))
-                continue
-            for member in by_image[image_id]:
-                x0, y0, x1, y1 = (round(member[edge]) for edge in EDGES)
-                crops.append(functional.resize(image[:, y0:y1, x0:x1], [side, side], antialias=True))
-                described.append(member)
-        for several in chunks(crops, worker.config.model.batch_size):
-            batch = worker.model_input(several)
-            with torch.no_grad():
-                scores.append(worker.classifier.logits(batch).cpu().numpy())
-                features.append(worker.classifier.features(batch).cpu().numpy())
-    return described, np.concatenate(scores), np.concatenate(features)
 
 
 def _seen(
