@@ -10,6 +10,9 @@ VERBS = {
     "summarize": "photographs → maps → visual summaries → report",
     "evaluate": "figures of runs, and the papers' experiments on your images and classifier",
     "compare": "several finished runs side by side",
+    "report": "the report drawn again from a run's tables",
+    "review": "a local server for the report, with forms to name parts and rate maps",
+    "export": "regions and maps for other tools: COCO-style JSON, FiftyOne",
 }
 
 
