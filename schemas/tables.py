@@ -262,6 +262,21 @@ _ALL = [
         _column("protocol", pa.string(), "settings of the experiment that the figure depends on, JSON"),
     ),
     _table(
+        "ratings",
+        "one row per answer that a person gave in the review server: names of parts, ratings of maps, images found "
+        "from their maps. Only answers about what the run holds now",
+        _column("rater", pa.string(), "name that the person entered"),
+        _column("kind", pa.string(), "part name, map rating or find the image"),
+        _LABEL,
+        _column("summary", pa.int32(), "number of the summary within the class that was named", nullable=True),
+        _column("image_id", pa.string(), "image whose map was rated or looked for", nullable=True),
+        _column("text", pa.string(), "names of the part, separated by commas; null: could not tell", nullable=True),
+        _column("value", pa.float32(), "rating 0..6; 1 or 0: found or not; null for names", nullable=True),
+        _column("protocol", pa.string(), "what was shown and how it was chosen (pool of photographs, seed, model, "
+                "explainer), JSON"),
+        _column("answered", pa.timestamp("ms", tz="UTC"), "when the answer was stored"),
+    ),
+    _table(
         "errors",
         "one row for everything that was left out",
         _column("stage", pa.string(), "stage that left it out"),

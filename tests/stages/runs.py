@@ -69,7 +69,7 @@ def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.Comp
 def tables(output: Path) -> dict[str, pa.Table]:
     """All tables of a run, without what is measured."""
     store = TableStore(output)
-    names = [name for name in TABLES if name not in ("runs", "measurements")]
+    names = [name for name in TABLES if name not in ("runs", "measurements", "ratings")]
     return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in names}
 
 
