@@ -14,7 +14,7 @@ from pipeline.report.drawing import (
     BOTTOM,
     INK,
     LABEL_SIZE,
-    SOFT,
+    SERIES,
     TOP,
     Label,
     Plot,
@@ -37,6 +37,7 @@ NAMED = 15
 """Classes that are named beside their points; more show their names under the mouse."""
 
 _ROWS = 20
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 _HEIGHT = 280
 _INNER = _HEIGHT - TOP - BOTTOM
 
@@ -82,18 +83,23 @@ def _class_points(cards: Sequence[ClassCard]) -> tuple[Any, str]:
             name = card.class_name or card.label
             said = f"{shortened(name, 80)}: {counted(card.summaries, 'summaries')}, accuracy {percent(card.accuracy)}"
             up = count + apart * (place - (len(crowd) - 1) / 2)
-            points.append({"accuracy": card.accuracy, "summaries": up, "said": said, "name": shortened(name, 22)})
+            # ImageNet's names go on with synonyms after a comma. In a crowd nobody could tell whose name it is.
+            own = shortened(name.split(",")[0], 22) if len(crowd) == 1 else ""
+            points.append({"accuracy": card.accuracy, "summaries": up, "said": said, "name": own})
     x, y = _accuracy_axis(low, high), _summaries_axis(most)
     chart = altair.Chart(rows(points)).mark_point(
         aria=True, filled=True, fill=ACCENT, fillOpacity=0.75, opacity=1, size=size
     )
     chart = chart.encode(x=x, y=y, description="said:N")
+    how, labels = "A point is a class", []
+    if len(crowds) < len(points):
+        how += "; classes of the same place stand a little above and below each other"
     if len(points) <= NAMED:
         at_x, at_y = _placer(low, high, inner()), _placer(most + 0.5, -0.5, _INNER)
         places = [(at_x(point["accuracy"]), at_y(point["summaries"])) for point in points]
         labels = placed_labels(places, [point["name"] for point in points], inner(), _INNER)
         chart += _labels(labels)
-    return chart, "A point is a class; classes of the same place stand a little above and below each other."
+    return chart, how + (". Pointing at one tells its name." if len(labels) < len(points) else ".")
 
 
 def _class_cells(counts: np.ndarray, accuracies: np.ndarray) -> tuple[Any, str]:
@@ -135,55 +141,52 @@ def _class_cells(counts: np.ndarray, accuracies: np.ndarray) -> tuple[Any, str]:
 
 
 def compared_counts(runs: Sequence[ComparedRun]) -> Plot:
-    """Summaries a class against accuracy, a named point for each run, with both intervals of 95 %."""
+    """Summaries a class against accuracy, a point for each run, with both intervals of 95 %."""
     import altair
 
     title = "Runs compared"
     known = [run for run in runs if math.isfinite(run.accuracy) and math.isfinite(run.mean)]
     if not known:
         return nothing(title, "no run has an accuracy and summaries")
-    ends = [_interval(run.accuracy, run.low, run.high) for run in known]
-    up_ends = [_interval(run.mean, run.mean_low, run.mean_high) for run in known]
-    low, high = _span([end for pair in ends for end in pair])
-    bottom = math.floor(min(pair[0] for pair in up_ends))
-    top = max(math.ceil(max(pair[1] for pair in up_ends)), bottom + 2)
-    points = [
-        {
-            "name": run.name,
-            "accuracy": run.accuracy,
-            "mean": run.mean,
-            "low": across[0],
-            "high": across[1],
-            "mean_low": up[0],
-            "mean_high": up[1],
-            "said": f"{run.name}: {run.mean:.2f} summaries a class ({up[0]:.2f} to {up[1]:.2f}), accuracy "
-            f"{percent(run.accuracy)} ({percent(across[0])} to {percent(across[1])}) of "
-            f"{counted(run.images, 'photographs')}",
-        }
-        for run, across, up in zip(known, ends, up_ends, strict=True)
-    ]
+    points = []
+    for place, run in enumerate(known):
+        low, high = _interval(run.accuracy, run.low, run.high)
+        down, up = _interval(run.mean, run.mean_low, run.mean_high)
+        said = (
+            f"{shortened(run.name, 80)}: {run.mean:.2f} kept summaries a class ({down:.2f} to {up:.2f}), accuracy "
+            f"{percent(run.accuracy)} ({percent(low)} to {percent(high)}) of {counted(run.images, 'photographs')}"
+        )
+        values = {"accuracy": run.accuracy, "low": low, "high": high, "mean": run.mean, "down": down, "up": up}
+        look = {"color": SERIES[place % len(SERIES)], "shape": _SHAPES[(place + place // len(SERIES)) % len(_SHAPES)]}
+        points.append(values | look | {"name": shortened(run.name, 54), "said": said, "key": 18 * (place - len(known))})
+    ends = _span([point[end] for point in points for end in ("low", "high")])
+    bottom = math.floor(min(point["down"] for point in points))
+    top = max(math.ceil(max(point["up"] for point in points)), bottom + 2)
     axis = altair.Axis(title="kept summaries a class", tickCount=5)
-    scale = altair.Scale(domain=[bottom, top], nice=False)
-    chart = altair.Chart(rows(points))
-    chart = chart.encode(x=_accuracy_axis(low, high), y=altair.Y("mean:Q", scale=scale, axis=axis))
-    drawn = chart.mark_rule(color=SOFT).encode(x=altair.X("low:Q"), x2="high:Q")
-    drawn += chart.mark_rule(color=SOFT).encode(y=altair.Y("mean_low:Q"), y2="mean_high:Q")
-    drawn += chart.mark_point(aria=True, filled=True, fill=ACCENT, opacity=1, size=70).encode(description="said:N")
-    at_x, at_y = _placer(low, high, inner()), _placer(top, bottom, _INNER)
-    places = [(at_x(point["accuracy"]), at_y(point["mean"])) for point in points]
-    bars = []
-    for point, (x, y) in zip(points, places, strict=True):
-        bars.append((at_x(point["low"]), y - 2, at_x(point["high"]), y + 2))
-        bars.append((x - 2, at_y(point["mean_high"]), x + 2, at_y(point["mean_low"])))
-    names = [shortened(run.name, 40) for run in known]
-    drawn += _labels(placed_labels(places, names, inner(), _INNER, bars, led=True))
-    said = "; ".join(point["said"] for point in points) + "."
-    classes = counted(len(known[0].counts), "classes")
-    caption = (
-        f"{classes} that all runs have. Accuracy: over all their decoded photographs, with Wilson’s interval of 95%. "
-        "Kept summaries: mean over classes, with the bootstrap interval of 95% over classes."
+    look = {"scale": altair.Scale(domain=[bottom, top], nice=False), "axis": axis}
+    color = altair.Color("color:N", scale=None, legend=None)
+    shape = altair.Shape("shape:N", scale=None, legend=None)
+    chart = altair.Chart(rows(points)).encode(color=color)
+    at = {"x": _accuracy_axis(*ends), "y": altair.Y("mean:Q", **look)}
+    marks = {"filled": True, "opacity": 1, "size": 80}
+    drawn = chart.mark_rule().encode(x=_accuracy_axis(*ends, "low"), x2="high:Q", y=at["y"])
+    drawn += chart.mark_rule().encode(x=at["x"], y=altair.Y("down:Q", **look), y2="up:Q")
+    drawn += chart.mark_point(aria=True, **marks).encode(**at, shape=shape, description="said:N")
+    key = chart.encode(y=unscaled("Y", "key"))
+    drawn += key.mark_point(xOffset=5, yOffset=-26, **marks).encode(x=altair.value(0), shape=shape)
+    drawn += key.mark_text(align="left", color=INK, dx=16, dy=-26, fontSize=LABEL_SIZE).encode(
+        x=altair.value(0), color=altair.value(INK), text="name:N"
     )
-    return draw(drawn, _HEIGHT, said, title, caption + left_out(len(runs) - len(known), "runs"))
+    said = "; ".join(point["said"] for point in points) + "."
+    caption = (
+        f"{counted(len(known[0].counts), 'classes')} that all runs have. Accuracy: over all their decoded photographs, "
+        "with Wilson’s interval of 95%. Kept summaries: mean over classes, with the bootstrap interval of 95% over "
+        "classes."
+    )
+    above = 18 * len(points) + 8
+    return draw(
+        drawn, _HEIGHT + above, said, title, caption + left_out(len(runs) - len(known), "runs"), top=TOP + above
+    )
 
 
 def _interval(value: float, low: float, high: float) -> tuple[float, float]:
@@ -192,21 +195,12 @@ def _interval(value: float, low: float, high: float) -> tuple[float, float]:
 
 
 def _labels(labels: Sequence[Label]) -> Any:
-    """Names of points, with a fine line to those that found no room close by."""
+    """Names beside their points."""
     import altair
 
     chart = altair.Chart(rows([{"name": label.text, "x": label.x, "y": label.y} for label in labels]))
-    chart = chart.encode(x=unscaled("X", "x"), y=unscaled("Y", "y"))
-    drawn = chart.mark_text(align="left", color=INK, fontSize=LABEL_SIZE).encode(text="name:N")
-    leaders = []
-    for label in (label for label in labels if label.far):
-        x, y = label.point
-        end, near = min(max(x, label.x), label.right), label.y + math.copysign(LABEL_SIZE / 2 + 1, y - label.y)
-        leaders.append({"x": x, "y": y, "end": end, "near": near})
-    if leaders:
-        chart = altair.Chart(rows(leaders)).mark_rule(color=SOFT, strokeWidth=0.75)
-        drawn += chart.encode(x=unscaled("X", "x"), y=unscaled("Y", "y"), x2="end:Q", y2="near:Q")
-    return drawn
+    texts = chart.mark_text(align="left", color=INK, fontSize=LABEL_SIZE)
+    return texts.encode(x=unscaled("X", "x"), y=unscaled("Y", "y"), text="name:N")
 
 
 def _placer(start: float, end: float, length: float) -> Callable[[float], float]:
@@ -222,11 +216,12 @@ def _span(values: Any) -> tuple[float, float]:
     return low / 20, high / 20
 
 
-def _accuracy_axis(low: float, high: float) -> Any:
+def _accuracy_axis(low: float, high: float, field: str = "accuracy") -> Any:
+    """With its ends for each layer: one without them would draw the axis down to zero."""
     import altair
 
     axis = altair.Axis(title="accuracy", format=".0%", tickCount=5)
-    return altair.X("accuracy:Q", scale=altair.Scale(domain=[low, high], nice=False), axis=axis)
+    return altair.X(f"{field}:Q", scale=altair.Scale(domain=[low, high], nice=False), axis=axis)
 
 
 def _summaries_axis(most: int) -> Any:

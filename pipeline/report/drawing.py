@@ -196,53 +196,37 @@ def _lift_what_is_shared(group: ElementTree.Element) -> None:
 
 @dataclass(frozen=True)
 class Label:
-    """A point's name and where it stands: in units of the plot, from the left and from the top of its marks.
-
-    Attributes:
-        x, right, y: ends of the name, and the middle of its height.
-        far: whether a line has to lead from the point to its name.
-    """
+    """A name with its left end and the middle of its height, in units of the plot, from the marks' top left corner."""
 
     text: str
     x: float
-    right: float
     y: float
-    point: tuple[float, float]
-    far: bool
 
 
 def placed_labels(
-    points: Sequence[tuple[float, float]], names: Sequence[str], width: float, height: float,
-    obstacles: Sequence[tuple[float, float, float, float]] = (), led: bool = False,
+    points: Sequence[tuple[float, float]], names: Sequence[str], width: float, height: float
 ) -> list[Label]:
     """Names beside their points, none over another one or over a point; a name without room is left out.
 
     Args:
         points: from the left and from the top, in units of the plot.
-        names: one for each point, in the order in which they choose their places.
-        width, height: where the names have to stay.
-        led: whether a name without room beside its point may stand further away, with a line to it.
-        obstacles: left, top, right and bottom of what else no name may stand on.
+        names: one for each point, in the order in which they choose their places; an empty one takes none.
+        width, height: where the names have to stay, but for a little.
     """
     size = LABEL_SIZE
-    taken = [*obstacles, *((x - 5, y - 5, x + 5, y + 5) for x, y in points)]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     labels = []
     for (x, y), name in zip(points, names, strict=True):
+        # Letters as wide as in most fonts; Chinese and the like are square.
         long = sum(size if ord(letter) > 0x2E80 else 0.56 * size for letter in name)
-        beside = [(x + 8, y), (x - 8 - long, y), (x - long / 2, y - 13), (x - long / 2, y + 13)]
-        beside += [(x + 5, y - 11), (x + 5, y + 11), (x - 5 - long, y - 11), (x - 5 - long, y + 11)]
-        around = [
-            (left, y + sign * away)
-            for away in range(18, 120, 6)
-            for sign in (-1, 1)
-            for left in (x + 12, x - 12 - long, min(max(x - long / 2, 0), width - long))
-        ]
-        for place, (left, middle) in enumerate(beside + around if led else beside):
+        places = [(x + 8, y), (x - 8 - long, y), (x - long / 2, y - 13), (x - long / 2, y + 13)]
+        places += [(x + 5, y - 11), (x + 5, y + 11), (x - 5 - long, y - 11), (x - 5 - long, y + 11)]
+        for left, middle in places if name else []:
             box = (left - 2, middle - 0.6 * size, left + long + 2, middle + 0.6 * size)
             inside = box[0] >= -4 and box[2] <= width + 14 and box[1] >= -8 and box[3] <= height - 1
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                labels.append(Label(name, left, left + long, middle, (x, y), place >= len(beside)))
+                labels.append(Label(name, left, middle))
                 break
     return labels
 

@@ -222,17 +222,19 @@ def _curves_of(variant: str, found: Sequence[Any]) -> Plot:
     drawn = chart.mark_line(strokeWidth=2).encode(x=x, y=y, color=color, strokeDash=dash)
     banded = len(known) <= BANDS
     if banded:
-        bands = chart.mark_area(fillOpacity=0.15, opacity=1).encode(x=x, y="low:Q", y2="high:Q", color=color)
+        bands = chart.mark_area(fillOpacity=0.14, opacity=1).encode(x=x, y="low:Q", y2="high:Q", color=color)
         drawn = bands + drawn
     legend, above = _legend(names, looks)
-    areas = ", ".join(f"{one.explainer} {np.trapezoid(one.mean) / (len(one.mean) - 1):.3f}" for one in known)
-    said = f"Mean score of the class by share of pixels {done}, most salient first. Area under the mean curve: {areas}."
-    of = ", ".join(f"{one.explainer} {one.n:,}" for one in known)
-    caption = f"Mean over photographs ({of}) at equal steps. Area under the curve: {areas}."
+    areas = ", ".join(
+        f"{one.explainer} {np.trapezoid(one.mean) / (len(one.mean) - 1):.3f} ({one.n:,})" for one in known
+    )
+    told = f"Area under the mean curve (photographs): {areas}."
+    said = f"Mean score of the class by share of pixels {done}, most salient first. {told}"
+    caption = f"Mean over photographs at equal steps. {told}"
     caption += (
         " The band holds the middle half of the photographs, quartile to quartile, at each step."
         if banded
-        else f" Bands of the middle half of the photographs are drawn for up to {BANDS} explainers."
+        else " The bands of so many explainers would hide each other and are left out."
     )
     caption += left_out(len(found) - len(known), "curves")
     return draw(drawn + legend, 250 + above, said, title, caption, top=TOP + above)
