@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,20 +85,64 @@ def load_classifier(
     )
 
 
+def load_preprocessing(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    resize_side: int | None = None,
+    crop_side: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    squash: bool | None = None,
+) -> Preprocessing:
+    """The preprocessing that `load_classifier` gives the same classifier, without loading weights where possible.
+
+    torchvision's and the demo network's follow from their names; a `module:function` is called, because it may return
+    its own, and the network that it builds is thrown away.
+
+    Raises:
+        ClassifierError: as `load_classifier`.
+    """
+    if spec == "demo":
+        preprocessing = _demo_preprocessing()
+    elif spec.startswith("torchvision:"):
+        network = spec.removeprefix("torchvision:")
+        if network not in _torchvision_names():
+            raise ClassifierError(f"torchvision has no classifier {network!r}")
+        members = torchvision.models.get_model_weights(network).__members__
+        preprocessing = _torchvision_preprocessing(members, weights)
+    elif ":" in spec:
+        preprocessing = _own(spec, None)[1]
+    else:
+        raise ClassifierError(f"classifier {spec!r} is none of torchvision:<name>, module:function or demo")
+    return _changed(preprocessing, resize_side, crop_side, mean, std, squash)
+
+
 Loaded = tuple[nn.Module, Preprocessing, Labels | None, str]
 
 
 def _demo(weights: str | Path | None) -> Loaded:
     if weights is not None:
         raise ClassifierError("the demo network has its own weights; leave the weights out")
-    from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, NETWORK_CLASS_NAMES, load_demo_network
+    from pipeline.data.demo.network import NETWORK_CLASS_NAMES, load_demo_network
 
-    preprocessing = Preprocessing(resize_side=128, crop_side=128, mean=DEMO_MEAN, std=DEMO_STD)
-    return load_demo_network(), preprocessing, Labels(tuple(NETWORK_CLASS_NAMES)), "demo"
+    return load_demo_network(), _demo_preprocessing(), Labels(tuple(NETWORK_CLASS_NAMES)), "demo"
+
+
+def _demo_preprocessing() -> Preprocessing:
+    from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD
+
+    return Preprocessing(resize_side=128, crop_side=128, mean=DEMO_MEAN, std=DEMO_STD)
 
 
 def _torchvision_names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
+
+
+def _torchvision_preprocessing(members: Mapping[str, Any], weights: str | Path | None) -> Preprocessing:
+    """That of the weights if `members` of the network's enumeration has them by name, else of the first published."""
+    member = members.get(str(weights)) or members.get("IMAGENET1K_V1")
+    return Preprocessing.from_torchvision(member) if member else Preprocessing()
 
 
 def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, seed: int) -> Loaded:
@@ -113,8 +157,7 @@ def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, s
             f"{spec} needs weights: a file ({', '.join(SUFFIXES)}), one of {', '.join(members)} "
             "(torchvision downloads it), or random"
         )
-    published = members.get("IMAGENET1K_V1")
-    preprocessing = Preprocessing.from_torchvision(published) if published else Preprocessing()
+    preprocessing = _torchvision_preprocessing(members, weights)
     options: dict[str, Any] = {}
     if network.startswith("vit_"):
         options["image_size"] = crop_side or preprocessing.crop_side
@@ -130,7 +173,7 @@ def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, s
         member = members[str(weights)]
         return (
             _download(network, member),
-            Preprocessing.from_torchvision(member),
+            preprocessing,
             Labels(tuple(member.meta["categories"]), imagenet_labels().wordnet_ids),
             f"{spec} ({member.name})",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import compare, evaluate, summarize
+from jobs import compare, evaluate, export, summarize
 from jobs.command import main
 from pipeline.stages.evaluation import PAPERS
 
@@ -31,6 +31,7 @@ OPTIONS = {
         (summarize, OPTIONS | {"--dry-run"}),
         (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
         (compare, {"--help", "--run", "--output"}),
+        (export, {"--help", "--run", "--format", "--output"}),
     ],
 )
 def test_options_are_a_promise(job, options: set[str]) -> None:  # noqa: ANN001
