@@ -270,6 +270,7 @@ def _count_axis(most: int, of: str) -> Any:
     import altair
 
     # Above the row in which the mean is written.
-    shape = "~s" if most >= 10_000 else ",d"
-    axis = altair.Axis(title=of, titleY=-24, format=shape, tickCount=min(4, most), tickMinStep=1)
+    # 20k and 0 rather than 20,000, for which there is no room, or 0k.
+    words = f"format(datum.value, '{'~s' if most >= 10_000 else ',d'}')"
+    axis = altair.Axis(title=of, titleY=-24, labelExpr=words, tickCount=min(4, most), tickMinStep=1)
     return altair.Y("count:Q", scale=altair.Scale(domain=[0, most], nice=False), axis=axis)
