@@ -4,8 +4,9 @@ Pictures are of the analyzed image, the square of side S that the classifier see
 (a cluster too small for structural similarity, a run without labels) are None and appear as a dash.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class SummaryContent:
         ssim: median structural similarity over the summary's pairs, -1..1.
         class_ssim: median of the medians of the class's clusters, -1..1.
         drop: mean drop of the kept members.
+        tags: what the classifier calls the members seen alone, each with the share of members that have it.
+        names: what people call the part, each with the number of raters who do.
     """
 
     number: int
@@ -72,6 +75,16 @@ class SummaryContent:
     similarity: float | None = None
     ssim: float | None = None
     class_ssim: float | None = None
+    drop: float | None = None
+    tags: Sequence[tuple[str, float]] = ()
+    names: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RegionContent:
+    """One salient region of an image: mask bool [S, S], and the drop when it alone is blurred."""
+
+    mask: np.ndarray
     drop: float | None = None
 
 
@@ -92,6 +105,8 @@ class ExampleContent:
         drop: (before − after) / before.
         area: mean saliency, share of pixels.
         crispness: mean 4m(1−m), 0 for a binary mask.
+        regions: the salient regions, the largest first.
+        proposals: float [n, 4], x0, y0, x1, y1 of the proposals that were kept as parts, in pixels.
     """
 
     image: np.ndarray
@@ -105,6 +120,8 @@ class ExampleContent:
     drop: float | None = None
     area: float | None = None
     crispness: float | None = None
+    regions: Sequence[RegionContent] = ()
+    proposals: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +178,10 @@ class ClassContent:
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
         metrics: further figures of the class.
+        evaluation: figures of the job `evaluate`, if it ran; those of each summary are means over its class.
         errors: what was left out of the class.
+        distributions: `plots.Histogram`s over the explained images, as dictionaries, by the name of the figure.
+        previous, next: labels and names of the classes before and after, if there are any.
     """
 
     label: str
@@ -176,7 +196,11 @@ class ClassContent:
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
     metrics: Sequence[MetricContent] = ()
+    evaluation: Sequence[MetricContent] = ()
     errors: Sequence[ErrorContent] = ()
+    distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    previous: tuple[str, str] | None = None
+    next: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +209,9 @@ class ClassCard:
 
     `page`, `strip` (the exemplars of the first summaries side by side; None without summaries) and `sheet`
     (the contact sheet of all kept summaries; None without) are paths relative to the report's folder, with
-    forward slashes. `strip_width` and `strip_height` are in pixels.
+    forward slashes. `strip_width` and `strip_height` are in pixels. `deletion` is the mean deletion metric, where it
+    was measured; `words` are tags and names of the summaries, for the search; `supports` are those of the kept
+    summaries; `distributions` are as in `ClassContent`.
     """
 
     label: str
@@ -203,6 +229,10 @@ class ClassCard:
     accuracy: float | None
     drop: float | None
     errors: int
+    deletion: float | None = None
+    words: Sequence[str] = ()
+    supports: Sequence[float] = ()
+    distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -218,6 +248,9 @@ class IndexContent:
         started: when the run started, as text.
         classes: the cards that the class pages returned, in the order to show.
         metrics: figures over all classes.
+        evaluation: figures of the job `evaluate` over all classes, if it ran.
+        plots: of the run, as `plots.Plot`s.
+        ratings: what people answered, as figures.
         stages: stages in the order they ran.
         errors: what was left out, all classes; the page shows the first ones and counts the others.
         configuration: whole configuration as text.
@@ -232,6 +265,9 @@ class IndexContent:
     started: str = ""
     classes: Sequence[ClassCard] = ()
     metrics: Sequence[MetricContent] = ()
+    evaluation: Sequence[MetricContent] = ()
+    ratings: Sequence[MetricContent] = ()
+    plots: Sequence[Any] = ()
     stages: Sequence[StageContent] = ()
     errors: Sequence[ErrorContent] = ()
     configuration: str = ""

@@ -80,11 +80,13 @@ class Plot:
         svg: an `<svg>` element that holds no script, no id and no reference; safe inside HTML as it is.
         title: heading, plain text.
         caption: how it was computed, plain text.
+        empty: whether there was nothing to show.
     """
 
     svg: str
     title: str
     caption: str
+    empty: bool = False
 
 
 def draw(
@@ -125,7 +127,7 @@ def nothing(title: str, why: str) -> Plot:
     label = html.escape(printable(f"{title}: {text}"))
     box = f"0 0 {WIDTH} {20 * len(lines) + 5}"
     svg = f'<svg xmlns="{_NAMESPACE}" viewBox="{box}" role="img" aria-label="{label}">'
-    return Plot(f'{svg}<g fill="{SOFT}" font-size="{FONT_SIZE}">{rows}</g></svg>', title, "")
+    return Plot(f'{svg}<g fill="{SOFT}" font-size="{FONT_SIZE}">{rows}</g></svg>', title, "", empty=True)
 
 
 def printable(text: str) -> str:

@@ -144,6 +144,94 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     return _blend(colors, gray, np.full((height, width), OVERLAY_GRAY, np.float32))
 
 
+def mask_picture(saliency: np.ndarray, size: int = 224) -> np.ndarray:
+    """The saliency map itself, white where it is most salient.
+
+    Args:
+        saliency: uint8 [h, w].
+        size: side of the picture in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        ValueError: the map has the wrong type or shape.
+    """
+    saliency = np.asarray(saliency)
+    if saliency.dtype != np.uint8 or saliency.ndim != 2 or not saliency.size:
+        raise ValueError(f"saliency must be uint8 [h, w], got {saliency.dtype} {list(saliency.shape)}")
+    gray = np.asarray(Image.fromarray(saliency).resize((size, size), Image.Resampling.BILINEAR))
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def numbered_regions(picture: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The photograph in gray with each region in color, edged and numbered from 1.
+
+    Args:
+        picture: uint8 [P, P, 3].
+        masks: of the regions, bool [S, S] each, none overlapping another.
+
+    Returns:
+        uint8 [P, P, 3].
+
+    Raises:
+        ValueError: the picture has the wrong type or shape.
+    """
+    _check_image(picture)
+    size = len(picture)
+    gray = np.asarray(Image.fromarray(picture).convert("L"), np.float32)[..., None]
+    result = np.broadcast_to(255.0 - FADED_CONTRAST * (255.0 - gray), picture.shape).astype(np.float32)
+    centers = []
+    for mask in masks:
+        grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+        share = np.asarray(grown, np.float32) / 255.0
+        result = _blend(result, picture.astype(np.float32), share).astype(np.float32)
+        # Where a blurred mask is neither in nor out is its edge.
+        soft = np.asarray(grown.filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255.0
+        result = _blend(result, np.float32(TEAL), (4 * soft * (1 - soft)) ** 2).astype(np.float32)
+        centers.append(_inmost(share))
+    canvas = Image.fromarray(result.astype(np.uint8))
+    draw, letter = ImageDraw.Draw(canvas), max(12, round(size * 0.075))
+    font = ImageFont.load_default(letter)
+    for number, (x, y) in enumerate(centers, start=1):
+        stroke = {"stroke_width": 2, "stroke_fill": PAPER}
+        draw.text((x, y), str(number), fill=TEAL, font=font, anchor="mm", **stroke)
+    return np.asarray(canvas)
+
+
+def boxed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The photograph in gray with thin boxes; where many meet, their lines add up.
+
+    Args:
+        picture: uint8 [P, P, 3].
+        boxes: float [n, 4], x0, y0, x1, y1 in pixels of the picture, half-open.
+
+    Returns:
+        uint8 [P, P, 3].
+
+    Raises:
+        ValueError: the picture has the wrong type or shape.
+    """
+    _check_image(picture)
+    size = len(picture)
+    gray = np.asarray(Image.fromarray(picture).convert("L"), np.float32)[..., None]
+    shown = np.ones((size, size), np.float32)
+    for box in boxes:
+        x0, y0, x1, y1 = (int(edge) for edge in np.clip(np.rint(box), 0, size - 1))
+        frame = np.zeros((size, size), bool)
+        frame[[y0, y1], x0 : x1 + 1] = True
+        frame[y0 : y1 + 1, [x0, x1]] = True
+        shown[frame] *= 0.35
+    return _blend(255.0 - FADED_CONTRAST * 1.6 * (255.0 - gray), np.float32(TEAL), 1.0 - shown)
+
+
+def _inmost(share: np.ndarray) -> tuple[float, float]:
+    """A place well inside a region: the brightest of its blurred mask, so never outside a bent one."""
+    blurred = Image.fromarray((share * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(len(share) / 24))
+    y, x = np.unravel_index(int(np.argmax(np.asarray(blurred, np.float32) * (share > 0.5))), share.shape)
+    return float(x), float(y)
+
+
 def contact_sheet(
     pictures: Sequence[np.ndarray | None], columns: int, gap: int, captions: Sequence[str] | None = None
 ) -> np.ndarray:

@@ -56,16 +56,18 @@ class Curve:
     high: np.ndarray
 
 
-def figures(store: TableStore, seed: int = 0) -> list[Figure]:
-    """All figures of a run's measurements, in order; reads a shard at a time."""
+def figures(store: TableStore, seed: int = 0, label: str = "") -> list[Figure]:
+    """All figures of a run's measurements, or of one class's, in order; reads a shard at a time."""
     columns = ["image_id", "label", "summary", "study", "variant", "model", "explainer", "value"]
     values: dict[tuple[str, ...], array] = defaultdict(lambda: array("d"))
     for shard in store.manifest("measurements"):
+        if label and shard.label != label:
+            continue
         for row in store.read("measurements", [shard.path], columns).to_pylist():
             of = "images" if row["image_id"] else "classes" if row["summary"] is None else "summaries"
             key = (row["model"], row["explainer"], row["study"], row["variant"], of)
-            for label in (row["label"], ""):
-                values[*key, label].append(row["value"])
+            for whose in (row["label"], ""):
+                values[*key, whose].append(row["value"])
     of_classes: dict[tuple[str, ...], list[np.ndarray]] = defaultdict(list)
     for key, numbers in sorted(values.items()):
         if key[-1]:

@@ -1,0 +1,42 @@
+"""The report drawn again from a run's tables: after `evaluate` or `review`, or when its folder was lost.
+
+    python -m jobs.report --run runs/mine
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobs.command import run_command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visual-summaries report",
+        description="Draw a run's report again from its tables; classes whose pages are up to date are left alone.",
+    )
+    parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, with its own configuration")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings, e.g. report.members=20")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status: 0 done, 1 failed, 2 the command line is wrong."""
+    options = build_parser().parse_intermixed_args(arguments)
+
+    def action(console: "Console") -> None:
+        from pipeline.stages.evaluation import stored_config
+        from pipeline.stages.report import run_report
+
+        path = run_report(stored_config(options.run, options.overrides), console)
+        console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+    return run_command(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
