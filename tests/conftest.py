@@ -1,5 +1,6 @@
 """The fixtures every test shares."""
 
+import json
 import os
 from pathlib import Path
 
@@ -22,3 +23,36 @@ def data_directory() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def few_threads() -> None:
     torch.set_num_threads(1)
+
+
+HOSTILE = "a'b\"; DROP TABLE images; --"
+
+
+@pytest.fixture(scope="session")
+def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of two demo classes, one with a hostile name and wide photographs, and a broken file."""
+    import sys
+
+    from PIL import Image, ImageOps
+
+    from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+
+    sys.path.insert(0, str(Path(__file__).parent / "stages"))
+    from runs import run_job
+
+    folder = tmp_path_factory.mktemp("named")
+    photographs = folder / "photographs"
+    write_demo_set(folder / "set", 6, seed=2)
+    photographs.mkdir()
+    for own, name in ((HOSTILE, CLASS_NAMES[0]), (CLASS_NAMES[1], CLASS_NAMES[1])):
+        (folder / "set" / name).rename(photographs / own)
+    for path in sorted((photographs / HOSTILE).iterdir()):
+        ImageOps.expand(Image.open(path).convert("RGB"), (31, 0), fill=(150, 150, 140)).save(path)
+    (photographs / HOSTILE / "broken.jpg").write_bytes(b"\xff\xd8\xff no photograph")
+    (folder / "map.json").write_text(json.dumps({HOSTILE: CLASS_NAMES[0]}))
+    settings = (f"data.class_map={folder / 'map.json'}", "error_tolerance=1", "proposals.limit=150")
+    settings += ("explain.shard_size=3", "pruning.minimum_members=2", "data.test=0.17", "data.held_out=0")
+    settings += ("explain.policy=all",)
+    result = run_job(folder / "run", photographs, *settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "run"
