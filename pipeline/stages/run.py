@@ -3,17 +3,14 @@
 import fcntl
 import json
 import os
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 
 from pipeline.config import RunConfig
@@ -29,6 +26,7 @@ from pipeline.stages.neighbors import NeighborsStage
 from pipeline.stages.parts import PartsStage
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
+from pipeline.stages.provenance import host_resources, library_versions
 from pipeline.stages.regions import RegionsStage
 from pipeline.stages.report import ReportStage, write_report
 from pipeline.stages.session import ray_session
@@ -57,7 +55,6 @@ STAGES: list[Stage] = [
     MetricsStage(),
 ]
 
-LIBRARIES = ("torch", "torchvision", "numpy", "ray", "pyarrow", "scikit-learn", "opencv-contrib-python-headless")
 MANIFEST_INTERVAL_SECONDS = 2.0
 
 
@@ -218,7 +215,7 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
             workers.pool(stage).run(stage, missing, finished, progress.tell)
     outcomes = [done[unit.name] for unit in units if unit.name in done]
     write_manifest(state, stage, stage_fingerprint, units, done, complete=not failures)
-    record_errors(state, stage, outcomes, failures)
+    record_errors(state, stage, units, outcomes, failures)
     record_stage(state, stage, outcomes, started, time.perf_counter() - clock, len(units), cached)
     if failures and not outcomes:
         raise RunFailed(f"stage {stage.name} failed everywhere, first with: {failures[0].reason}")
@@ -297,8 +294,18 @@ def error_shards(state: RunState, stage: str, rows: list[dict[str, Any]]) -> lis
     return [shard]
 
 
-def record_errors(state: RunState, stage: Stage, outcomes: Sequence[Outcome], failures: Sequence[Failure]) -> None:
-    """Gather the stage's rows of `errors` and write the table's manifest."""
+def record_errors(
+    state: RunState, stage: Stage, units: Sequence[Unit], outcomes: Sequence[Outcome], failures: Sequence[Failure]
+) -> None:
+    """Gather the stage's rows of `errors`, in place of those of its last time, and write the table's manifest."""
+    own = {state.store.shard_path("errors", unit.fingerprint, unit.label, unit.name) for unit in units}
+    # What the driver said of the stage is named after the stage alone.
+    said = digest("driver", stage.name)
+    state.earlier["errors"] = [
+        shard
+        for shard in state.earlier.get("errors", ())
+        if shard.path not in own and not shard.path.startswith(f"{said}/")
+    ]
     shards = [outcome.errors for outcome in outcomes if outcome.errors is not None]
     rows = [
         error_row(stage.name, failure.unit.label, f"{failure.reason}; run again to retry", retry=True)
@@ -373,24 +380,3 @@ def record_stage(
     state.console.print(
         f"{stage.name:<11} {seconds:7.1f} s  {rows} rows{note}", markup=False, highlight=False
     )
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python, of this program and of the libraries that results depend on."""
-    versions = {"python": platform.python_version()}
-    for name in ("visual-summaries", *LIBRARIES):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-def host_resources() -> dict[str, Any]:
-    """Processors, memory and system of the driver's host."""
-    return {
-        "processors": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": platform.platform(),
-        "machine": platform.machine(),
-    }
