@@ -160,7 +160,7 @@ def _export(folder: str, answers: "AnswerStore", console: "Console") -> None:
         written, left_out = export_answers(answers, store)
     console.print(results_table(study_results(current_ratings(store))))
     note = f"; {left_out} about what the run does not have any more were left out" if left_out else ""
-    line = f"Ratings: {written} answers in {store.folder('ratings')}{note}"
+    line = f"Ratings: {written} {'answer' if written == 1 else 'answers'} in {store.folder('ratings')}{note}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import compare, evaluate, export, summarize
+from jobs import compare, evaluate, export, review, summarize
 from jobs.command import main
 from pipeline.stages.evaluation import PAPERS
 
@@ -32,6 +32,7 @@ OPTIONS = {
         (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
         (compare, {"--help", "--run", "--output"}),
         (export, {"--help", "--run", "--format", "--output"}),
+        (review, {"--help", "--run", "--host", "--port", "--export"}),
     ],
 )
 def test_options_are_a_promise(job, options: set[str]) -> None:  # noqa: ANN001

@@ -54,6 +54,7 @@ def finished_run(tmp_path_factory) -> Path:
         "data.test=0",
         "data.held_out=0",
         "report.examples=1",
+        "ray.workers=1",
     ]
     command = [sys.executable, "-m", "jobs.summarize", "--images", str(folder / "set"), "--model", "demo"]
     result = subprocess.run(
