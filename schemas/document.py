@@ -25,6 +25,9 @@ def tables_document() -> str:
         "",
         "Boxes are x0, y0, x1, y1 in pixels of the analyzed image (the square that the classifier sees), half-open. "
         "Arrays are raw little-endian bytes in C order.",
+        "",
+        "For DuckDB, `schemas/views.sql` has a view of each table and views that answer questions; "
+        "[dashboards.md](dashboards.md) shows them, pandas, Polars, SQL clients, and exports to COCO and FiftyOne.",
     ]
     for table in TABLES.values():
         lines += ["", f"## {table.name}", "", f"{table.description[0].upper()}{table.description[1:]}.", ""]

@@ -17,6 +17,7 @@ FORBIDDEN = {
     "pipeline/store": {"ray", "torch", "pipeline.stages", "pipeline.report", "jobs"},
     "pipeline/report": {"ray", "pyarrow", "pipeline.stages", "pipeline.store", "jobs"},
     "pipeline/data": {"ray", "pipeline.stages", "pipeline.store", "pipeline.report", "jobs"},
+    "pipeline/export": {"ray", "pipeline.stages", "pipeline.report", "jobs"},
     "pipeline/stages": {"jobs"},
     "schemas": {"ray", "torch", "numpy", "pipeline", "jobs"},
 }
