@@ -58,10 +58,12 @@ def write_class_page(directory: Path, content: ClassContent, state: str = "") ->
     """
     page = class_page(content.label)
     writer = FolderWriter((Path(directory) / page).parent)
-    kept = [_summary_view(writer, content, summary) for summary in content.summaries if summary.kept]
-    pruned = [_summary_view(writer, content, summary) for summary in content.summaries if not summary.kept]
+    # Members are drawn once; the sheet and the strip show the same drawings smaller.
+    drawn: dict[int, np.ndarray] = {}
+    kept = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if summary.kept]
+    pruned = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if not summary.kept]
     examples = [_example_view(writer, number, example) for number, example in enumerate(content.examples, 1)]
-    strip, sheet = _write_strip(writer, content), _write_sheet(writer, content)
+    strip, sheet = _write_strip(writer, content, drawn), _write_sheet(writer, content, drawn)
     common = {
         "content": content,
         "name": content.class_name or content.label,
@@ -131,10 +133,19 @@ def _words(summaries: Sequence[SummaryContent]) -> list[str]:
     return list(words)
 
 
-def _summary_view(writer: FolderWriter, content: ClassContent, summary: SummaryContent) -> dict[str, Any]:
+def _summary_view(
+    writer: FolderWriter, content: ClassContent, summary: SummaryContent, drawn: dict[int, np.ndarray]
+) -> dict[str, Any]:
+    ordered = _exemplar_first(summary.members)
+    on_sheet = {id(member) for member in [one for one in ordered if one.kept and summary.kept][:SHEET_COLUMNS]}
     members = [
-        {"member": member, "picture": _write_member(writer, content.class_name, summary, place, member)}
-        for place, member in enumerate(_exemplar_first(summary.members), 1)
+        {
+            "member": member,
+            "picture": _write_member(
+                writer, content.class_name, summary, place, member, id(member) in on_sheet, drawn
+            ),
+        }
+        for place, member in enumerate(ordered, 1)
     ]
     staying = [view for view in members if view["member"].kept]
     return {
@@ -148,21 +159,26 @@ def _summary_view(writer: FolderWriter, content: ClassContent, summary: SummaryC
 
 
 def _write_member(
-    writer: FolderWriter, class_name: str, summary: SummaryContent, place: int, member: MemberContent
+    writer: FolderWriter,
+    class_name: str,
+    summary: SummaryContent,
+    place: int,
+    member: MemberContent,
+    on_sheet: bool,
+    drawn: dict[int, np.ndarray],
 ) -> Picture:
     role = "Exemplar" if member.exemplar else f"Member {place}"
     alt = (
         f"{role} of summary {summary.number} of {class_name}, {file_name(member.uri)}: "
         "the salient part in color, the common part outlined in red"
     )
-    return writer.picture(f"summary-{summary.number:02d}-{place:02d}.webp", _draw(member, PICTURE_SIDE), alt)
-
-
-def _draw(member: MemberContent, size: int) -> np.ndarray:
     try:
-        return pictures.member_picture(member.image, member.regions_mask, member.hull, member.box, size)
+        picture = pictures.member_picture(member.image, member.regions_mask, member.hull, member.box, PICTURE_SIDE)
     except ValueError as error:
         raise ValueError(f"{member.uri} (image {member.image_id[:12]}) cannot be drawn: {error}") from error
+    if on_sheet:
+        drawn[id(member)] = picture
+    return writer.picture(f"summary-{summary.number:02d}-{place:02d}.webp", picture, alt)
 
 
 def _example_view(writer: FolderWriter, number: int, example: ExampleContent) -> dict[str, Any]:
@@ -193,17 +209,17 @@ def _example_view(writer: FolderWriter, number: int, example: ExampleContent) ->
     }
 
 
-def _write_strip(writer: FolderWriter, content: ClassContent) -> Picture | None:
+def _write_strip(writer: FolderWriter, content: ClassContent, drawn: dict[int, np.ndarray]) -> Picture | None:
     """The exemplars of the first kept summaries, side by side."""
     rows = _member_rows(content)[:STRIP_COLUMNS]
     if not rows:
         return None
-    row = [_draw(members[0], STRIP_SIDE) for _, members in rows]
+    row = [pictures.photograph(drawn[id(members[0])], STRIP_SIDE) for _, members in rows]
     alt = f"Exemplars of the first summaries of {content.class_name}"
     return writer.picture("strip.webp", pictures.contact_sheet(row, STRIP_COLUMNS, STRIP_GAP), alt)
 
 
-def _write_sheet(writer: FolderWriter, content: ClassContent) -> Picture | None:
+def _write_sheet(writer: FolderWriter, content: ClassContent, drawn: dict[int, np.ndarray]) -> Picture | None:
     """The first kept summaries, one to a row, the framed exemplar first: the look of the paper's Figure 1."""
     every = _member_rows(content)
     rows = every[:SHEET_ROWS]
@@ -212,8 +228,8 @@ def _write_sheet(writer: FolderWriter, content: ClassContent) -> Picture | None:
     columns = min(SHEET_COLUMNS, max(len(members) for _, members in rows))
     cells: list[np.ndarray | None] = []
     for _, members in rows:
-        drawn = [_draw(member, SHEET_SIDE) for member in members[:columns]]
-        cells += [pictures.framed(drawn[0]), *drawn[1:], *[None] * (columns - len(drawn))]
+        row = [pictures.photograph(drawn[id(member)], SHEET_SIDE) for member in members[:columns]]
+        cells += [pictures.framed(row[0]), *row[1:], *[None] * (columns - len(row))]
     captions = [
         f"Summary {summary.number}: {count(summary.members_kept, 'image')} of {content.explained:,}"
         for summary, _ in rows

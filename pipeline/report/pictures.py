@@ -106,8 +106,8 @@ def salient_picture(image: np.ndarray, regions_mask: np.ndarray, size: int = 224
     faded = 255.0 - FADED_CONTRAST * (255.0 - gray)
     coverage = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
     share = np.asarray(coverage.filter(ImageFilter.GaussianBlur(0.7)), np.float32) / 255.0
-    picture = _blend(faded, resized.astype(np.float32), share)
-    return _blend(picture.astype(np.float32), np.float32(INK), REGION_EDGE * 4 * share * (1 - share))
+    picture = _blend(faded, resized, share)
+    return _blend(picture, INK, REGION_EDGE * 4 * share * (1 - share))
 
 
 def photograph(image: np.ndarray, size: int = 224) -> np.ndarray:
@@ -180,17 +180,17 @@ def numbered_regions(picture: np.ndarray, masks: Sequence[np.ndarray]) -> np.nda
     _check_image(picture)
     size = len(picture)
     gray = np.asarray(Image.fromarray(picture).convert("L"), np.float32)[..., None]
-    result = np.broadcast_to(255.0 - FADED_CONTRAST * (255.0 - gray), picture.shape).astype(np.float32)
+    result = np.rint(np.broadcast_to(255.0 - FADED_CONTRAST * (255.0 - gray), picture.shape)).astype(np.uint8)
     centers = []
     for mask in masks:
         grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
         share = np.asarray(grown, np.float32) / 255.0
-        result = _blend(result, picture.astype(np.float32), share).astype(np.float32)
+        result = _blend(result, picture, share)
         # Where a blurred mask is neither in nor out is its edge.
         soft = np.asarray(grown.filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255.0
-        result = _blend(result, np.float32(TEAL), (4 * soft * (1 - soft)) ** 2).astype(np.float32)
+        result = _blend(result, TEAL, (4 * soft * (1 - soft)) ** 2)
         centers.append(_inmost(share))
-    canvas = Image.fromarray(result.astype(np.uint8))
+    canvas = Image.fromarray(result)
     draw, letter = ImageDraw.Draw(canvas), max(12, round(size * 0.075))
     font = ImageFont.load_default(letter)
     for number, (x, y) in enumerate(centers, start=1):
@@ -222,7 +222,7 @@ def boxed(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         frame[[y0, y1], x0 : x1 + 1] = True
         frame[y0 : y1 + 1, [x0, x1]] = True
         shown[frame] *= 0.35
-    return _blend(255.0 - FADED_CONTRAST * 1.6 * (255.0 - gray), np.float32(TEAL), 1.0 - shown)
+    return _blend(255.0 - FADED_CONTRAST * 1.6 * (255.0 - gray), TEAL, 1.0 - shown)
 
 
 def _inmost(share: np.ndarray) -> tuple[float, float]:
@@ -293,7 +293,8 @@ def framed(picture: np.ndarray, width: int = 3) -> np.ndarray:
 def encode(picture: np.ndarray) -> bytes:
     """The picture uint8 [H, W, 3] as a WebP file of quality 80."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", quality=80, method=4)
+    # Method 2 takes less than half the time of 4, for files a twentieth larger.
+    Image.fromarray(picture).save(stream, "WEBP", quality=80, method=2)
     return stream.getvalue()
 
 
@@ -304,11 +305,19 @@ def _check_image(image: np.ndarray, square: bool = True) -> None:
         raise ValueError(f"an image must be uint8 {wanted}, got {image.dtype} {list(image.shape)}")
 
 
-def _blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """below and above float in 0..255, broadcast to [H, W, 3]; share [H, W] of the one above -> uint8 [H, W, 3]."""
-    share = share[..., None]
-    mixed = np.rint(below * (1.0 - share) + above * share)
-    return np.broadcast_to(mixed, (*mixed.shape[:2], 3)).clip(0, 255).astype(np.uint8)
+def _blend(below: np.ndarray, above: np.ndarray | tuple[int, int, int], share: np.ndarray) -> np.ndarray:
+    """below and above [H, W, 3] or [H, W, 1] in 0..255, or one color; share [H, W] of above -> uint8 [H, W, 3]."""
+    # Pillow's own blending is several times faster than arithmetic on floating-point arrays.
+    mask = Image.fromarray((share * 255 + 0.5).astype(np.uint8))
+    picture = _colored(below)
+    picture.paste(above if isinstance(above, tuple) else _colored(above), (0, 0), mask)
+    return np.asarray(picture)
+
+
+def _colored(layer: np.ndarray) -> Image.Image:
+    """A color picture of [H, W, 3] or [H, W, 1] in 0..255, of its own."""
+    whole = layer if layer.dtype == np.uint8 else (layer + 0.5).astype(np.uint8)
+    return Image.fromarray(whole) if whole.shape[2] == 3 else Image.fromarray(whole[..., 0]).convert("RGB")
 
 
 def _outline(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -317,10 +326,9 @@ def _outline(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     scale = max(1.0, size / 224)
     line, halo = LINE_WIDTH * scale, (LINE_WIDTH + 2 * HALO_WIDTH) * scale
     points = points.clip(line / 2, size - line / 2)
-    result = picture.astype(np.float32)
     for width, color in ((halo, PAPER), (line, RED)):
-        result = _blend(result, np.float32(color), _stroke(points, width, size)).astype(np.float32)
-    return result.astype(np.uint8)
+        picture = _blend(picture, color, _stroke(points, width, size))
+    return picture
 
 
 def _stroke(points: np.ndarray, width: float, size: int) -> np.ndarray:

@@ -1,0 +1,236 @@
+"""How long the report of many classes takes to draw, and how soon its overview can be used in Chromium.
+
+    python benchmarks/site.py FOLDER [--classes 1000 --summaries 10 --photographs 20 --workers 2]
+
+Makes a synthetic run in FOLDER, whole: photographs of the demo's scenes (hard links: each class has the same files in
+another order), tables with made-up maps, regions and summaries, SqueezeNet 1.1 with random weights. Then the job
+`report` draws it by Ray, and again when nothing has changed. Chromium opens the overview from the disk; it counts as
+usable once the search has been typed into and has filtered the cards. Prints Markdown.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from pipeline.config import RunConfig, load_config
+from pipeline.data.demo.scenes import write_demo_set
+from pipeline.models.labels import imagenet_labels
+from pipeline.stages.provenance import host_resources, library_versions
+from pipeline.stages.report import FOLDER, run_report
+from pipeline.stages.run import STAGES
+from pipeline.store.tables import TableStore
+from pipeline.summarize.regions import encode_run_length
+from schemas import make_table
+
+SIDE = 224
+POOL = 200
+
+
+def draw_photographs(folder: Path, labels: list[str], count: int) -> dict[str, list[tuple[str, str]]]:
+    """(image id, path) of each class's photographs."""
+    if not (folder / "pool").exists():
+        write_demo_set(folder / "drawing", POOL // 6 + 1, seed=0)
+        (folder / "drawing").rename(folder / "pool")
+    pool = sorted((folder / "pool").rglob("*.png"))
+    ids = [hashlib.sha256(path.read_bytes()).hexdigest() for path in pool]
+    found = {}
+    for number, label in enumerate(labels):
+        own = folder / "photographs" / label
+        own.mkdir(parents=True, exist_ok=True)
+        found[label] = []
+        for place in range(count):
+            chosen = (number * 7 + place) % len(pool)
+            target = own / f"{place:03}.png"
+            if not target.exists():
+                os.link(pool[chosen], target)
+            found[label].append((ids[chosen], str(target)))
+    return found
+
+
+def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]], summaries: int) -> None:
+    """Every table that the report reads, and empty ones for the rest."""
+    store, generator = TableStore(config.output), np.random.default_rng(0)
+    shards: dict[str, list] = {stage.writes: [] for stage in STAGES} | {"errors": []}
+
+    def add(name: str, label: str, rows: list[dict]) -> None:
+        path = store.shard_path(name, "synthetic", label, "unit")
+        shards[name].append(store.write(name, path, make_table(name, rows), label))
+
+    metrics = []
+    for index, (label, own) in enumerate(photographs.items()):
+        ids = [image_id for image_id, _ in own]
+        masks = {image_id: blob(generator) for image_id in ids}
+        boxes = {(image_id, n): box(generator) for image_id in ids for n in range(summaries)}
+        edges = {key: dict(zip(("x0", "y0", "x1", "y1"), edge, strict=True)) for key, edge in boxes.items()}
+        right = generator.random() * 0.5 + 0.5
+        common = {"label": label}
+        add("images", label, [
+            common | {
+                "image_id": image_id, "uri": uri, "class_index": index, "split": "fit", "width": SIDE, "height": SIDE,
+                "mode": "RGB", "prediction": index if generator.random() < right else 0, "prediction_name": "a name",
+                "prediction_score": 0.9, "score": 0.9, "explained": True,
+            }
+            for image_id, uri in own
+        ])
+        add("maps", label, [
+            common | {
+                "image_id": image_id, "explainer": "synthetic", "target": index,
+                "saliency": (255 * mask).astype(np.uint8).tobytes(), "saliency_shape": [1, SIDE, SIDE],
+                "score_before": 0.9, "score_after": 0.1, "drop": float(generator.beta(8, 1)),
+                "area": float(mask.mean()), "crispness": float(generator.beta(2, 20)), "iterations": 1, "seconds": 1.0,
+            }
+            for image_id, mask in masks.items()
+        ])
+        whole = dict(zip(("x0", "y0", "x1", "y1"), (0, 0, SIDE, SIDE), strict=True))
+        add("regions", label, [
+            common | whole | {
+                "image_id": image_id, "region": 0, "area": float(mask.mean()), "drop": 0.5,
+                "run_length": encode_run_length(mask).tolist(),
+            }
+            for image_id, mask in masks.items()
+        ])
+        add("clusters", label, [
+            common | edges[image_id, n] | {
+                "image_id": image_id, "proposal": n, "cluster": n, "exemplar": image_id == ids[0], "similarity": 1.0,
+                "converged": True, "iterations": 100, "preference": 0.0, "net_similarity": 0.0,
+            }
+            for image_id, n in boxes
+        ])
+        add("members", label, [
+            common | edges[image_id, n] | {
+                "cluster": n, "image_id": image_id, "proposal": n, "rank": ids.index(image_id), "similarity": 1.0,
+                "ssim": 0.3, "share_below": 0.2, "cluster_ssim": 0.3, "class_ssim": 0.3, "regions": [0], "drop": 0.5,
+                "hull": hull(boxes[image_id, n]), "kept": True,
+            }
+            for image_id, n in boxes
+        ])
+        add("summaries", label, [
+            common | edges[ids[0], n] | {
+                "summary": n, "cluster": n, "exemplar_image": ids[0], "exemplar_proposal": n, "members": len(ids),
+                "members_before": len(ids), "support": 1.0, "similarity": 1.0, "ssim": 0.3, "class_ssim": 0.3,
+                "drop": 0.5, "kept": True,
+            }
+            for n in range(summaries)
+        ])
+        add("tags", label, [
+            common | {"summary": n, "rank": rank, "tag": f"tag {generator.integers(1000)}", "share": 0.5}
+            for n in range(summaries)
+            for rank in range(5)
+        ])
+        figure = {"low": 0.1, "high": 0.9, "n": len(ids), "unit": "share", "method": "made up"}
+        metrics += [figure | {"label": label, "metric": name, "value": 0.5} for name in ("drop", "area", "crispness")]
+    add("metrics", "", metrics)
+    add("errors", "", [])
+    facts = {"configuration": json.dumps(config.model_dump(mode="json")), "weights": "", "seed": 0}
+    facts |= {"versions": json.dumps(library_versions()), "host": json.dumps(host_resources())}
+    costs = dict.fromkeys(("seconds", "worker_seconds"), 1.0)
+    costs |= dict.fromkeys(("peak_memory", "units", "units_cached", "rows"), 1)
+    rows = [
+        {"run": "synthetic", "stage": stage.name, "started": datetime.now(UTC), **costs, **facts} for stage in STAGES
+    ]
+    shards["runs"] = [store.write("runs", "synthetic/run.parquet", make_table("runs", rows), "")]
+    for name, written in shards.items():
+        store.write_manifest(name, "synthetic", written, complete=True)
+
+
+def blob(generator: np.random.Generator) -> np.ndarray:
+    """A salient region: an ellipse, bool [S, S]."""
+    x, y = generator.uniform(60, 160, 2)
+    a, b = generator.uniform(25, 60, 2)
+    down, across = np.mgrid[:SIDE, :SIDE]
+    return ((across - x) / a) ** 2 + ((down - y) / b) ** 2 < 1
+
+
+def box(generator: np.random.Generator) -> list[float]:
+    x, y = generator.uniform(40, 130, 2)
+    width, height = generator.uniform(25, 60, 2)
+    return [float(x), float(y), float(x + width), float(y + height)]
+
+
+def hull(edges: list[float]) -> list[float]:
+    x0, y0, x1, y1 = edges
+    return [x0, y0, x1, y0 + 8, x1 - 5, y1, x0 + 6, y1 - 4]
+
+
+def opened(overview: Path) -> list[dict[str, float]]:
+    """Milliseconds until the overview is there and until it can be used, of some openings."""
+    from playwright.sync_api import sync_playwright
+
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for _ in range(5):
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            started = time.perf_counter()
+            page.goto(overview.as_uri(), wait_until="domcontentloaded")
+            there = time.perf_counter()
+            page.locator("#search").fill("n0144")
+            page.wait_for_function("document.querySelectorAll('.card:not([hidden])').length < 100")
+            usable = time.perf_counter()
+            page.locator("#search").fill("")
+            page.select_option("#order", "accuracy up")
+            page.wait_for_function("!location.hash.includes('find') && location.hash.includes('order')")
+            ordered = time.perf_counter()
+            found.append({"there": there - started, "usable": usable - started, "ordered": ordered - usable})
+            page.context.close()
+        browser.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--summaries", type=int, default=10)
+    parser.add_argument("--photographs", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    labels = list(imagenet_labels().wordnet_ids)[: arguments.classes]
+    photographs = draw_photographs(folder, labels, arguments.photographs)
+    values = {"output": str(folder / "run"), "data.images": str(folder / "photographs"), "model.weights": "random"}
+    values |= {"ray.workers": arguments.workers, "data.held_out": 0, "data.test": 0}
+    config = load_config(values=values)
+    if not (folder / "run" / "tables" / "runs" / "manifest.json").exists():
+        write_tables(config, photographs, arguments.summaries)
+    seconds = []
+    for again in (False, True):
+        if not again:
+            shutil.rmtree(folder / "run" / FOLDER, ignore_errors=True)
+        started = time.perf_counter()
+        overview = Path(run_report(config, Console(width=110, file=io.StringIO())))
+        seconds.append(time.perf_counter() - started)
+    rows = TableStore(config.output).read_all("runs").to_pylist()
+    drawn = [row for row in rows if row["stage"] == "report"]
+    files = [path for path in overview.parent.rglob("*") if path.is_file()]
+    largest = max(path.stat().st_size for path in files if path.suffix == ".html")
+    times = opened(overview)
+    median = {name: statistics.median(one[name] for one in times) for name in times[0]}
+    print(f"{arguments.classes} classes × {arguments.summaries} summaries × {arguments.photographs} photographs, "
+          f"{arguments.workers} workers, {platform.machine()}, {os.cpu_count()} processors\n")
+    print("| | |\n|---|--:|")
+    print(f"| draw the site (Ray's start included) | {seconds[0]:.0f} s |")
+    print(f"| processor time in workers | {drawn[-2]['worker_seconds']:.0f} s |")
+    print(f"| peak memory of a worker | {drawn[-2]['peak_memory'] / 1e6:.0f} MB |")
+    print(f"| draw it again, nothing changed | {seconds[1]:.0f} s |")
+    print(f"| files | {len(files):,}, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB |")
+    print(f"| overview | {overview.stat().st_size / 1e3:.0f} kB |")
+    print(f"| largest page | {largest / 1e3:.0f} kB |")
+    print(f"| overview there, in Chromium | {median['there']:.2f} s |")
+    print(f"| searched and filtered, from the start | {median['usable']:.2f} s |")
+    print(f"| put in another order | {median['ordered']:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()
