@@ -16,6 +16,7 @@ FORBIDDEN = {
     "pipeline/evaluate": PURE,
     "pipeline/store": {"ray", "torch", "pipeline.stages", "pipeline.report", "jobs"},
     "pipeline/report": {"ray", "pyarrow", "pipeline.stages", "pipeline.store", "jobs"},
+    "pipeline/review": {"ray", "pipeline.stages", "jobs"},
     "pipeline/data": {"ray", "pipeline.stages", "pipeline.store", "pipeline.report", "jobs"},
     "pipeline/export": {"ray", "pipeline.stages", "pipeline.report", "jobs"},
     "pipeline/stages": {"jobs"},

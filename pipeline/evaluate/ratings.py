@@ -155,7 +155,7 @@ def faith(found: Sequence[bool] | np.ndarray) -> Estimate:
 
 
 def interpretability_index(ratings: Sequence[float] | np.ndarray, seed: int = 0) -> Estimate:
-    """Mean rating `[n]` in 0..6 with a bootstrap interval over answers.
+    """Mean rating `[n]` in 0..6 with a bootstrap interval over answers; of one answer there is no interval.
 
     Raises:
         ValueError: a rating is out of range.
@@ -163,7 +163,8 @@ def interpretability_index(ratings: Sequence[float] | np.ndarray, seed: int = 0)
     ratings = np.asarray(ratings, dtype=np.float64)
     if not ((ratings >= 0) & (ratings <= HIGHEST_RATING)).all():
         raise ValueError(f"ratings must lie in 0…{HIGHEST_RATING}, got {ratings.min()} to {ratings.max()}")
-    return Estimate(*mean_interval(ratings, seed), len(ratings))
+    mean, *ends = mean_interval(ratings, seed)
+    return Estimate(mean, *(ends if len(ratings) > 1 else [float("nan")] * 2), len(ratings))
 
 
 def study_results(rows: Iterable[Mapping[str, Any]], seed: int = 0) -> StudyResults:

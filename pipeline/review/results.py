@@ -14,17 +14,20 @@ def results_table(results: StudyResults) -> Table:
     for name in ("value", "95 % interval", "by chance", "over"):
         table.add_column(name, justify="right")
 
-    def row(name: str, estimate: Estimate, chance: float, noun: str, scale: float = 1, unit: str = "") -> None:
+    def row(
+        name: str, estimate: Estimate, chance: float, nouns: tuple[str, str], scale: float = 1, unit: str = ""
+    ) -> None:
         ends = [_figure(scale * end, unit) for end in (estimate.low, estimate.high)]
         interval = "–" if isnan(estimate.low) else " … ".join(ends)
-        over = f"{estimate.count:,} {noun}"
+        over = f"{estimate.count:,} {nouns[estimate.count != 1]}"
         table.add_row(name, _figure(scale * estimate.value, unit), interval, _figure(scale * chance, unit), over)
 
-    row("agreement μ_U (0: all agree)", results.mean_agreement, results.chance_agreement, "summaries")
-    row("human faith", results.faith, results.chance_faith, "answers", 100, " %")
+    answers = ("answer", "answers")
+    row("agreement μ_U (0: all agree)", results.mean_agreement, results.chance_agreement, ("summary", "summaries"))
+    row("human faith", results.faith, results.chance_faith, answers, 100, " %")
     for name, estimate in results.faith_by_pool.items():
-        row(f"  distractors: {name}", estimate, float("nan"), "answers", 100, " %")
-    row("interpretability index (0–6)", results.index, float("nan"), "answers")
+        row(f"  distractors: {name}", estimate, float("nan"), answers, 100, " %")
+    row("interpretability index (0–6)", results.index, float("nan"), answers)
     return table
 
 

@@ -95,6 +95,8 @@ def test_index_is_the_mean_rating() -> None:
     assert estimate.value == 3 and 0 <= estimate.low < 3 < estimate.high <= 6 and estimate.count == 4
     same = interpretability_index([4] * 9)
     assert (same.value, same.low, same.high) == (4, 4, 4)
+    alone = interpretability_index([5])
+    assert alone.value == 5 and isnan(alone.low) and isnan(alone.high)
     with pytest.raises(ValueError, match="0…6"):
         interpretability_index([7])
 
