@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run", action="append", required=True, metavar="FOLDER", help="a finished run; give it twice or more"
     )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the tables and the plot go")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the tables, the plot and the page go")
     return parser
 
 
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def action(console: "Console") -> None:
         from pipeline.stages.comparison import run_comparison
 
-        path = run_comparison(options.run, options.output)
-        console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
+        table, page = run_comparison(options.run, options.output)
+        console.print(f"Tables: {table}\nPage: {page}", markup=False, highlight=False, soft_wrap=True)
 
     return run_command(action)
 

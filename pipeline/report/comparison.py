@@ -10,6 +10,12 @@ from pipeline.report.evaluation import escaped, number
 PUBLISHED = (("AlexNet", 5.0, 0.571), ("VGG16", 5.5, 0.724), ("GoogLeNet", 6.0, 0.745), ("ResNet-50", 6.33, 0.762))
 
 
+SHARED_METHOD = (
+    "Summaries count as the same where at least half of the images of both, of those that both runs explained, show "
+    "the same part (boxes with intersection over union of at least 0.5), one to one."
+)
+
+
 @dataclass(frozen=True)
 class ComparedRun:
     """One run.
@@ -38,12 +44,15 @@ class ComparedClass:
     Attributes:
         summaries: numbers of each run's kept summaries.
         shared: for each run but the first, pairs (summary of the first run, summary of this one) that show the same
-            part in at least half of their images.
+            part in at least half of their images, of those that both runs explained.
+        overlaps: for each run but the first, for each of its summaries the largest share of images in which it shows
+            the same part as a summary of the first run.
     """
 
     label: str
     summaries: tuple[tuple[int, ...], ...]
     shared: tuple[tuple[tuple[int, int], ...], ...]
+    overlaps: tuple[tuple[float, ...], ...]
 
 
 def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass]) -> str:
@@ -69,13 +78,15 @@ def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass
             "",
             f"## {escaped(runs[0].name)} and {escaped(run.name)}",
             "",
-            "Summaries count as the same where at least half of the images of both show the same part (boxes with",
-            "intersection over union of at least 0.5), one to one.",
+            f"{SHARED_METHOD} Overlap: of a summary of the second with the nearest one",
+            "of the first, mean over the class.",
             "",
-            "| class | shared | only in the first | only in the second |",
-            "|---|--:|--:|--:|",
+            "| class | shared | only in the first | only in the second | overlap |",
+            "|---|--:|--:|--:|--:|",
         ]
         lines += [_shared_row(one, other) for one in classes]
+        every = [overlap for one in classes for overlap in one.overlaps[other]]
+        lines.append(f"| all {len(every)} of the second | | | | {_mean(every)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +99,12 @@ def _shared_row(one: ComparedClass, other: int) -> str:
         return ", ".join(map(str, values)) or "–"
 
     both = told([f"{a} = {b}" for a, b in pairs])
-    return f"| {escaped(one.label)} | {both} | {told(first)} | {told(second)} |"
+    mean = _mean(one.overlaps[other])
+    return f"| {escaped(one.label)} | {both} | {told(first)} | {told(second)} | {mean} |"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return number(sum(values) / len(values)) if values else "–"
 
 
 def plot_counts(runs: Sequence[ComparedRun], file: Any) -> None:

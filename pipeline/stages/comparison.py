@@ -9,19 +9,23 @@ import pyarrow as pa
 
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.evaluate.stability import matched_summaries
+from pipeline.evaluate.stability import matched_summaries, member_overlap
+from pipeline.report.class_pages import class_page
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
+from pipeline.report.comparison_page import ComparedPictures, write_comparison
 from pipeline.stages.evaluation import stored_config
 from pipeline.stages.explain import explainer_name
+from pipeline.stages.report import FOLDER as REPORT
 from pipeline.stages.results import write_results
 from pipeline.store.tables import TableStore
 from schemas import EDGES
 
 SAME = "same as in the first run"
+OVERLAP = "largest overlap with one of the first run"
 
 
-def run_comparison(folders: list[str], output: str) -> str:
-    """Compare finished runs; returns the path of the Markdown table.
+def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
+    """Compare finished runs; returns the paths of the Markdown table and of the page.
 
     Raises:
         ConfigurationError: fewer than two runs, or no class that all have.
@@ -38,7 +42,10 @@ def run_comparison(folders: list[str], output: str) -> str:
     runs = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
     classes = [compared_class(label, stores) for label in labels]
     text, table = comparison_text(runs, classes), shared_table(names, classes)
-    return write_results(Path(output), "comparison", text, table, partial(plot_counts, runs))
+    path = write_results(Path(output), "comparison", text, table, partial(plot_counts, runs))
+    shown = [[compared_pictures(*run, one.label) for run in zip(folders, stores, strict=True)] for one in classes]
+    page = write_comparison(Path(output), runs, classes, shown)
+    return path, str(page)
 
 
 def run_names(names: list[str], folders: list[str]) -> list[str]:
@@ -81,26 +88,49 @@ def kept_summaries(store: TableStore, label: str) -> dict[int, dict[str, np.ndar
 
 
 def compared_class(label: str, stores: list[TableStore]) -> ComparedClass:
-    """Which summaries the first run shares with each other one, and which only one of the two has."""
+    """Which summaries the first run shares with each other one, and which only one of the two has.
+
+    Each two runs are compared on the images that both explained: what one of them never saw says nothing of the other.
+    """
     own = [kept_summaries(store, label) for store in stores]
-    shared = []
-    for other in own[1:]:
+    explained = [set(store.read_all("maps", ["image_id"], label).column("image_id").to_pylist()) for store in stores]
+    shared, overlaps = [], []
+    for other, seen in zip(own[1:], explained[1:], strict=True):
+        both = explained[0] & seen
+        first, second = (
+            [{image: box for image, box in members.items() if image in both} for members in run.values()]
+            for run in (own[0], other)
+        )
         numbers = list(own[0]), list(other)
-        pairs = matched_summaries(list(own[0].values()), list(other.values()))
-        shared.append(tuple((numbers[0][a], numbers[1][b]) for a, b in pairs))
-    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared))
+        shared.append(tuple((numbers[0][a], numbers[1][b]) for a, b in matched_summaries(first, second)))
+        overlaps.append(tuple(max((member_overlap(a, b) for a in first), default=0.0) for b in second))
+    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared), tuple(overlaps))
 
 
 def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:
-    """A row for each summary of each run: its partner in the first run, if it has one."""
+    """A row for each summary of each run: its partner in the first run, if it has one, and how near it comes to one."""
     rows = []
     for one in classes:
         for run, numbers in enumerate(one.summaries):
             partners = {b: a for a, b in one.shared[run - 1]} if run else {number: number for number in numbers}
+            overlaps = one.overlaps[run - 1] if run else [1.0] * len(numbers)
             rows += [
-                {"class": one.label, "run": names[run], "summary": summary, SAME: partners.get(summary)}
-                for summary in numbers
+                {"class": one.label, "run": names[run], "summary": summary, SAME: partners.get(summary), OVERLAP: near}
+                for summary, near in zip(numbers, overlaps, strict=True)
             ]
-    columns = {"class": pa.string(), "run": pa.string(), "summary": pa.int32(), SAME: pa.int32()}
-    schema = pa.schema(columns.items())
-    return pa.Table.from_pylist(rows, schema=schema)
+    columns = {"class": pa.string(), "run": pa.string(), "summary": pa.int32(), SAME: pa.int32(), OVERLAP: pa.float64()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns.items()))
+
+
+def compared_pictures(folder: str, store: TableStore, label: str) -> ComparedPictures:
+    """The name of a class and the exemplars of its kept summaries, as the run's own report shows them."""
+    names = store.read_all("images", ["class_index", "prediction", "prediction_name"], label).to_pylist()
+    name = next((row["prediction_name"] for row in names if row["prediction"] == row["class_index"]), label)
+    own = Path(folder) / REPORT / class_page(label)
+    kept = store.read_all("summaries", ["summary", "kept", "members", "support"], label).to_pylist()
+    found = {
+        row["summary"]: (own.parent / f"summary-{row['summary'] + 1:02d}-01.webp", row["members"], row["support"])
+        for row in kept
+        if row["kept"]
+    }
+    return ComparedPictures(name, found)

@@ -23,6 +23,7 @@ from pipeline.stages.report_content import (
     errors,
     evaluation,
     metrics,
+    ratings,
     rows_of_class,
 )
 from pipeline.stages.stage import Plan, Stage
@@ -31,7 +32,7 @@ from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import StoreError, TableStore, digest
 
 if TYPE_CHECKING:
-    from pipeline.stages.run import RunState
+    from pipeline.stages.run import RunState, Workers
 
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "members", "summaries", "tags")
@@ -113,15 +114,23 @@ def run_report(config: RunConfig, console: Console) -> str:
     Raises:
         StoreError: a table is missing. As `run_pipeline` otherwise.
     """
-    from pipeline.stages.run import STAGES, opened_run, run_stage
+    from pipeline.stages.run import STAGES, opened_run
     from pipeline.stages.stage import PlannedShard
 
     with opened_run(config, console, adds=True) as (state, workers):
         for stage in STAGES:
             found = state.store.manifest(stage.writes)
             state.plan.shards[stage.writes] = [PlannedShard(shard.path, shard.label, shard.rows) for shard in found]
-        outcomes = run_stage(state, ReportStage(), workers)
-        return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+        return draw_report(state, workers)
+
+
+def draw_report(state: "RunState", workers: "Workers") -> str:
+    """Draw the pages of the run whose tables are complete; return the overview's path."""
+    from pipeline.stages.run import run_stage, write_errors_manifest
+
+    outcomes = run_stage(state, ReportStage(), workers)
+    write_errors_manifest(state, complete=True)
+    return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
 
 
 def write_report(state: "RunState", cards: Sequence[ClassCard]) -> str:
@@ -140,6 +149,7 @@ def write_report(state: "RunState", cards: Sequence[ClassCard]) -> str:
         classes=sorted(cards, key=lambda card: card.label),
         metrics=metrics(row for row in store.read_all("metrics").to_pylist() if not row["label"]),
         evaluation=evaluation(store, config.seed),
+        ratings=ratings(store, config.seed),
         plots=run_plots(store, cards),
         stages=[StageContent(**{name: row[name] for name in StageContent.__dataclass_fields__}) for row in stages],
         errors=errors(store.read_all("errors").to_pylist()),

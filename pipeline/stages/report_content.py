@@ -1,6 +1,6 @@
 """What the pages of a class show, from the run's tables and the photographs."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.decode import DecodeError
+from pipeline.evaluate.ratings import study_results
 from pipeline.report.content import (
     ClassContent,
     ErrorContent,
@@ -18,6 +19,7 @@ from pipeline.report.content import (
     SummaryContent,
 )
 from pipeline.report.plots import Histogram
+from pipeline.review.export import current_ratings
 from pipeline.stages.figures import figures
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import WorkerContext, decode_saliency
@@ -26,7 +28,6 @@ from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
 IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_name", "explained", "decode_error"]
-PART_NAME = "part name"
 DISTRIBUTIONS = ("drop", "area", "crispness")
 
 
@@ -149,15 +150,8 @@ def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]
 
 def _names(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, int]]]:
     """What people call the part of each summary, the most common name first; nothing where nobody was asked."""
-    try:
-        rows = worker.store.read_all("ratings", ["label", "kind", "summary", "text"]).to_pylist()
-    except StoreError:
-        return {}
-    found: dict[int, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        if row["label"] == unit.label and row["kind"] == PART_NAME and row["text"]:
-            found[row["summary"]][" ".join(row["text"].casefold().split())] += 1
-    return {summary: counted.most_common() for summary, counted in found.items()}
+    rows = [row for row in current_ratings(worker.store) if row["label"] == unit.label]
+    return {own.summary: list(own.tags) for own in study_results(rows, worker.config.seed).names if own.tags}
 
 
 def _examples(
@@ -218,6 +212,37 @@ def evaluation(store: TableStore, seed: int, label: str = "") -> list[MetricCont
         MetricContent(f.variant, f.mean, f.low, f.high, f.n, "", f"{f.study}; mean over {f.of}, 95 % interval")
         for f in found
         if f.label == label
+    ]
+
+
+def ratings(store: TableStore, seed: int) -> list[MetricContent]:
+    """What people said in the review server, summed up; nothing if nobody did."""
+    rows = current_ratings(store)
+    if not rows:
+        return []
+    found = study_results(rows, seed)
+    asked = f"{found.raters} {'rater' if found.raters == 1 else 'raters'}"
+    chance = f"by chance {found.chance_agreement:.3f}"
+    lucky = f"by chance {found.chance_faith:.0%}"
+    figures = (
+        ("interpretability index", found.index, "0..6", "mean rating of maps, 0 to 6 (Feature CAM, Table 1)"),
+        (
+            "faith",
+            found.faith,
+            "share",
+            f"answers that found the photograph from its map; {lucky} (Feature CAM, Table 1)",
+        ),
+        (
+            "distance of names",
+            found.mean_agreement,
+            "0..1",
+            f"Jaccard distance between raters' names of a summary, mean over classes; {chance} (visual summaries §4.2)",
+        ),
+    )
+    return [
+        MetricContent(name, figure.value, figure.low, figure.high, figure.count, unit, f"{method}; {asked}")
+        for name, figure, unit, method in figures
+        if figure.count
     ]
 
 

@@ -28,7 +28,7 @@ from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
 from pipeline.stages.provenance import host_resources, library_versions
 from pipeline.stages.regions import RegionsStage
-from pipeline.stages.report import ReportStage, write_report
+from pipeline.stages.report import draw_report
 from pipeline.stages.session import ray_session
 from pipeline.stages.specialize import SpecializeStage
 from pipeline.stages.stage import Plan, PlannedShard, Stage
@@ -87,8 +87,7 @@ def run_pipeline(config: RunConfig, console: Console) -> str:
             run_stage(state, stage, workers)
             check_tolerance(state)
         write_errors_manifest(state, complete=True)
-        outcomes = run_stage(state, ReportStage(), workers)
-        return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
+        return draw_report(state, workers)
 
 
 @contextmanager
