@@ -13,7 +13,7 @@ from pipeline.report.class_pages import PICTURE_SIDE
 from pipeline.report.comparison import SHARED_METHOD, ComparedClass, ComparedRun
 from pipeline.report.files import slug, write_file
 from pipeline.report.plots import compared_counts
-from pipeline.report.rendering import render, style
+from pipeline.report.rendering import render, shared_files
 
 CLASSES_SHOWN = 200
 """Classes that the page shows; the table beside it has all."""
@@ -44,7 +44,8 @@ def write_comparison(
         shown: for each of the classes, each run's pictures.
     """
     (directory / "pictures").mkdir(parents=True, exist_ok=True)
-    write_file(directory / "style.css", style())
+    for name, data in shared_files().items():
+        write_file(directory / name, data)
     views = [_class_view(directory, one, own) for one, own in zip(classes, shown, strict=True)][:CLASSES_SHOWN]
     page = render(
         "comparison.html",

@@ -25,9 +25,10 @@ def look() -> str:
     return content.hexdigest()
 
 
-def style() -> bytes:
-    """The one style sheet of a site."""
-    return b"\n".join((_TEMPLATES / name).read_bytes() for name in STYLES if (_TEMPLATES / name).exists())
+def shared_files() -> dict[str, bytes]:
+    """Files that all pages of a site use: name → content."""
+    sheets = b"\n".join((_TEMPLATES / name).read_bytes() for name in STYLES)
+    return {"style.css": sheets, "icon.svg": (_TEMPLATES / "icon.svg").read_bytes()}
 
 
 def render(template: str, **values: Any) -> bytes:

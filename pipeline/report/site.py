@@ -4,7 +4,7 @@
     <directory>/plots.html   distributions and curves
     <directory>/errors.html  what was left out, and why
     <directory>/methods.html how each figure is computed, stages, settings, versions
-    <directory>/style.css
+    <directory>/style.css, icon.svg
     <directory>/classes/     see `class_pages`
 
 The pages open from a disk and need nothing from another host; without scripts they lack search, sorting and keys. All
@@ -21,7 +21,7 @@ from pipeline.report.class_pages import STRIP_COLUMNS, STRIP_GAP, STRIP_SIDE
 from pipeline.report.content import ClassCard, IndexContent
 from pipeline.report.drawing import Plot
 from pipeline.report.files import write_file
-from pipeline.report.rendering import render, style
+from pipeline.report.rendering import render, shared_files
 
 ALL_ERRORS_SHOWN = 2000
 """Errors on the page of errors; it counts the others, and the table has them all."""
@@ -41,7 +41,8 @@ def write_site(directory: Path, content: IndexContent) -> Path:
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_file(directory / "style.css", style())
+    for name, data in shared_files().items():
+        write_file(directory / name, data)
     common: dict[str, Any] = {"content": content, "root": "", "previous": None, "next": None}
     write_file(directory / "plots.html", render("plots.html", **common))
     write_file(directory / "methods.html", render("methods.html", longest=_longest(content), **common))
