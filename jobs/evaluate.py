@@ -45,6 +45,8 @@ def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Consol
     runs = [stored_config(folder, options.overrides) for folder in options.run or ()]
     for path in run_evaluation(runs or [config], console, options.paper, options.study or ()):
         console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
+    for folder in () if options.paper else options.run or ():
+        console.print(f"On the report: visual-summaries report --run {folder}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ SHOWN = {
     "parts found": ("parts", "{:.0%}"),
 }
 
+CLASSES_SHOWN = 40
+
 
 def print_outcome(config: RunConfig, console: Console) -> None:
     """Print the figures of each class, what was left out, and how known parts were recovered."""
@@ -33,13 +35,16 @@ def print_outcome(config: RunConfig, console: Console) -> None:
     table.add_column("class", no_wrap=True)
     for _, heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    for label in [*sorted(label for label in metrics if label), ""]:
+    labels = sorted(label for label in metrics if label)
+    for label in [*labels[:CLASSES_SHOWN], ""]:
         cells = [metrics[label].get(name) for name, _, _ in columns]
         texts = ["–" if cell is None else form.format(cell) for cell, (_, _, form) in zip(cells, columns, strict=True)]
         if label == "" and "summaries" in present:
             texts[0] = f"{metrics['']['summaries']:.1f}"
         table.add_row(names.get(label, label).replace("[", r"\[") or "all", *texts)
     console.print(table)
+    if len(labels) > CLASSES_SHOWN:
+        console.print(f"{len(labels) - CLASSES_SHOWN:,} more classes are in the report.", style="dim", highlight=False)
     if "accuracy before specialists" in present:
         note = "accuracy: the network on test images; fused: together with the summaries' specialists."
         console.print(note, style="dim", highlight=False)

@@ -152,3 +152,34 @@ def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None: 
         assert view.page.locator(".card:visible").count() == 1
         assert view.page.locator(".card h3").first.inner_text().startswith(EVIL_LABEL)
     assert view.troubles == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path, artefacts: Path, width: int) -> None:  # noqa: ANN001
+    from contents import EVIL_LABEL, robin
+
+    from pipeline.report import class_pages
+    from pipeline.report.comparison import ComparedClass, ComparedRun
+    from pipeline.report.comparison_page import ComparedPictures, write_comparison
+
+    card = class_pages.write_class_page(tmp_path / "run", robin(label=EVIL_LABEL, class_name=EVIL_LABEL))
+    folder = (tmp_path / "run" / card.page).parent
+    runs = [
+        ComparedRun(EVIL_LABEL, 10, 0.5, 0.2, 0.8, (2,), 2.0, 1.0, 2.0),
+        ComparedRun("another network", 10, 0.75, 0.4, 0.9, (2,), 2.0, 1.0, 2.0),
+    ]
+    one = ComparedClass(EVIL_LABEL, ((0, 1), (0, 1)), (((1, 0),),), ((0.75, 0.25),))
+    there = {number: (folder / f"summary-{number + 1:02d}-01.webp", 3, 0.5) for number in range(2)}
+    lost = {0: there[0], 1: (tmp_path / "nothing.webp", 3, 0.5)}
+    shown = [ComparedPictures(EVIL_LABEL, there), ComparedPictures(EVIL_LABEL, lost)]
+    path = write_comparison(tmp_path / "compared", runs, [one], [shown])
+    with watched(chromium, width, bypass_csp=True) as view:
+        view.open(path)
+        assert view.broken_pictures() == [] and violations(view.page, axe) == []
+        assert view.page.evaluate("document.documentElement.scrollWidth") <= width
+        text = view.page.locator("main").inner_text()
+        assert text.count(EVIL_LABEL) >= 2 and "the same as 2 of run 1" in text and "overlap 25%" in text
+        assert view.page.locator(".compared img").count() == 3 and "report was not drawn" in text
+        view.page.screenshot(path=artefacts / f"comparison-{width}.png", full_page=True)
+    assert view.troubles == []
+    assert all(request.startswith((tmp_path / "compared").as_uri()) for request in view.requests)
