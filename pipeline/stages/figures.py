@@ -56,8 +56,11 @@ class Curve:
     high: np.ndarray
 
 
-def figures(store: TableStore, seed: int = 0, label: str = "") -> list[Figure]:
-    """All figures of a run's measurements, or of one class's, in order; reads a shard at a time."""
+def figures(store: TableStore, seed: int = 0, label: str | None = None) -> list[Figure]:
+    """All figures of a run's measurements, in order; reads a shard at a time.
+
+    `label`: those of one class alone, or, if it is empty, those over all classes alone.
+    """
     columns = ["image_id", "label", "summary", "study", "variant", "model", "explainer", "value"]
     values: dict[tuple[str, ...], array] = defaultdict(lambda: array("d"))
     for shard in store.manifest("measurements"):
@@ -82,6 +85,7 @@ def figures(store: TableStore, seed: int = 0, label: str = "") -> list[Figure]:
             float(np.std(numbers)),
         )
         for key, numbers in sorted(values.items())
+        if label is None or key[-1] == label
     ]
 
 

@@ -211,7 +211,6 @@ def evaluation(store: TableStore, seed: int, label: str = "") -> list[MetricCont
     return [
         MetricContent(f.variant, f.mean, f.low, f.high, f.n, "", f"{f.study}; mean over {f.of}, 95 % interval")
         for f in found
-        if f.label == label
     ]
 
 

@@ -53,6 +53,8 @@ def test_means_of_each_class_and_of_all(store) -> None:  # noqa: ANN001
     assert found[TORCHRAY, ""].mean == pytest.approx(1 / 3) and found[TORCHRAY, ""].n == 4
     assert (found[TORCHRAY, "a"].low, found[TORCHRAY, "a"].high) == wilson_interval(2, 3)
     assert (found["distance", ""].of, found["distance", ""].n) == ("summaries", 2)
+    for label in ("", "a", "b|"):
+        assert figures(store, seed=3, label=label) == [own for own in found.values() if own.label == label]
     table = figures_table(list(found.values())).to_pylist()
     assert len(table) == len(found) == 12 and {row["label"] for row in table} == {"", "a", "b|"}
 
