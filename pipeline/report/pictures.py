@@ -326,14 +326,20 @@ def _outline(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     scale = max(1.0, size / 224)
     line, halo = LINE_WIDTH * scale, (LINE_WIDTH + 2 * HALO_WIDTH) * scale
     points = points.clip(line / 2, size - line / 2)
+    # Only the part of the picture that the line reaches is drawn finely.
+    left, top = np.floor(points.min(axis=0) - halo).clip(0).astype(int)
+    right, bottom = np.ceil(points.max(axis=0) + halo).clip(max=size).astype(int)
+    part = picture[top:bottom, left:right]
     for width, color in ((halo, PAPER), (line, RED)):
-        picture = _blend(picture, color, _stroke(points, width, size))
+        part = _blend(part, color, _stroke(points - [left, top], width, part.shape[:2]))
+    picture = picture.copy()
+    picture[top:bottom, left:right] = part
     return picture
 
 
-def _stroke(points: np.ndarray, width: float, size: int) -> np.ndarray:
-    """Share [size, size] of each pixel that a line of `width` pixels around the polygon covers."""
-    mask = Image.new("L", (size * _SUPERSAMPLING, size * _SUPERSAMPLING))
+def _stroke(points: np.ndarray, width: float, shape: tuple[int, int]) -> np.ndarray:
+    """Share [height, width] of each pixel that a line of `width` pixels around the polygon covers."""
+    mask = Image.new("L", (shape[1] * _SUPERSAMPLING, shape[0] * _SUPERSAMPLING))
     draw = ImageDraw.Draw(mask)
     # Pillow's coordinates are pixel centers, ours are pixel edges.
     fine = points * _SUPERSAMPLING - 0.5
