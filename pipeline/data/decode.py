@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,14 @@ from PIL import Image, UnidentifiedImageError
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 # Pillow's own limit against decompression bombs: 0.5 GB of RGB.
 MAXIMUM_PIXELS = 178_956_970
+# More than so many pixels take in any of these formats at 8 bits with transparency, 0.7 GB.
+MAXIMUM_BYTES = 2**30
+# A progressive JPEG of a few kilobytes can go over its pixels a million times. Photographs do it about 10 times.
+MAXIMUM_SCANNED_PIXELS = 12 * MAXIMUM_PIXELS
+MAXIMUM_SEGMENTS = 100_000
+# Neither a byte of compressed data, nor a restart, nor filling, nor one of the two markers without a segment.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+LONGEST_REASON = 300
 
 ORIENTATION_TAG = 0x0112
 ORIENTATIONS = {
@@ -117,20 +127,46 @@ def read_bytes(uri: str) -> bytes:
         DecodeError: they cannot be read.
     """
     try:
-        scheme = urlsplit(uri).scheme
         # A scheme of one letter is a Windows drive.
-        if "://" not in uri or len(scheme) < 2:
-            return Path(uri).read_bytes()
+        if "://" not in uri or len(scheme := urlsplit(uri).scheme) < 2:
+            return _local_bytes(Path(uri))
         if scheme == "file":
-            return local_path(uri).read_bytes()
+            return _local_bytes(local_path(uri))
         from pyarrow.fs import FileSystem
 
         file_system, path = FileSystem.from_uri(uri)
+        _check_bytes(file_system.get_file_info(path).size or 0)
         with file_system.open_input_stream(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or _one_line(error)
         raise DecodeError(f"the file cannot be read: {reason}") from None
+
+
+def _local_bytes(path: Path) -> bytes:
+    # Before it is opened: opening a pipe waits for a writer, opening a device may do anything.
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise DecodeError(f"the file cannot be read: it is {_kind(state.st_mode)}")
+    _check_bytes(state.st_size)
+    with path.open("rb") as file:
+        return file.read(state.st_size)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAXIMUM_BYTES:
+        raise DecodeError(f"the file has {size} bytes; at most {MAXIMUM_BYTES} are read, make it smaller")
+
+
+def _one_line(error: BaseException) -> str:
+    """What an exception says, fit for a table: one line, not endless, valid Unicode."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:LONGEST_REASON].encode("utf-8", "replace").decode()
 
 
 def local_path(uri: str) -> Path:
@@ -149,6 +185,8 @@ def _decode(content: bytes) -> tuple[np.ndarray, str]:
                 mode = image.mode
                 if image.width * image.height > MAXIMUM_PIXELS:
                     raise DecodeError(_too_large(f"{image.width} × {image.height}"))
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(content, image.width * image.height)
                 image.load()
                 rgb = _rgb(image)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
@@ -164,8 +202,7 @@ def _decode(content: bytes) -> tuple[np.ndarray, str]:
         raise DecodeError("the image does not fit into memory") from None
     except Exception as error:
         # Pillow's readers raise whatever the damaged bytes lead them to.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DecodeError(f"the image is truncated or damaged: {reason}") from None
+        raise DecodeError(f"the image is truncated or damaged: {_one_line(error)}") from None
 
 
 def _open(content: bytes) -> Image.Image:
@@ -175,6 +212,21 @@ def _open(content: bytes) -> Image.Image:
 
 def _too_large(size: str) -> str:
     return f"the image has {size} pixels; at most {MAXIMUM_PIXELS} in all are decoded, make it smaller"
+
+
+def _check_scans(content: bytes, pixels: int) -> None:
+    """Refuse a JPEG file that takes for ever: libjpeg reads every scan, however many there are."""
+    scans, place = 0, 2
+    for _ in range(MAXIMUM_SEGMENTS):
+        marker = JPEG_MARKER.search(content, place)
+        if marker is None or marker[0] == b"\xff\xd9":
+            return
+        scans += marker[0] == b"\xff\xda"
+        if scans * pixels > MAXIMUM_SCANNED_PIXELS:
+            raise DecodeError(f"the JPEG file goes over its {pixels} pixels more than {scans - 1} times; save it anew")
+        # The data of a scan come after its segment; the search passes over them.
+        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+    raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
 
 
 def _unidentified(content: bytes) -> str:

@@ -111,6 +111,6 @@ def _file_state(uri: str) -> tuple[int, int]:
     """Size and modification time (ns) of a file: a changed file is read again."""
     try:
         state = Path(uri).stat()
-    except OSError:
+    except (OSError, ValueError):
         return (-1, -1)
     return (state.st_size, state.st_mtime_ns)
