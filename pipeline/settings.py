@@ -269,9 +269,16 @@ class RaySettings(Section):
     """Where and with how many workers; never changes a result."""
 
     address: str | None = Field(None, description="cluster address; default: this machine, loopback only")
-    cpus: int | None = Field(None, ge=1, description="processors on this machine; default: all")
-    gpus: float | None = Field(None, ge=0, description="GPUs to use; default: all there are")
+    cpus: int | None = Field(
+        None, ge=1, description="processors here, or that a growing cluster may come to; default: all there are"
+    )
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs to use, or that a growing cluster may come to; default: all there are"
+    )
     explain_gpus: float = Field(1.0, ge=0, description="GPUs per worker of model stages, if there are any")
+    memory_per_worker: float | None = Field(
+        None, gt=0, description="GiB that Ray sets aside for a worker; default: none, processors alone are counted"
+    )
     workers: int | None = Field(None, ge=1, description="workers; default: as many as fit")
     attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
     unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a shard of images counts as hung")
@@ -283,6 +290,9 @@ class RunConfig(Section):
     output: str = Field("runs/latest", description="folder of tables and report")
     seed: int = Field(0, ge=0, description="seed of everything random")
     error_tolerance: Share = Field(0.05, description="share of images that may fail before the run fails")
+    log: Literal["file", "json"] = Field(
+        "file", description="events of the run: JSON lines in <output>/logs, or with json on standard error as well"
+    )
     data: DataSettings = Field(DataSettings(), description="photographs and classes")
     model: ModelSettings = Field(ModelSettings(), description="classifier")
     explain: ExplainSettings = Field(ExplainSettings(), description="saliency maps")

@@ -12,6 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline.stages.board import Board
 from pipeline.stages.failures import FATAL_IN_WORKER, PoolError
+from pipeline.stages.observability import StageWatch
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Failure, Outcome, Unit
 from pipeline.stages.worker import Worker, WorkerSetup
@@ -46,16 +47,19 @@ class WorkerPool:
         gpus: float,
         attempts: int,
         timeout: float,
+        memory: float = 0.0,
     ) -> None:
         """Start nothing yet; `attempts` worker deaths or errors are allowed per unit.
 
-        `timeout` is how many seconds a unit may take without telling of progress.
+        `timeout` is how many seconds a unit may take without telling of progress, `memory` how many bytes Ray sets
+        aside for each worker.
         """
         self._board = ray.remote(Board).options(num_cpus=0).remote()
         self._board_read = time.monotonic()
         self.setup = replace(setup, board=self._board)
         self.size, self.attempts, self.timeout = size, attempts, timeout
-        self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, memory=memory or None, max_restarts=0)
+        self._watch: StageWatch | None = None
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Attempt, float]] = {}
@@ -68,6 +72,7 @@ class WorkerPool:
         units: list[Unit],
         finished: Callable[[Outcome | Failure], None],
         told: Callable[[Unit, int], None] = lambda unit, images: None,
+        watch: StageWatch | None = None,
     ) -> None:
         """Do all units in any order; `finished` is called once for each.
 
@@ -78,6 +83,7 @@ class WorkerPool:
             StoreError: the file system refuses; nothing else could be kept either.
         """
         queue = deque(Attempt(unit) for unit in units)
+        self._watch = watch
         self._last_alive = time.monotonic()
         try:
             while queue or self._busy:
@@ -86,6 +92,8 @@ class WorkerPool:
                     self._submit(stage, self._idle.pop(), queue.popleft())
                 self._collect(stage, queue, finished)
                 self._read_board(told)
+                if watch is not None:
+                    watch.pool(len(queue), len(self._idle) + len(self._busy))
         except BaseException:
             self.close()
             raise
@@ -159,13 +167,16 @@ class WorkerPool:
                     # Not only a dead actor: killed for memory, its node gone, its result lost.
                     ray.kill(actor)
                     reason = f"it crashed the worker ({type(error).__name__})"
+                    self._died(reason, attempt)
                     self._failed(attempt, reason, queue, finished)
         now = time.monotonic()
         for reference, (actor, attempt, deadline) in list(self._busy.items()):
             if now > deadline:
                 del self._busy[reference]
                 ray.kill(actor)
-                self._failed(attempt, f"no progress for {self.timeout:.0f} s", queue, finished)
+                reason = f"no progress for {self.timeout:.0f} s"
+                self._died(reason, attempt)
+                self._failed(attempt, reason, queue, finished)
 
     def _welcome(self, reference: Any) -> None:
         actor = self._starting.pop(reference)
@@ -173,11 +184,16 @@ class WorkerPool:
             ray.get(reference)
         except RayError as error:
             self._startup_failures += 1
+            self._died(f"it did not start: {describe(error)}")
             if self._startup_failures >= STARTUP_FAILURES:
                 raise PoolError(f"workers cannot be started: {error}") from None
         else:
             self._startup_failures = 0
             self._idle.append(actor)
+
+    def _died(self, reason: str, attempt: Attempt | None = None) -> None:
+        if self._watch is not None:
+            self._watch.worker_died(reason, attempt.unit if attempt else None)
 
     def _succeeded(
         self,
@@ -204,10 +220,12 @@ class WorkerPool:
         if attempt.probe is not None:
             attempt.excluded[attempt.probes.popleft()] = reason
             queue.appendleft(attempt)
+            self._retried(attempt, reason)
             return
         attempt.deaths += 1
         if not certain and attempt.deaths < self.attempts:
             queue.append(attempt)
+            self._retried(attempt, reason)
             return
         already_taken_apart = attempt.probes is not None
         if attempt.unit.divisible and not already_taken_apart and len(attempt.unit.items) > 1:
@@ -219,6 +237,12 @@ class WorkerPool:
             queue.append(attempt)
         else:
             finished(Failure(attempt.unit, reason))
+            return
+        self._retried(attempt, reason)
+
+    def _retried(self, attempt: Attempt, reason: str) -> None:
+        if self._watch is not None:
+            self._watch.retried(attempt.unit, reason)
 
 
 def describe(error: BaseException) -> str:
@@ -227,7 +251,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
-def worker_count(cpus: float, gpus: float, limit: int | None, resources: Mapping[str, float]) -> int:
+def worker_count(
+    cpus: float, gpus: float, limit: int | None, resources: Mapping[str, float], memory: float = 0.0
+) -> int:
     """How many workers of these needs the cluster can hold at once.
 
     Raises:
@@ -236,11 +262,18 @@ def worker_count(cpus: float, gpus: float, limit: int | None, resources: Mapping
     fits = [resources.get("CPU", 0) // cpus if cpus else float("inf")]
     if gpus:
         fits.append(resources.get("GPU", 0) // gpus)
+    # A cluster that grows does not say how much memory it will have.
+    if memory and "memory" in resources:
+        fits.append(resources["memory"] // memory)
     count = int(min(fits))
     if count < 1:
+        gib = 2**30
+        needs = f" and {memory / gib:.3g} GiB" if memory else ""
+        has = f" and {resources.get('memory', 0) / gib:.3g} GiB" if memory else ""
         raise PoolError(
-            f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has "
-            f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs: start nodes that have them, "
-            "or lower ray.explain_gpus"
+            f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs{needs}, and the cluster has "
+            f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{has}: start nodes that have them, "
+            "lower ray.explain_gpus or ray.memory_per_worker, or, if the cluster grows, say by ray.cpus and ray.gpus "
+            "how far"
         )
     return min(count, limit) if limit else count

@@ -23,6 +23,7 @@ from pipeline.stages.match import MatchStage
 from pipeline.stages.members import MembersStage
 from pipeline.stages.metrics import MetricsStage
 from pipeline.stages.neighbors import NeighborsStage
+from pipeline.stages.observability import RunWatch, watched_run
 from pipeline.stages.parts import PartsStage
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
@@ -68,6 +69,7 @@ class RunState:
     console: Console
     plan: Plan
     run: str
+    watch: RunWatch | None = None
     earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
@@ -105,7 +107,10 @@ def opened_run(
         if adds:
             state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
         catalog_errors(state)
-        with ray_session(config.ray) as resources:
+        with (
+            ray_session(config.ray) as resources,
+            watched_run(config, state.run, inputs.image_count, resources) as state.watch,
+        ):
             workers = Workers(state, resources)
             try:
                 yield state, workers
@@ -148,7 +153,7 @@ class Workers:
 
     def __init__(self, state: RunState, resources: dict[str, float]) -> None:
         self._state, self._resources = state, resources
-        self._key: tuple[float, float] | None = None
+        self._key: tuple[float, float, float] | None = None
         self._pool: Any = None
 
     def pool(self, stage: Stage) -> Any:
@@ -158,7 +163,8 @@ class Workers:
 
         settings = self._state.config.ray
         gpus = settings.explain_gpus if stage.uses_model and self._resources.get("GPU", 0) > 0 else 0.0
-        key = (1.0, gpus)
+        memory = settings.memory_per_worker * 2**30 if settings.memory_per_worker else 0.0
+        key = (1.0, gpus, memory)
         if key != self._key:
             # Two pools would compete for the same processors: only one is alive at a time.
             self.close()
@@ -171,8 +177,8 @@ class Workers:
                 inputs.class_names,
                 gpu=gpus > 0,
             )
-            size = worker_count(*key, settings.workers, self._resources)
-            self._pool = WorkerPool(setup, size, *key, settings.attempts, settings.unit_timeout)
+            size = worker_count(1.0, gpus, settings.workers, self._resources, memory)
+            self._pool = WorkerPool(setup, size, 1.0, gpus, settings.attempts, settings.unit_timeout, memory)
             self._key = key
         return self._pool
 
@@ -197,11 +203,15 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
     manifest_time = 0.0
     total = sum(unit.size for unit in units)
     there = total - sum(unit.size for unit in missing)
-    with StageProgress(state.console, stage.name, total, there, stage.counts) as progress:
+    with (
+        StageProgress(state.console, stage.name, total, there, stage.counts) as progress,
+        state.watch.stage(stage.name, units, missing) as watch,
+    ):
 
         def finished(result: Outcome | Failure) -> None:
             nonlocal manifest_time
             progress.finish(result.unit)
+            watch.finished(result)
             if isinstance(result, Failure):
                 failures.append(result)
                 return
@@ -210,8 +220,12 @@ def run_stage(state: RunState, stage: Stage, workers: Workers) -> list[Outcome]:
                 write_manifest(state, stage, stage_fingerprint, units, done, complete=False)
                 manifest_time = time.monotonic()
 
+        def told(unit: Unit, images: int) -> None:
+            progress.tell(unit, images)
+            watch.told(unit, images)
+
         if missing:
-            workers.pool(stage).run(stage, missing, finished, progress.tell)
+            workers.pool(stage).run(stage, missing, finished, told, watch)
     outcomes = [done[unit.name] for unit in units if unit.name in done]
     write_manifest(state, stage, stage_fingerprint, units, done, complete=not failures)
     record_errors(state, stage, units, outcomes, failures)

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pipeline.settings import RaySettings
@@ -16,7 +18,7 @@ CONNECTION_SECONDS = 5.0
 
 @contextmanager
 def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
-    """Yield the cluster's resources; shut down on leaving whatever was started here.
+    """Yield the cluster's resources, or those that it may come to; shut down on leaving whatever was started here.
 
     Without an address a private Ray is started whose sockets all listen on loopback.
 
@@ -55,10 +57,28 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         raise ClusterError(_unreachable(settings.address, error)) from error
     try:
-        yield ray.cluster_resources()
+        _interrupt_on_termination()
+        found = ray.cluster_resources()
+        yield found if local else _grown(found, settings)
     finally:
         if not already:
             ray.shutdown()
+
+
+def _grown(found: Mapping[str, float], settings: RaySettings) -> dict[str, float]:
+    """What the cluster has or, where the settings say that it will have more, may come to."""
+    declared = {"CPU": float(settings.cpus or 0), "GPU": settings.gpus or 0.0}
+    more = {name: amount for name, amount in declared.items() if amount > found.get(name, 0)}
+    if not more:
+        return dict(found)
+    # How much memory comes with them is not known.
+    return {name: amount for name, amount in found.items() if name != "memory"} | more
+
+
+def _interrupt_on_termination() -> None:
+    """Take SIGTERM, by which jobs and pods are stopped, for Ctrl-C; Ray's own handler ends without a word."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _check_reachable(address: str) -> None:
