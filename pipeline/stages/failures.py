@@ -1,5 +1,10 @@
 """The foreseeable ways in which a run ends early: each is one message to a person, without a traceback."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from pipeline.config import ConfigurationError
 from pipeline.data.catalog import CatalogError
 from pipeline.models.classifier import ClassifierError
@@ -20,6 +25,28 @@ class ClusterError(Exception):
 
 class RunFailed(Exception):
     """The run ended early; its tables stay. The message says why."""
+
+
+# A full disk, a quota, a limit on the size of files, a disk that has become read-only.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@contextmanager
+def room_to_write(output: str | Path) -> Iterator[None]:
+    """Turn a disk that takes no more, wherever that is noticed, into a message.
+
+    Raises:
+        StoreError: it names the file, or else the folder `output`, and says what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StoreError(
+            f"cannot write {error.filename or output}: {error.strerror}; make room there, or allow writing, and run "
+            "the same command again: what is done stays"
+        ) from error
 
 
 USAGE = (ConfigurationError, CatalogError, ClassifierError)

@@ -54,7 +54,8 @@ class WorkerPool:
         `timeout` is how many seconds a unit may take without telling of progress, `memory` how many bytes Ray sets
         aside for each worker.
         """
-        self._board = ray.remote(Board).options(num_cpus=0).remote()
+        # It may be on a node that is lost: without it no unit could say that it is not hanging.
+        self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self._board_read = time.monotonic()
         self.setup = replace(setup, board=self._board)
         self.size, self.attempts, self.timeout = size, attempts, timeout
@@ -183,9 +184,13 @@ class WorkerPool:
         try:
             ray.get(reference)
         except RayError as error:
+            # Should it be only out of reach, it must not take a place when it comes back.
+            ray.kill(actor)
             self._startup_failures += 1
             self._died(f"it did not start: {describe(error)}")
-            if self._startup_failures >= STARTUP_FAILURES:
+            # A lost node takes all the workers with it that are starting there; an error of our own would recur.
+            own = getattr(error, "actor_init_failed", False)
+            if self._startup_failures >= STARTUP_FAILURES * (1 if own else self.size):
                 raise PoolError(f"workers cannot be started: {error}") from None
         else:
             self._startup_failures = 0

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console
 from pipeline.config import RunConfig
 from pipeline.stages.cluster import ClusterStage
 from pipeline.stages.explain import ExplainStage
-from pipeline.stages.failures import RunFailed
+from pipeline.stages.failures import RunFailed, room_to_write
 from pipeline.stages.images import ImagesStage
 from pipeline.stages.inputs import Inputs, gather_inputs
 from pipeline.stages.match import MatchStage
@@ -29,7 +29,7 @@ from pipeline.stages.progress import StageProgress
 from pipeline.stages.propose import ProposeStage
 from pipeline.stages.provenance import host_resources, library_versions
 from pipeline.stages.regions import RegionsStage
-from pipeline.stages.report import draw_report
+from pipeline.stages.report import FOLDER, draw_report
 from pipeline.stages.session import ray_session
 from pipeline.stages.specialize import SpecializeStage
 from pipeline.stages.stage import Plan, PlannedShard, Stage
@@ -37,6 +37,7 @@ from pipeline.stages.summarize import SummarizeStage
 from pipeline.stages.tags import TagsStage
 from pipeline.stages.units import Failure, Outcome, Unit, error_row
 from pipeline.stages.worker import WorkerSetup, write_unit
+from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
 
@@ -100,10 +101,10 @@ def opened_run(
 
     `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
     """
-    with exclusive(Path(config.output)):
+    with exclusive(Path(config.output)), room_to_write(config.output):
         inputs = gather_inputs(config)
         state = start_state(config, inputs, console)
-        state.store.remove_unfinished()
+        remove_unfinished(state)
         if adds:
             state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
         catalog_errors(state)
@@ -116,6 +117,16 @@ def opened_run(
                 yield state, workers
             finally:
                 workers.close()
+                # What the killed among the workers left.
+                remove_unfinished(state)
+
+
+def remove_unfinished(state: "RunState") -> None:
+    """Remove what writers of tables and pages left that were killed."""
+    state.store.remove_unfinished()
+    for path in (Path(state.config.output) / FOLDER).glob(f"**/.*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager
@@ -130,7 +141,9 @@ def exclusive(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         file = (output / ".lock").open("w")
     except OSError as error:
-        raise StoreError(f"cannot write into {output}: {error.strerror or error}") from error
+        raise StoreError(
+            f"cannot write into {output}: {error.strerror or error}; choose another --output, or allow writing there"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.failures import WorkerUnfit
+from pipeline.stages.failures import WorkerUnfit, room_to_write
 from pipeline.stages.units import Outcome, Output, Unit, error_row
 from pipeline.store.tables import Shard, TableStore
 from schemas import make_table
@@ -224,7 +224,8 @@ class Worker:
         """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
         _reset_peak_memory()
         started, processor_started = time.perf_counter(), time.process_time()
-        outcome = stage.perform(self.context, unit, excluded)
+        with room_to_write(self.context.setup.output):
+            outcome = stage.perform(self.context, unit, excluded)
         return replace(
             outcome,
             seconds=time.perf_counter() - started,
