@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +24,7 @@ from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomicall
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
+ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
 
 
 class StoreError(Exception):
@@ -81,7 +82,7 @@ class TableStore:
                 for group in _row_groups(table, rows):
                     writer.write_table(group)
         except OSError as error:
-            raise StoreError(f"cannot write {target}: {error.strerror or error}; nothing was left there") from error
+            raise StoreError(f"cannot write {target}: {error.strerror or error}; {ADVICE}") from error
         return self._describe(table, path, label)
 
     def listed(self, table: str) -> dict[str, Shard]:
@@ -167,7 +168,8 @@ class TableStore:
         try:
             write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
-            raise StoreError(f"cannot write the manifest of {table}: {error.strerror or error}") from error
+            target = self.folder(table) / "manifest.json"
+            raise StoreError(f"cannot write {target}: {error.strerror or error}; {ADVICE}") from error
 
     def manifest(self, table: str) -> list[Shard]:
         """Shards of the table according to its manifest.
@@ -177,7 +179,10 @@ class TableStore:
         """
         path = self.folder(table) / "manifest.json"
         try:
-            return [Shard(**shard) for shard in json.loads(path.read_text())["shards"]]
+            shards = [Shard(**shard) for shard in json.loads(path.read_text())["shards"]]
+            for shard in shards:
+                _check_inside(shard.path)
+            return shards
         except FileNotFoundError:
             raise StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -187,6 +192,12 @@ class TableStore:
         """The whole table, or one class of it, as its manifest says."""
         shards = [shard.path for shard in self.manifest(table) if label is None or shard.label == label]
         return self.read(table, shards, columns)
+
+
+def _check_inside(path: str) -> None:
+    """A manifest may come from anywhere; what it lists must not."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or not path.endswith(".parquet"):
+        raise ValueError(f"it lists {path!r}, which is no shard in its folder")
 
 
 def _row_groups(table: str, rows: pa.Table) -> Iterable[pa.Table]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from pipeline.store.atomic import atomic_file, write_atomically
-from pipeline.store.tables import StoreError, TableStore, digest
+from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +122,12 @@ def test_a_listed_shard_is_trusted_only_at_its_size(tmp_path) -> None:
 
 def test_digest_depends_on_values_alone() -> None:
     assert digest({"a": 1, "b": [2, None]}) == digest({"b": [2, None], "a": 1}) != digest({"a": 1, "b": [2, 0]})
+
+
+@pytest.mark.parametrize("path", ["../../../secret.parquet", "/etc/passwd", "a/../../b.parquet", "a/b.csv", None])
+def test_a_manifest_that_points_elsewhere_is_refused(tmp_path: Path, path: str | None) -> None:
+    store = TableStore(tmp_path)
+    store.write_manifest("errors", "f", [Shard(path, "", 0, 0, "")], complete=True)
+    with pytest.raises(StoreError, match="manifest.json is damaged"):
+        store.manifest("errors")
+    assert store.listed("errors") == {}
