@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.command import run_command
+from jobs.submission import add_submit, submit_job
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,7 @@ def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="weights file, enum name or random (model.weights)")
     parser.add_argument("--output", metavar="FOLDER", help="where tables and report go (output)")
     parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster; default: this machine (ray.address)")
+    add_submit(parser)
     parser.add_argument("--print-config", action="store_true", help="print the annotated configuration and stop")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings, e.g. matching.score=phm")
     return parser
@@ -48,7 +50,7 @@ def run_job(
     """Parse, make the configuration, print it or do the job; returns the exit status as `run_command`."""
     options = parser.parse_intermixed_args(arguments)
 
-    def action(console: "Console") -> None:
+    def action(console: "Console") -> int | None:
         from pipeline.config import annotated_default, load_config
 
         given = {key: getattr(options, name) for name, key in SHORTCUTS.items()}
@@ -56,7 +58,10 @@ def run_job(
         config = load_config(options.config, options.overrides, shortcuts)
         if options.print_config:
             print(annotated_default(config), end="")
+        elif options.submit:
+            return submit_job(parser, arguments, config)
         else:
             job(options, config, console)
+        return None
 
     return run_command(action)

@@ -13,6 +13,7 @@ VERBS = {
     "report": "the report drawn again from a run's tables",
     "review": "a local server for the report, with forms to name parts and rate maps",
     "export": "regions and maps for other tools: COCO-style JSON, FiftyOne",
+    "cluster": "a job submitted to a cluster: its output again, its status, its end",
 }
 
 
@@ -31,21 +32,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return importlib.import_module(f"jobs.{arguments[0]}").main(arguments[1:])
 
 
-def run_command(action: Callable[..., None]) -> int:
-    """Call `action(console)`; print foreseeable errors as one message and return the exit status."""
+def run_command(action: Callable[..., int | None]) -> int:
+    """Call `action(console)`; print foreseeable errors as one message and return the exit status.
+
+    0: done, or what `action` returns. 1: failed. 2: the command line, the configuration or the images are wrong. 3: the
+    cluster failed, not the run: the same command goes on where it was. 130: interrupted.
+    """
     from rich.console import Console
 
-    from pipeline.stages.failures import FORESEEN, USAGE
+    from pipeline.stages.failures import FORESEEN, RESUMABLE, USAGE
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     try:
-        action(console)
+        status = action(console)
     except FORESEEN as error:
         print(f"visual-summaries: {error}", file=sys.stderr)
-        return 2 if isinstance(error, USAGE) else 1
+        return 2 if isinstance(error, USAGE) else 3 if isinstance(error, RESUMABLE) else 1
     except KeyboardInterrupt:
         print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)
         return 130
-    return 0
+    return status or 0

@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit status: 0 done, 1 failed, 2 the command line is wrong."""
+    """Run the job; returns the exit status, as `run_command` says it."""
     return run_job(build_parser(), arguments, _evaluate)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.command import run_command
+from jobs.submission import add_submit, submit_job
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,20 +21,27 @@ def build_parser() -> argparse.ArgumentParser:
         description="Draw a run's report again from its tables; classes whose pages are up to date are left alone.",
     )
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, with its own configuration")
+    add_submit(parser)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings, e.g. report.members=20")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit status: 0 done, 1 failed, 2 the command line is wrong."""
-    options = build_parser().parse_intermixed_args(arguments)
+    """Run the job; returns the exit status, as `run_command` says it."""
+    parser = build_parser()
+    options = parser.parse_intermixed_args(arguments)
 
-    def action(console: "Console") -> None:
+    def action(console: "Console") -> int | None:
+        if options.submit:
+            from pipeline.config import load_config
+
+            return submit_job(parser, arguments, load_config(overrides=options.overrides))
         from pipeline.stages.evaluation import stored_config
         from pipeline.stages.report import run_report
 
         path = run_report(stored_config(options.run, options.overrides), console)
         console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+        return None
 
     return run_command(action)
 

@@ -27,6 +27,7 @@ class RunFailed(Exception):
     """The run ended early; its tables stay. The message says why."""
 
 
+RESUMABLE = (PoolError, ClusterError)
 # A full disk, a quota, a limit on the size of files, a disk that has become read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

@@ -14,6 +14,7 @@ from pipeline.stages.failures import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 CONNECTION_SECONDS = 5.0
+LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @contextmanager
@@ -29,14 +30,16 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = settings.address is None
     # Ray binds all interfaces unless it thinks that it runs where clusters are not supported. Its daemons read
-    # the variable, this process the constant, which may have been made before the variable was set.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if local else "1"
+    # the variable, this process the constant, which may have been made before the variable was set. On a cluster
+    # that was started so (a test's), its own jobs find the variable set.
+    before = os.environ.get(LOOPBACK_VARIABLE)
+    os.environ[LOOPBACK_VARIABLE] = "0" if local else before or "1"
     if not local:
         _check_reachable(settings.address)
     import ray
     from ray._private import ray_constants
 
-    ray_constants.ENABLE_RAY_CLUSTER = not local
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ[LOOPBACK_VARIABLE] != "0"
     already = ray.is_initialized()
     try:
         if already:
@@ -63,6 +66,10 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
     finally:
         if not already:
             ray.shutdown()
+        if before is None:
+            del os.environ[LOOPBACK_VARIABLE]
+        else:
+            os.environ[LOOPBACK_VARIABLE] = before
 
 
 def _grown(found: Mapping[str, float], settings: RaySettings) -> dict[str, float]:

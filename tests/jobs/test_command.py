@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import compare, evaluate, export, review, summarize
+from jobs import cluster, compare, evaluate, export, report, review, summarize
 from jobs.command import main
 from pipeline.stages.evaluation import PAPERS
 
@@ -21,6 +21,7 @@ OPTIONS = {
     "--weights",
     "--output",
     "--address",
+    "--submit",
     "--print-config",
 }
 
@@ -30,6 +31,8 @@ OPTIONS = {
     [
         (summarize, OPTIONS | {"--dry-run"}),
         (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
+        (report, {"--help", "--run", "--submit"}),
+        (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
         (export, {"--help", "--run", "--format", "--output"}),
         (review, {"--help", "--run", "--host", "--port", "--export"}),
