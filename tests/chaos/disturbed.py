@@ -1,0 +1,254 @@
+"""Runs of the real job on a small Ray cluster whose processes are killed, and what must be true of them afterwards."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from pyarrow import parquet
+
+from pipeline.stages.units import error_row
+from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.tables import Shard, TableStore
+from schemas import TABLES, make_table, validate
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("n01531178", "n02672831", "n04254680")
+IMAGES_PER_CLASS = 6
+SETTINGS = (
+    "explain.explainer=grad-cam",
+    "explain.shard_size=2",
+    "explain.policy=all",
+    "proposals.limit=80",
+    # More deaths of one unit than a round causes: none may be taken for the fault of a photograph.
+    "ray.attempts=10",
+)
+# Measured, so the same in no two runs.
+MEASURED = {"maps": ["seconds"]}
+# What the run says of itself, and what other jobs add.
+NOT_COMPARED = ("runs", "measurements", "ratings")
+KINDS = ("worker", "actor", "node", "driver")
+RUN_SECONDS = 900.0
+NODE_GONE_SECONDS = 4.0
+
+
+class SmallCluster:
+    """The nodes' process, and the processes below it."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+        self.address = self._answer("address").split()[1]
+
+    def _answer(self, word: str) -> str:
+        for line in self._process.stdout:
+            if line.startswith(word):
+                return line
+        raise RuntimeError("the nodes' process has ended")
+
+    def tell(self, word: str) -> None:
+        """`lose` a node or `add` one, and wait for it."""
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        self._answer(f"done {word}")
+
+    def workers(self, title: str = "ray::Worker") -> list[psutil.Process]:
+        """Worker processes whose title, which says what they do, begins so."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            try:
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(title):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return sorted(found, key=lambda process: process.pid)
+
+
+@contextmanager
+def small_cluster(log: Path) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
+    """The cluster, and the environment that a job needs to be let in."""
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "120",
+    }
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+        try:
+            yield SmallCluster(process), environment
+        finally:
+            below = psutil.Process(process.pid).children(recursive=True)
+            process.stdin.close()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for left in below:
+                if left.is_running():
+                    left.kill()
+            process.stdout.close()
+
+
+def choose_photographs(data: Path, folder: Path) -> Path:
+    """A few photographs of three classes, copied, so that each output is of the same files."""
+    for label in CLASSES:
+        (folder / label).mkdir(parents=True)
+        for path in sorted((data / "photos" / label).iterdir())[:IMAGES_PER_CLASS]:
+            shutil.copy2(path, folder / label)
+    return folder
+
+
+@dataclass
+class Job:
+    """The command, and what its processes printed."""
+
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, env=self.environment, cwd=ROOT, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+
+def job(data: Path, photographs: Path, output: Path, cluster: SmallCluster, environment: dict[str, str]) -> Job:
+    """The job over the photographs, by the cluster's address."""
+    options = {
+        "--images": photographs,
+        "--model": "torchvision:squeezenet1_1",
+        "--weights": data / "weights" / "squeezenet1_1.safetensors",
+        "--output": output,
+        "--address": cluster.address,
+    }
+    listed = [str(part) for option in options.items() for part in option]
+    command = [sys.executable, "-m", "jobs.summarize", *listed, *SETTINGS]
+    return Job(command, environment, output.with_name(f"{output.name}.log"))
+
+
+@dataclass
+class Disturbances:
+    """What was done to a run: (seconds since its start, kind) of each, and how long it took in all."""
+
+    done: list[tuple[float, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def disturbed(
+    running: Job, cluster: SmallCluster, planned: Sequence[tuple[float, str]], choose: Callable[[int], int]
+) -> Disturbances:
+    """Start the job and do to it what is planned as (seconds since its start, kind), until it ends.
+
+    `choose(n)` picks one of n victims. Where there is none at the time, the next one that appears is taken.
+    """
+    started = time.monotonic()
+    happened = Disturbances()
+    waiting = sorted(planned)
+    running.start()
+    try:
+        while running.running:
+            now = time.monotonic() - started
+            if now > RUN_SECONDS:
+                raise TimeoutError(f"the run hangs, after {happened.done}: see {running.log}")
+            if waiting and now >= waiting[0][0] and _disturb(waiting[0][1], running, cluster, choose):
+                happened.done.append((now, waiting.pop(0)[1]))
+            time.sleep(0.01)
+    finally:
+        if running.running:
+            running.kill()
+    happened.seconds = time.monotonic() - started
+    return happened
+
+
+def _disturb(kind: str, running: Job, cluster: SmallCluster, choose: Callable[[int], int]) -> bool:
+    """Do it, if there is a victim."""
+    if kind == "driver":
+        running.kill()
+        running.start()
+    elif kind == "node":
+        cluster.tell("lose")
+        # The other one works on alone until the loss has been noticed.
+        time.sleep(NODE_GONE_SECONDS)
+        cluster.tell("add")
+    else:
+        victims = cluster.workers("ray::Worker.run" if kind == "actor" else "ray::Worker")
+        if not victims:
+            return False
+        try:
+            victims[choose(len(victims))].kill()
+        except psutil.NoSuchProcess:
+            return False
+    return True
+
+
+def compared(name: str) -> bool:
+    return name not in NOT_COMPARED
+
+
+def shards(output: Path) -> dict[str, list[Shard]]:
+    """What the manifests say, of every table that a run must repeat byte for byte."""
+    store = TableStore(output)
+    return {name: store.manifest(name) for name in TABLES if compared(name)}
+
+
+def differences(output: Path, expected: Path) -> list[str]:
+    """What is not as in the undisturbed run; nothing, if all is well."""
+    found = []
+    wanted, store, other = shards(expected), TableStore(output), TableStore(expected)
+    for name, present in shards(output).items():
+        if name in MEASURED:
+            if [shard.path for shard in present] != [shard.path for shard in wanted[name]]:
+                found.append(f"{name}: other shards")
+            elif store.read_all(name).drop_columns(MEASURED[name]) != other.read_all(name).drop_columns(MEASURED[name]):
+                found.append(f"{name}: other rows")
+        elif present != wanted[name]:
+            paths = {shard.path for shard in set(present) ^ set(wanted[name])}
+            found.append(f"{name}: other shards or bytes: {sorted(paths)}" if paths else f"{name}: another order")
+    found += [f"temporary file {path}" for path in output.rglob("*") if path.name.endswith(TEMPORARY_SUFFIX)]
+    for name in TABLES:
+        for path in store.folder(name).rglob("*.parquet"):
+            try:
+                validate(name, parquet.ParquetFile(path).read())
+            except Exception as error:
+                found.append(f"{path} is not whole: {error}")
+    for page in ("index.html", *(f"classes/{label}/index.html" for label in CLASSES)):
+        if not (output / "report" / page).is_file():
+            found.append(f"no page {page} in the report")
+    return found
+
+
+def write_small_tables(output: Path, reasons: Sequence[str]) -> None:
+    """Tables of which only `errors` has rows, one for each reason."""
+    store = TableStore(output)
+    for name in TABLES:
+        rows = [error_row("stage", "label", reason) for reason in reasons] if name == "errors" else []
+        shard = store.write(name, store.shard_path(name, "f", "label", "unit"), make_table(name, rows), "label")
+        store.write_manifest(name, "f", [shard], complete=True)
