@@ -1,0 +1,82 @@
+"""What stages ask of Ray: model stages a GPU each, others none, memory as declared; weights read once a worker."""
+
+import pytest
+import ray
+from rich.console import Console
+
+from pipeline.config import RunConfig
+from pipeline.settings import RaySettings
+from pipeline.stages import worker as worker_module
+from pipeline.stages.failures import PoolError
+from pipeline.stages.inputs import gather_inputs
+from pipeline.stages.pool import worker_count
+from pipeline.stages.run import STAGES, Workers, start_state
+from pipeline.stages.session import _grown, ray_session
+
+GIB = 2**30
+
+
+def test_the_stages_that_use_the_classifier_are_these() -> None:
+    model_stages = [stage.name for stage in STAGES if stage.uses_model]
+    assert model_stages == ["images", "explain", "regions", "members", "tags"]
+
+
+@pytest.fixture(scope="module")
+def resources():  # noqa: ANN201
+    with ray_session(RaySettings(cpus=2, gpus=2)) as found:
+        yield found
+
+
+def test_each_kind_of_stage_gets_its_own_resources(resources, tmp_path) -> None:
+    config = RunConfig(
+        output=str(tmp_path),
+        data={"images": "demo", "demo_images_per_class": 1},
+        model={"name": "demo"},
+        ray={"memory_per_worker": 0.25, "workers": 2},
+    )
+    workers = Workers(start_state(config, gather_inputs(config), Console()), resources)
+    stages = {stage.name: stage for stage in STAGES}
+    try:
+        pool = workers.pool(stages["images"])
+        assert workers.pool(stages["explain"]) is pool and workers.pool(stages["regions"]) is pool
+        pool._start_workers(2)
+        ray.get(list(pool._starting))
+        left = ray.available_resources()
+        assert left.get("GPU", 0) == 0 and left.get("CPU", 0) == 0
+        assert resources["memory"] - left["memory"] == pytest.approx(2 * 0.25 * GIB)
+        other = workers.pool(stages["propose"])
+        assert other is not pool and workers.pool(stages["match"]) is other
+        other._start_workers(2)
+        ray.get(list(other._starting))
+        left = ray.available_resources()
+        assert left["GPU"] == 2 and left.get("CPU", 0) == 0
+    finally:
+        workers.close()
+
+
+def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
+    config = RunConfig(model={"name": "demo"})
+    loaded = []
+    load = worker_module.classifier_of
+    monkeypatch.setattr(worker_module, "classifier_of", lambda own: loaded.append(own) or load(own))
+    digest = load(config).weights_digest
+    setup = worker_module.WorkerSetup(config, str(tmp_path), load(config).preprocessing, digest)
+    context = worker_module.WorkerContext(setup)
+    assert context.classifier is context.classifier and context.prepared_classifier is context.prepared_classifier
+    assert len(loaded) == 1
+
+
+def test_memory_limits_the_workers() -> None:
+    assert worker_count(1, 0, None, {"CPU": 8, "memory": 10 * GIB}, 3 * GIB) == 3
+    assert worker_count(1, 0, None, {"CPU": 8}, 3 * GIB) == 8
+    with pytest.raises(PoolError, match="and 3 GiB, and the cluster has 8 CPUs and 0 GPUs and 2 GiB"):
+        worker_count(1, 0, None, {"CPU": 8, "memory": 2 * GIB}, 3 * GIB)
+
+
+def test_a_cluster_that_grows_is_counted_as_it_will_be() -> None:
+    head = {"CPU": 0.0, "memory": 4.0 * GIB}
+    grown = _grown(head, RaySettings(address="auto", cpus=16, gpus=4))
+    assert worker_count(1, 1, None, grown, 2 * GIB) == 4 and worker_count(1, 0, None, grown, 2 * GIB) == 16
+    assert _grown({"CPU": 32.0, "memory": 1.0}, RaySettings(address="auto", cpus=16)) == {"CPU": 32.0, "memory": 1.0}
+    with pytest.raises(PoolError, match="ray.cpus and ray.gpus"):
+        worker_count(1, 0, None, _grown(head, RaySettings(address="auto")))
