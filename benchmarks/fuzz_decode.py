@@ -157,9 +157,10 @@ def fuzz_by_atheris(seconds: int, seed: int, crashes: Path) -> None:
 
     with atheris.instrument_imports(include=["PIL", "pipeline.data.decode"]):
         target = make_target(crashes)
-    from PIL import Image
+        from PIL import Image
 
-    Image.init()
+        # The readers are modules of their own, found only now.
+        Image.init()
     corpus = crashes / "corpus"
     corpus.mkdir(exist_ok=True)
     for content in seeds():

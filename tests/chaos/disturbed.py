@@ -78,6 +78,8 @@ def small_cluster(log: Path) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # By this Ray's sockets, the job's as well, bind the loopback interface alone.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": "120",
     }

@@ -11,7 +11,8 @@ import tempfile
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+# Nothing of a test shall be reached from elsewhere.
+NODE = {"node_ip_address": "127.0.0.1", "num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
 # A lost node is noticed in about two seconds instead of half a minute.
 NOTICING = {
     "health_check_initial_delay_ms": 0,
