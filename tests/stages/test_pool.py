@@ -1,10 +1,14 @@
 """The worker pool on real Ray: workers that die, hang or raise; what kills them is found and left out."""
 
+import contextlib
+import fcntl
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import ray
 import torch
 from ray import cloudpickle
 
@@ -16,7 +20,7 @@ from pipeline.stages.pool import WorkerPool, worker_count
 from pipeline.stages.session import ray_session
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Failure, Output, Unit, error_row
-from pipeline.stages.worker import WorkerSetup
+from pipeline.stages.worker import Worker, WorkerSetup
 from pipeline.store.tables import StoreError, TableStore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -163,3 +167,67 @@ def test_an_unreachable_cluster_is_one_message() -> None:
     session = ray_session(RaySettings(address="127.0.0.1:9"))
     with pytest.raises(ClusterError, match="cannot start or reach Ray at 127.0.0.1:9"):
         session.__enter__()
+
+
+def test_whatever_ray_raises_at_its_start_is_one_message(monkeypatch) -> None:
+    def timed_out(**options: object) -> None:
+        # As Ray does where a node cannot write its files, an exception of no particular class.
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", timed_out)
+    with pytest.raises(ClusterError, match="cannot start or reach Ray at this machine: The current node timed out"):
+        ray_session(RaySettings()).__enter__()
+
+
+class Doomed(Worker):
+    """A worker that dies while it starts, as often as the file `lives` says."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        lives = Path(setup.output) / "lives"
+        # One of them at a time, or two might count the same life.
+        with lives.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            left = int(file.read())
+            file.seek(0)
+            file.write(f"{max(0, left - 1):3}")
+            file.flush()
+        if left > 0:
+            os.kill(os.getpid(), 9)
+        super().__init__(setup)
+
+
+@pytest.mark.parametrize(("deaths", "enough"), [(5, True), (6, False)])
+def test_workers_that_die_with_a_node_while_they_start_do_not_end_the_run(
+    resources, tmp_path, deaths: int, enough: bool
+) -> None:
+    (tmp_path / "lives").write_text(f"{deaths:3}")
+    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=2, cpus=1, gpus=0, attempts=2, timeout=60)
+    pool._actor = ray.remote(Doomed).options(num_cpus=1, max_restarts=0)
+    results = []
+    units = [unit("one", "a"), unit("two", "b")]
+    if enough:
+        pool.run(Fragile(), units, results.append)
+        pool.close()
+        assert {result.unit.name for result in results} == {"one", "two"}
+    else:
+        with pytest.raises(PoolError, match="cannot be started"):
+            pool.run(Fragile(), units, results.append)
+
+
+def test_the_board_comes_back_where_its_process_is_lost(resources, tmp_path) -> None:
+    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    try:
+        ray.get(pool._board.tell.remote("one", 1))
+        ray.kill(pool._board, no_restart=False)
+        deadline = time.monotonic() + 60
+        counts = {}
+        while "one" not in counts and time.monotonic() < deadline:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(pool._board.tell.remote("one", 2))
+                counts = ray.get(pool._board.take.remote())
+        assert counts == {"one": 2}
+    finally:
+        pool.close()
