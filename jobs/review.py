@@ -47,9 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
 
     def action(console: "Console") -> None:
+        from pipeline.config import ConfigurationError
+        from pipeline.objects import is_remote
         from pipeline.review.answers import FILE, AnswerStore
         from pipeline.store.tables import StoreError, TableStore
 
+        if is_remote(options.run):
+            raise ConfigurationError(
+                f"{options.run} is in an object store, and answers need a disk: copy the run to one, with its tables "
+                "and report, and review that"
+            )
         # Before the file of answers is made: no folder becomes a run by a slip of the pen.
         TableStore(options.run).manifest("summaries")
         if options.export and not (Path(options.run) / FILE).exists():
@@ -152,7 +159,7 @@ def _export(folder: str, answers: "AnswerStore", console: "Console") -> None:
     from pipeline.evaluate.ratings import study_results
     from pipeline.review.export import current_ratings, export_answers
     from pipeline.review.results import results_table
-    from pipeline.stages.run import exclusive
+    from pipeline.stages.exclusive import exclusive
     from pipeline.store.tables import TableStore
 
     store = TableStore(folder)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
 
 __all__ = ["ConfigurationError", "RunConfig", "annotated_default", "load_config"]
@@ -43,6 +44,7 @@ def load_config(
             raise ConfigurationError(f"override {override!r} must have the form section.key=value")
         _assign(tree, name.strip(), _parse(name, text))
     _reject_unknown(tree)
+    _reject_credentials(tree)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
@@ -117,6 +119,15 @@ def _reject_unknown(tree: Mapping[str, Any], prefix: str = "") -> None:
             raise ConfigurationError(f"unknown setting {dotted!r}{_nearest(dotted, names)}")
         if isinstance(value, Mapping) and any(name.startswith(dotted + ".") for name in names):
             _reject_unknown(value, f"{dotted}.")
+
+
+def _reject_credentials(tree: Any, prefix: str = "") -> None:
+    """The configuration is stored with the run and shown in its report: no key may be in it, nor in this message."""
+    if isinstance(tree, str) and holds_credentials(tree):
+        raise ConfigurationError(f"{prefix}: {CREDENTIALS}")
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            _reject_credentials(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _nearest(dotted: str, names: list[str]) -> str:

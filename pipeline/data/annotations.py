@@ -1,6 +1,7 @@
 """Where the objects and their parts are in photographs, for measures of localization."""
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.class_map import CatalogError
+from pipeline.objects import place
 from schemas import EDGES
 
 # Columns that may hold the folder, if `file` is a bare name.
@@ -67,7 +69,7 @@ def _numbers(texts: Iterable[str]) -> list[float]:
 
 def _read(path: str, columns: Iterable[str], what: str, add: Callable[[str, dict[str, Any]], None]) -> None:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(place(path).read_bytes().decode("utf-8"), newline="") as file:
             table = csv.DictReader(file)
             names = set(table.fieldnames or ())
             if missing := {"file", *columns} - names:

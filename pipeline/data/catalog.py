@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
+from pipeline.objects import ObjectError, ObjectPath, place, read_buffer
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -119,7 +121,7 @@ def load_catalog(
     )
 
 
-def image_folder(root: str | Path) -> Listing:
+def image_folder(root: str | Path | ObjectPath) -> Listing:
     """Photographs in `root/<label>/**`, as torchvision's ImageFolder finds them; hidden files and folders are left out.
 
     Returns:
@@ -128,7 +130,9 @@ def image_folder(root: str | Path) -> Listing:
     Raises:
         CatalogError: no such folder, no folders in it, no photographs in them, or a name that is not UTF-8.
     """
-    root = Path(root).absolute()
+    root = _placed(root)
+    if isinstance(root, ObjectPath):
+        return _bucket_folder(root)
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "does not exist"
         raise CatalogError(f"{root} {problem}; give a folder with one folder of images for each class")
@@ -143,6 +147,36 @@ def image_folder(root: str | Path) -> Listing:
     if not any(listing.values()):
         raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
     return listing
+
+
+def _placed(location: str | Path | ObjectPath) -> Path | ObjectPath:
+    try:
+        return place(location).absolute()
+    except ObjectError as error:
+        raise CatalogError(str(error)) from None
+
+
+def _bucket_folder(root: ObjectPath) -> Listing:
+    """As `image_folder`, by one listing of all objects below `root`."""
+    try:
+        root.check_bucket()
+        names = sorted(root.states())
+    except ObjectError as error:
+        raise CatalogError(f"cannot list the images in {error}") from None
+    listing: dict[str, list[Found]] = {}
+    for name in names:
+        label, separator, rest = name.partition("/")
+        if not separator or any(part.startswith(".") for part in name.split("/")[:-1]):
+            continue
+        found = listing.setdefault(label, [])
+        if _is_image(rest.rpartition("/")[2]):
+            found.append(Found(f"{root}/{name}", name))
+    if not listing:
+        problem = "holds images, but not in folders" if any(map(_is_image, names)) else "has no folders with files"
+        raise CatalogError(f"{root} {problem}; put the images of each class below a prefix of its own")
+    if not any(listing.values()):
+        raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
+    return dict(sorted(listing.items()))
 
 
 def _image_files(folder: Path) -> Iterator[str]:
@@ -177,7 +211,7 @@ def read_manifest(path: str | Path) -> Listing:
     Raises:
         CatalogError: not readable, columns missing, a field empty, or one URI with two labels.
     """
-    path = Path(path).absolute()
+    path = _placed(path)
     readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
         raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")
@@ -193,7 +227,10 @@ def read_manifest(path: str | Path) -> Listing:
     for number, (written, label) in enumerate(rows, start=1):
         if not written or not label:
             raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
-        found = _resolved(path.parent, written)
+        try:
+            found = _resolved(path.parent, written)
+        except ObjectError as error:
+            raise CatalogError(f"{path}: row {number}: {error}") from None
         if labels.get(found.uri, label) != label:
             raise CatalogError(
                 f"{path}: row {number} gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}"
@@ -206,33 +243,42 @@ def read_manifest(path: str | Path) -> Listing:
     return listing
 
 
-def _resolved(folder: Path, written: str) -> Found:
+def _resolved(folder: Path | ObjectPath, written: str) -> Found:
     if "://" in written and not written.startswith("file://"):
+        if written.startswith("s3://"):
+            # Not for its result: an address with credentials is refused.
+            ObjectPath.of(written)
         return Found(written, written)
+    if isinstance(folder, ObjectPath) and not written.startswith("file://"):
+        location = folder / written
+        inside = str(location).startswith(f"{folder}/")
+        return Found(str(location), str(location)[len(str(folder)) + 1 :] if inside else str(location))
+    folder = Path("/") if isinstance(folder, ObjectPath) else folder
     location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
     inside = location.is_relative_to(folder)
     return Found(str(location), location.relative_to(folder).as_posix() if inside else str(location))
 
 
-def _csv_rows(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
+    with io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         _check_columns(path, reader.fieldnames or ())
         return [((row["uri"] or "").strip(), (row["label"] or "").strip()) for row in reader]
 
 
-def _parquet_rows(path: Path) -> list[tuple[str, str]]:
+def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
     import pyarrow.parquet
 
-    _check_columns(path, pyarrow.parquet.read_schema(path).names)
-    table = pyarrow.parquet.read_table(path, columns=["uri", "label"])
+    source = read_buffer(path)
+    _check_columns(path, pyarrow.parquet.read_schema(source).names)
+    table = pyarrow.parquet.read_table(source, columns=["uri", "label"])
     columns = (
         [("" if value is None else str(value)) for value in table[name].to_pylist()] for name in table.column_names
     )
     return list(zip(*columns, strict=True))
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
+def _check_columns(path: Path | ObjectPath, columns: Sequence[str]) -> None:
     missing = [column for column in ("uri", "label") if column not in columns]
     if missing:
         raise CatalogError(

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.objects import place
+
 INDEX_COLUMNS = ("class_index", "index", "class")
 LABEL_COLUMNS = ("label", "folder")
 SHOWN = 10
@@ -138,8 +140,8 @@ def read_class_map(path: str | Path) -> dict[str, int | str]:
     Raises:
         CatalogError: not readable, or of another form.
     """
-    path = Path(path)
     try:
+        path = place(path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: cannot read the class map: {getattr(error, 'strerror', error)}") from None

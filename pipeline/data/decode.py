@@ -18,6 +18,8 @@ from urllib.request import url2pathname
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.objects import ObjectPath
+
 # Raster formats only: among Pillow's others are some that start programs (EPS) or hold no photographs.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 # Pillow's own limit against decompression bombs: 0.5 GB of RGB.
@@ -132,12 +134,9 @@ def read_bytes(uri: str) -> bytes:
             return _local_bytes(Path(uri))
         if scheme == "file":
             return _local_bytes(local_path(uri))
-        from pyarrow.fs import FileSystem
-
-        file_system, path = FileSystem.from_uri(uri)
-        _check_bytes(file_system.get_file_info(path).size or 0)
-        with file_system.open_input_stream(path) as stream:
-            return stream.read()
+        with ObjectPath.of(uri).open() as file:
+            _check_bytes(file.size())
+            return file.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or _one_line(error)
         raise DecodeError(f"the file cannot be read: {reason}") from None

@@ -1,9 +1,11 @@
 """True boxes of parts, for data whose parts are known."""
 
 import csv
+import io
 from collections import defaultdict
 
 from pipeline.data.class_map import CatalogError
+from pipeline.objects import place
 from schemas import EDGES
 
 COLUMNS = ("file", "class", "part", *EDGES, "discriminative")
@@ -20,7 +22,7 @@ def read_parts(path: str) -> Parts:
     """
     parts: Parts = defaultdict(dict)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with io.StringIO(place(path).read_bytes().decode("utf-8"), newline="") as file:
             table = csv.DictReader(file)
             if missing := set(COLUMNS) - set(table.fieldnames or ()):
                 raise CatalogError(f"{path} lacks the columns {', '.join(sorted(missing))} of part boxes")

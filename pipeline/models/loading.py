@@ -19,6 +19,7 @@ from pipeline.models.classifier import Classifier, ClassifierError, logits_tenso
 from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
+from pipeline.objects import place
 
 # torchvision's networks with auxiliary outputs for training, and where their weights are.
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -177,7 +178,7 @@ def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, s
             Labels(tuple(member.meta["categories"]), imagenet_labels().wordnet_ids),
             f"{spec} ({member.name})",
         )
-    path = Path(weights)
+    path = place(weights)
     if path.suffix.lower() not in SUFFIXES and not path.exists():
         near = difflib.get_close_matches(str(weights).upper(), members, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -258,13 +259,13 @@ def _own(spec: str, weights: str | Path | None) -> Loaded:
         )
     if weights is None:
         return module, preprocessing, None, spec
-    if weights == "random" or Path(weights).suffix.lower() not in SUFFIXES:
+    if weights == "random" or place(weights).suffix.lower() not in SUFFIXES:
         raise ClassifierError(
             f"weights {str(weights)!r} of {spec} must be a file ({', '.join(SUFFIXES)}); leave them out to "
             "take the network as the function returns it"
         )
     fit_weights(module, read_weights(weights), weights, spec)
-    return module, preprocessing, None, f"{spec} ({Path(weights).name})"
+    return module, preprocessing, None, f"{spec} ({place(weights).name})"
 
 
 def _built(spec: str, settings: dict[str, Any]) -> Preprocessing:

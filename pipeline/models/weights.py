@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.models.classifier import ClassifierError
+from pipeline.objects import ObjectPath, place, read_buffer
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 # Under these names training scripts store the weights among other things.
@@ -26,15 +27,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a weights file: tensors by name, floating-point ones as float32, on the CPU.
 
     Args:
-        path: `.safetensors`, or `.pt` / `.pth` as `torch.save(module.state_dict(), path)` writes it, possibly
-            inside a checkpoint (`state_dict`, `model_state_dict`, `model`) or with the prefix `module.`.
+        path: `.safetensors`, or `.pt` / `.pth` as `torch.save(module.state_dict(), path)` writes it, on a disk or in an
+            object store, possibly inside a checkpoint (`state_dict`, `model_state_dict`, `model`) or with the prefix
+            `module.`.
 
     Raises:
         ClassifierError: missing, empty, truncated, not a weights file, holding Python objects that would
             have to be unpickled, or values that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
+    try:
+        path = place(path)
+        there = path.is_file()
+    except OSError as error:
+        raise ClassifierError(f"cannot read the weights: {error}") from None
+    if not there:
         raise ClassifierError(f"{path}: there is no such weights file")
     if path.suffix.lower() not in SUFFIXES:
         raise ClassifierError(f"{path}: a weights file must end in {', '.join(SUFFIXES)}")
@@ -50,8 +56,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path | ObjectPath) -> dict[str, Tensor]:
     try:
+        if isinstance(path, ObjectPath):
+            return safetensors.torch.load(path.read_bytes())
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ClassifierError(
@@ -59,12 +67,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path | ObjectPath) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             # torch warns of odd pickles and of TorchScript; both end in an error of our own.
             warnings.simplefilter("ignore")
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = torch.load(read_buffer(path), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         message = str(error)
         refused = re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", message)

@@ -57,7 +57,7 @@ def write_class_page(directory: Path, content: ClassContent, state: str = "") ->
         ValueError: a picture's arrays have the wrong type or shape; the message names the image.
     """
     page = class_page(content.label)
-    writer = FolderWriter((Path(directory) / page).parent)
+    writer = FolderWriter((directory / page).parent)
     # Members are drawn once; the sheet and the strip show the same drawings smaller.
     drawn: dict[int, np.ndarray] = {}
     kept = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if summary.kept]
@@ -113,7 +113,7 @@ def write_class_page(directory: Path, content: ClassContent, state: str = "") ->
 
 def written_card(directory: Path, label: str, state: str) -> ClassCard | None:
     """The card of a class whose pages were all written from the same `state`; else None."""
-    folder = (Path(directory) / class_page(label)).parent
+    folder = (directory / class_page(label)).parent
     try:
         found = json.loads((folder / "card.json").read_bytes())
         return ClassCard(**found["card"]) if found["state"] == state and (folder / "index.html").is_file() else None

@@ -3,7 +3,6 @@
     <directory>/comparison.html, style.css, pictures/<run>-<class>-<summary>.webp
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +69,13 @@ def _class_view(directory: Path, one: ComparedClass, shown: Sequence[ComparedPic
         for number in numbers:
             file, members, support = own.exemplars[number]
             name = f"pictures/{run + 1}-{slug(one.label)}-{number + 1}.webp"
-            if file.is_file():
-                shutil.copyfile(file, directory / name)
+            there = file.is_file()
+            if there:
+                write_file(directory / name, file.read_bytes())
             summaries.append(
                 {
                     "number": number + 1,
-                    "picture": name if file.is_file() else None,
+                    "picture": name if there else None,
                     "members": members,
                     "support": support,
                     "partner": partners[number] + 1 if number in partners else None,

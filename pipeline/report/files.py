@@ -68,7 +68,13 @@ class FolderWriter:
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write beside the place and rename. Not flushed to the disk: a lost report can be drawn again."""
+    """Write beside the place and rename. Not flushed to the disk: a lost report can be drawn again.
+
+    What is no `Path` is in an object store, where a file appears whole by itself.
+    """
+    if not isinstance(path, Path):
+        path.write_bytes(data)
+        return path
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part.tmp")
     try:
         temporary.write_bytes(data)

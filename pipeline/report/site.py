@@ -39,7 +39,6 @@ def write_site(directory: Path, content: IndexContent) -> Path:
     Returns:
         The path of the overview.
     """
-    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, data in shared_files().items():
         write_file(directory / name, data)

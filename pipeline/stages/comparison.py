@@ -10,11 +10,13 @@ import pyarrow as pa
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.evaluate.stability import matched_summaries, member_overlap
+from pipeline.objects import ObjectPath, place
 from pipeline.report.class_pages import class_page
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
 from pipeline.report.comparison_page import ComparedPictures, write_comparison
 from pipeline.stages.evaluation import stored_config
 from pipeline.stages.explain import explainer_name
+from pipeline.stages.failures import room_to_write
 from pipeline.stages.report import FOLDER as REPORT
 from pipeline.stages.results import write_results
 from pipeline.store.tables import TableStore
@@ -33,6 +35,11 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
     """
     if len(folders) < 2:
         raise ConfigurationError("name at least two finished runs to compare: --run FOLDER --run FOLDER")
+    with room_to_write(output):
+        return _compare(folders, place(output))
+
+
+def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     stores = [TableStore(folder) for folder in folders]
     configs = [stored_config(folder) for folder in folders]
     labels = common_labels(stores)
@@ -42,16 +49,16 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
     runs = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
     classes = [compared_class(label, stores) for label in labels]
     text, table = comparison_text(runs, classes), shared_table(names, classes)
-    path = write_results(Path(output), "comparison", text, table, partial(plot_counts, runs))
-    shown = [[compared_pictures(*run, one.label) for run in zip(folders, stores, strict=True)] for one in classes]
-    page = write_comparison(Path(output), runs, classes, shown)
+    path = write_results(folder, "comparison", text, table, partial(plot_counts, runs))
+    shown = [[compared_pictures(store, one.label) for store in stores] for one in classes]
+    page = write_comparison(folder, runs, classes, shown)
     return path, str(page)
 
 
 def run_names(names: list[str], folders: list[str]) -> list[str]:
     """Model and explainer; with the folder where that does not tell the runs apart."""
     alike = len(set(names)) < len(names)
-    return [f"{name} ({Path(folder).name})" if alike else name for name, folder in zip(names, folders, strict=True)]
+    return [f"{name} ({place(folder).name})" if alike else name for name, folder in zip(names, folders, strict=True)]
 
 
 def common_labels(stores: list[TableStore]) -> list[str]:
@@ -122,11 +129,11 @@ def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(columns.items()))
 
 
-def compared_pictures(folder: str, store: TableStore, label: str) -> ComparedPictures:
+def compared_pictures(store: TableStore, label: str) -> ComparedPictures:
     """The name of a class and the exemplars of its kept summaries, as the run's own report shows them."""
     names = store.read_all("images", ["class_index", "prediction", "prediction_name"], label).to_pylist()
     name = next((row["prediction_name"] for row in names if row["prediction"] == row["class_index"]), label)
-    own = Path(folder) / REPORT / class_page(label)
+    own = store.root / REPORT / class_page(label)
     kept = store.read_all("summaries", ["summary", "kept", "members", "support"], label).to_pylist()
     found = {
         row["summary"]: (own.parent / f"summary-{row['summary'] + 1:02d}-01.webp", row["members"], row["support"])

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.config import ConfigurationError, RunConfig, load_config
+from pipeline.objects import place
 from pipeline.report.evaluation import all_figures, paper_tables, plot_curves
+from pipeline.stages.failures import room_to_write
 from pipeline.stages.figures import Curve, Figure, curves, figures, figures_table
 from pipeline.stages.results import write_results
 from pipeline.stages.run import STAGES, check_tolerance, opened_run, run_stage, write_errors_manifest
@@ -74,7 +75,8 @@ def run_evaluation(
         name = f"evaluation-{paper}" if paper else "evaluation"
         text = (paper_tables(paper, found) + "\n" if paper else "") + all_figures(found)
         plot = partial(plot_curves, lines) if lines else None
-        written.append(write_results(Path(config.output), name, text, figures_table(found), plot))
+        with room_to_write(config.output):
+            written.append(write_results(place(config.output), name, text, figures_table(found), plot))
     return written
 
 
@@ -107,7 +109,7 @@ def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunCon
     return [
         RunConfig.model_validate(
             values
-            | {"output": str(Path(config.output) / "explainers" / name)}
+            | {"output": str(place(config.output) / "explainers" / name)}
             | {"explain": values["explain"] | {"explainer": name}}
         )
         for name in explainers

@@ -12,7 +12,9 @@ from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
 from pipeline.models.loading import load_preprocessing
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.objects import ObjectError, is_remote
 from pipeline.stages.evaluation import stored_config
+from pipeline.stages.failures import room_to_write
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.units import Unit
 from pipeline.store.tables import StoreError, TableStore
@@ -33,8 +35,17 @@ def run_export(folders: Sequence[str], format_name: str, output: str, console: C
         ClassifierError: the classifier that the run names is not there, and only it knows how photographs are cut.
         StoreError: a folder is no run, a table is damaged, no photograph is left, or the output cannot be written.
     """
+    if is_remote(output):
+        raise ConfigurationError(f"{output} is in an object store; exports are written to a disk: name a local folder")
+    with room_to_write(output):
+        return _export(folders, format_name, output, console)
+
+
+def _export(folders: Sequence[str], format_name: str, output: str, console: Console) -> str:
     for folder in folders:
-        if not (Path(folder) / "tables" / "runs" / "manifest.json").is_file():
+        if is_remote(folder) and format_name == "duckdb":
+            raise ConfigurationError(f"{folder} is in an object store; the format duckdb takes runs on a disk: copy it")
+        if not (TableStore(folder).folder("runs") / "manifest.json").is_file():
             raise StoreError(f"{folder} is no finished run: there is no tables/runs/manifest.json in it")
     try:
         if format_name == "duckdb":
@@ -42,6 +53,8 @@ def run_export(folders: Sequence[str], format_name: str, output: str, console: C
         if len(folders) > 1:
             raise ConfigurationError(f"the format {format_name} takes one run; only duckdb takes several")
         return _photographs(folders[0], format_name, Path(output), console)
+    except ObjectError:
+        raise
     except OSError as error:
         raise StoreError(f"cannot write to {output}: {error.strerror or error}") from error
 

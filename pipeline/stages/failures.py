@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline.config import ConfigurationError
 from pipeline.data.catalog import CatalogError
 from pipeline.models.classifier import ClassifierError
-from pipeline.store.tables import StoreError
+from pipeline.objects import ObjectError
+from pipeline.store.tables import MEND, StoreError
 
 
 class PoolError(Exception):
@@ -34,13 +35,15 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 @contextmanager
 def room_to_write(output: str | Path) -> Iterator[None]:
-    """Turn a disk that takes no more, wherever that is noticed, into a message.
+    """Turn a disk that takes no more, or a store that does not answer, wherever that is noticed, into a message.
 
     Raises:
         StoreError: it names the file, or else the folder `output`, and says what to do.
     """
     try:
         yield
+    except ObjectError as error:
+        raise StoreError(f"{error}; {MEND}") from error
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

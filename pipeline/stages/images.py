@@ -1,7 +1,6 @@
 """Stage `images`: photographs → `images`: identity, size, prediction, scores and features of every image."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
+from pipeline.objects import is_remote, place, states_of
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext, chunks
@@ -30,8 +30,9 @@ class ImagesStage(Stage):
     def units(self, plan: Plan) -> list[Unit]:
         units = []
         for group in plan.inputs.classes:
+            states = file_states(entry.uri for entry in group.entries)
             for entries in chunks(group.entries, IMAGES_PER_UNIT):
-                files = tuple((entry.uri, entry.split, *_file_state(entry.uri)) for entry in entries)
+                files = tuple((entry.uri, entry.split, *states[entry.uri]) for entry in entries)
                 units.append(
                     Unit(
                         label=group.label,
@@ -107,10 +108,20 @@ class ImagesStage(Stage):
             }
 
 
+def file_states(uris: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and modification time (ns) of each file, −1 where it is not there: a changed file is read again.
+
+    Raises:
+        ObjectError: an object store does not answer.
+    """
+    uris = list(uris)
+    states = states_of(uri for uri in uris if is_remote(uri))
+    return {uri: states.get(uri, (-1, -1)) if is_remote(uri) else _file_state(uri) for uri in uris}
+
+
 def _file_state(uri: str) -> tuple[int, int]:
-    """Size and modification time (ns) of a file: a changed file is read again."""
     try:
-        state = Path(uri).stat()
+        state = place(uri).stat()
     except (OSError, ValueError):
         return (-1, -1)
     return (state.st_size, state.st_mtime_ns)

@@ -3,12 +3,14 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.catalog import CatalogClass, load_catalog
 from pipeline.data.parts import read_parts
 from pipeline.models.classifier import Classifier
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.objects import ObjectPath, place
 from pipeline.stages.worker import classifier_of
 
 DEMO = "demo"
@@ -82,8 +84,16 @@ def _demo_set(config: RunConfig) -> tuple[str, str]:
     from pipeline.data.demo.scenes import write_demo_set
 
     count = config.data.demo_images_per_class
-    folder = Path(config.output) / f"demo-set-{count}-{config.seed}"
-    if not folder.exists():
+    folder = place(config.output) / f"demo-set-{count}-{config.seed}"
+    if isinstance(folder, ObjectPath):
+        if not (folder / "parts.csv").exists():
+            with TemporaryDirectory() as drawn:
+                write_demo_set(Path(drawn), count, config.seed)
+                files = [one for one in Path(drawn).rglob("*") if one.is_file()]
+                # The list comes last: with it the set is whole.
+                for file in sorted(files, key=lambda one: one.suffix == ".csv"):
+                    (folder / file.relative_to(drawn).as_posix()).write_bytes(file.read_bytes())
+    elif not folder.exists():
         unfinished = folder.with_name(folder.name + ".part.tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)

@@ -12,6 +12,7 @@ from pipeline.config import RunConfig
 from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.parts import analyzed_boxes, part_overlap
+from pipeline.objects import place
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
@@ -49,7 +50,7 @@ class MetricsStage(Stage):
             for table, grouped in shards.items()
         }
         parts = plan.inputs.parts
-        truth = hashlib.sha256(Path(parts).read_bytes()).hexdigest() if parts else None
+        truth = hashlib.sha256(place(parts).read_bytes()).hexdigest() if parts else None
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         return [
             Unit(

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -79,7 +78,7 @@ class ReportStage(Stage):
         ]
 
     def perform(self, worker: WorkerContext, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
-        folder = Path(worker.setup.output) / FOLDER
+        folder = worker.store.root / FOLDER
         state = class_state(worker, unit)
         card = written_card(folder, unit.label, state)
         if card is None:
@@ -156,7 +155,7 @@ def write_report(state: "RunState", cards: Sequence[ClassCard]) -> str:
         configuration=annotated_default(config),
         versions="\n".join(f"{name}: {value}" for name, value in facts.items()),
     )
-    return str(write_site(Path(config.output) / FOLDER, content))
+    return str(write_site(store.root / FOLDER, content))
 
 
 def stage_rows(store: TableStore) -> list[dict[str, Any]]:

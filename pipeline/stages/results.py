@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from pipeline.objects import ObjectPath
 from pipeline.store.atomic import atomic_file, write_atomically
 
 
 def write_results(
-    folder: Path, name: str, text: str, table: pa.Table, plot: Callable[[BinaryIO], None] | None
+    folder: Path | ObjectPath, name: str, text: str, table: pa.Table, plot: Callable[[BinaryIO], None] | None
 ) -> str:
     """Write `name`.md, .csv, .parquet and, where there is something to plot, .png; returns the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,20 +1,19 @@
 """The run: a plain list of stages in the order of the data, and the driver that walks it."""
 
-import fcntl
 import json
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pipeline.config import RunConfig
+from pipeline.objects import ObjectPath
 from pipeline.stages.cluster import ClusterStage
+from pipeline.stages.exclusive import exclusive
 from pipeline.stages.explain import ExplainStage
 from pipeline.stages.failures import RunFailed, room_to_write
 from pipeline.stages.images import ImagesStage
@@ -38,7 +37,7 @@ from pipeline.stages.tags import TagsStage
 from pipeline.stages.units import Failure, Outcome, Unit, error_row
 from pipeline.stages.worker import WorkerSetup, write_unit
 from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import Shard, StoreError, TableStore, digest
+from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
 STAGES: list[Stage] = [
@@ -101,9 +100,9 @@ def opened_run(
 
     `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
     """
-    with exclusive(Path(config.output)), room_to_write(config.output):
+    with exclusive(config.output) as still_ours, room_to_write(config.output):
         inputs = gather_inputs(config)
-        state = start_state(config, inputs, console)
+        state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds:
             state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
@@ -124,37 +123,17 @@ def opened_run(
 def remove_unfinished(state: "RunState") -> None:
     """Remove what writers of tables and pages left that were killed."""
     state.store.remove_unfinished()
-    for path in (Path(state.config.output) / FOLDER).glob(f"**/.*{TEMPORARY_SUFFIX}"):
+    root = state.store.root
+    for path in () if isinstance(root, ObjectPath) else (root / FOLDER).glob(f"**/.*{TEMPORARY_SUFFIX}"):
         with suppress(OSError):
             path.unlink()
 
 
-@contextmanager
-def exclusive(output: Path) -> Iterator[None]:
-    """Keep a second driver out of the output folder; the lock goes with the process, however it ends.
-
-    Raises:
-        RunFailed: another run is writing there.
-        StoreError: the folder cannot be made.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write into {output}: {error.strerror or error}; choose another --output, or allow writing there"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFailed(f"another run is writing into {output}: wait for it or choose another output") from None
-        yield
-
-
-def start_state(config: RunConfig, inputs: Inputs, console: Console) -> RunState:
+def start_state(
+    config: RunConfig, inputs: Inputs, console: Console, still_ours: Callable[[], None] | None = None
+) -> RunState:
     """The state of a run that has done nothing yet."""
-    store = TableStore(config.output)
+    store = TableStore(config.output, still_ours)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
     plan = Plan(config, store, inputs, shards={})
@@ -184,7 +163,7 @@ class Workers:
             inputs = self._state.inputs
             setup = WorkerSetup(
                 self._state.config,
-                os.path.abspath(self._state.config.output),
+                str(self._state.store.root.absolute()),
                 inputs.preprocessing,
                 inputs.weights_digest,
                 inputs.class_names,
@@ -265,12 +244,14 @@ def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit]) -> dic
     if not stage.writes:
         return {}
     listed, listed_errors = store.listed(stage.writes), store.listed("errors")
+    fingerprints = {unit.fingerprint for unit in units}
+    sizes, error_sizes = store.sizes(stage.writes, fingerprints), store.sizes("errors", fingerprints)
     found = {}
     for unit in units:
         path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
-        shard = store.find(stage.writes, path, unit.label, listed)
+        shard = store.find(stage.writes, path, unit.label, listed, sizes)
         if shard is not None:
-            errors = store.find("errors", path, unit.label, listed_errors)
+            errors = store.find("errors", path, unit.label, listed_errors, error_sizes)
             if errors is not None and any(store.read("errors", [path], ["retry"]).column("retry").to_pylist()):
                 continue
             found[unit.name] = Outcome(unit, shard, errors, cached=True)

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files and objects that appear whole or not at all."""
 
+import io
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,15 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.objects import ObjectPath
+
 TEMPORARY_SUFFIX = ".part.tmp"
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path | ObjectPath) -> Iterator[BinaryIO]:
     """Open a file beside `path`; on leaving without an exception flush it to disk and rename it to `path`.
 
-    After an exception (a full disk, an interrupt) nothing is left behind and `path` is as it was.
+    An object is gathered in memory and sent whole. After an exception (a full disk, an interrupt) nothing is left
+    behind and `path` is as it was.
     """
+    if isinstance(path, ObjectPath):
+        content = io.BytesIO()
+        yield content
+        path.write_bytes(content.getbuffer())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
@@ -30,7 +39,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     _flush_directory(path.parent)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path | ObjectPath, content: bytes | str) -> None:
     """Write `content` (text as UTF-8) to `path`, whole or not at all."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -3,14 +3,17 @@
     <root>/tables/<table>/manifest.json                                   what a reader reads
     <root>/tables/<table>/<fingerprint>/label=<class>/<unit>.parquet      shards, also of earlier settings
 
-A shard's name says what it was computed from, and it appears by one rename: a name that exists is complete.
+A shard's name says what it was computed from, and it appears by one rename, or on an object store by one upload: a
+name that exists is complete.
 """
 
 import contextlib
+import errno
 import hashlib
+import io
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,15 +23,22 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import dataset, parquet
 
+from pipeline.objects import ObjectError, ObjectPath, place, told
 from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
+SMALL_OBJECT = 2**20
 ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
+MEND = "mend that and run the same command again: what is done stays"
 
 
 class StoreError(Exception):
     """A table that cannot be read or written; the message names the file and what to do."""
+
+
+class Unreachable(StoreError):
+    """An object store that does not answer: whether the table is there is not known."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,21 @@ def digest(*parts: Any) -> str:
 
 
 class TableStore:
-    """All tables of one output folder."""
+    """All tables of one output folder, on a disk or an object store."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path | ObjectPath, still_ours: Callable[[], None] | None = None) -> None:
+        """`still_ours` is called before a manifest is written; it raises where another run has taken over.
 
-    def folder(self, table: str) -> Path:
+        Raises:
+            StoreError: an address that cannot be used.
+        """
+        try:
+            self.root = place(root)
+        except ObjectError as error:
+            raise StoreError(str(error)) from None
+        self._still_ours = still_ours
+
+    def folder(self, table: str) -> Path | ObjectPath:
         if table not in TABLES:
             raise KeyError(f"no schema for table {table!r}")
         return self.root / "tables" / table
@@ -75,57 +94,115 @@ class TableStore:
         target = self.folder(table) / path
         validate(table, rows)
         try:
-            with (
-                atomic_file(target) as file,
-                parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer,
-            ):
-                for group in _row_groups(table, rows):
-                    writer.write_table(group)
+            with atomic_file(target) as file:
+                with parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer:
+                    for group in _row_groups(table, rows):
+                        writer.write_table(group)
+                if isinstance(target, ObjectPath):
+                    content = file.getbuffer()
+                    shard = Shard(path, label, rows.num_rows, len(content), hashlib.sha256(content).hexdigest())
+                    del content
         except OSError as error:
-            raise StoreError(f"cannot write {target}: {error.strerror or error}; {ADVICE}") from error
-        return self._describe(table, path, label)
+            raise _not_written(target, error) from error
+        return shard if isinstance(target, ObjectPath) else self._describe(table, path, label)
 
     def listed(self, table: str) -> dict[str, Shard]:
-        """The shards of the table's manifest by path; empty where there is none that can be read."""
+        """The shards of the table's manifest by path; empty where there is none that can be read.
+
+        Raises:
+            Unreachable: there may be one, but the store does not answer.
+        """
         try:
             return {shard.path: shard for shard in self.manifest(table)}
+        except Unreachable:
+            raise
         except StoreError:
             return {}
 
-    def find(self, table: str, path: str, label: str, listed: Mapping[str, Shard] | None = None) -> Shard | None:
+    def sizes(self, table: str, fingerprints: Iterable[str]) -> dict[str, int] | None:
+        """Bytes of all shards under these fingerprints by path, by one listing each; None on a disk, where it is not
+        worth it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        folder = self.folder(table)
+        if not isinstance(folder, ObjectPath):
+            return None
+        try:
+            return {
+                f"{one}/{name}": size
+                for one in sorted(set(fingerprints))
+                for name, (size, _) in (folder / one).states().items()
+            }
+        except ObjectError as error:
+            raise StoreError(f"cannot list {error}; {MEND}") from error
+
+    def find(
+        self,
+        table: str,
+        path: str,
+        label: str,
+        listed: Mapping[str, Shard] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Shard | None:
         """The complete shard at `path`, or None. An unreadable one (a damaged disk) counts as absent.
 
         One that the manifest lists (`listed`) with the size that the file has is not read again: resuming a
-        finished run of a million images must not read it all.
+        finished run of a million images must not read it all. `sizes` spares asking for each size.
+
+        Raises:
+            StoreError: an object store does not answer.
         """
+        target = self.folder(table) / path
         try:
-            size = (self.folder(table) / path).stat().st_size
-        except OSError:
+            size = target.stat().st_size if sizes is None else sizes.get(path)
+        except OSError as error:
+            if _out_of_reach(error):
+                raise StoreError(f"cannot read {error}; {MEND}") from error
+            return None
+        if size is None:
             return None
         known = (listed or {}).get(path)
         if known is not None and known.bytes == size:
             return known
         try:
             return self._describe(table, path, label)
-        except (OSError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowInvalid) as error:
+            if _out_of_reach(error):
+                raise StoreError(f"cannot read {error}; {MEND}") from error
             return None
 
     def _describe(self, table: str, path: str, label: str) -> Shard:
         target = self.folder(table) / path
+        if isinstance(target, ObjectPath):
+            content = target.read_bytes()
+            rows = parquet.read_metadata(io.BytesIO(content)).num_rows
+            return Shard(path, label, rows, len(content), hashlib.sha256(content).hexdigest())
         with target.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Shard(path, label, parquet.read_metadata(target).num_rows, target.stat().st_size, sha256)
 
     def remove_unfinished(self) -> None:
         """Remove what writers left that were killed; only while nobody else writes here."""
+        if isinstance(self.root, ObjectPath):
+            return
         for path in (self.root / "tables").glob(f"**/*{TEMPORARY_SUFFIX}"):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def remove(self, table: str, path: str) -> None:
-        """Remove a shard that an attempt which did not finish may have left."""
-        with contextlib.suppress(OSError):
+        """Remove a shard that an attempt which did not finish may have left.
+
+        Raises:
+            StoreError: an object store refuses.
+        """
+        try:
             (self.folder(table) / path).unlink(missing_ok=True)
+        except ObjectError as error:
+            raise StoreError(f"cannot remove {error}; {MEND}") from error
+        except OSError:
+            pass
 
     def read(
         self,
@@ -152,6 +229,8 @@ class TableStore:
             try:
                 pieces.append(_read_shard(folder / path, schema.names, where))
             except (OSError, pa.ArrowInvalid) as error:
+                if _out_of_reach(error):
+                    raise StoreError(f"cannot read {error}; {MEND}") from error
                 raise StoreError(
                     f"cannot read {folder / path}: {error}; delete the file and run the job again"
                 ) from error
@@ -165,11 +244,12 @@ class TableStore:
             "complete": complete,
             "shards": [asdict(shard) for shard in shards],
         }
+        if self._still_ours is not None:
+            self._still_ours()
         try:
             write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
-            target = self.folder(table) / "manifest.json"
-            raise StoreError(f"cannot write {target}: {error.strerror or error}; {ADVICE}") from error
+            raise _not_written(self.folder(table) / "manifest.json", error) from error
 
     def manifest(self, table: str) -> list[Shard]:
         """Shards of the table according to its manifest.
@@ -184,9 +264,21 @@ class TableStore:
                 _check_inside(shard.path)
             return shards
         except FileNotFoundError:
-            raise StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it") from None
+            raise self._no_table(table) from None
+        except ObjectError as error:
+            if error.errno == errno.ENOENT:
+                raise self._no_table(table) from None
+            raise Unreachable(f"cannot read {error}; {MEND}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
+
+    def _no_table(self, table: str) -> StoreError:
+        if isinstance(self.root, ObjectPath):
+            try:
+                self.root.check_bucket()
+            except ObjectError as error:
+                return StoreError(str(error))
+        return StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it")
 
     def read_all(self, table: str, columns: Sequence[str] | None = None, label: str | None = None) -> pa.Table:
         """The whole table, or one class of it, as its manifest says."""
@@ -210,11 +302,41 @@ def _row_groups(table: str, rows: pa.Table) -> Iterable[pa.Table]:
     return (rows.slice(start, stop - start) for start, stop in itertools.pairwise(starts.tolist()))
 
 
-def _read_shard(path: Path, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None) -> pa.Table:
+def _read_shard(
+    path: Path | ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None
+) -> pa.Table:
+    if isinstance(path, ObjectPath):
+        try:
+            return _read_object(path, columns, where)
+        except OSError as error:
+            raise told(error, path) from None
     if where is None:
         return parquet.ParquetFile(path).read(columns=columns).select(columns)
-    column, values = where
     rows = dataset.dataset(path, format="parquet").scanner(
-        columns=list(columns), filter=dataset.field(column).isin(list(values)), use_threads=False
+        columns=list(columns), filter=_is_one_of(*where), use_threads=False
     )
     return rows.to_table()
+
+
+def _read_object(path: ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None) -> pa.Table:
+    with path.open() as file:
+        # A small object costs less as one request than as one for the footer and one for the columns.
+        source = pa.BufferReader(file.read_buffer()) if file.size() <= SMALL_OBJECT else file
+        if where is None:
+            return parquet.ParquetFile(source, pre_buffer=True).read(columns=columns).select(columns)
+        fragment = dataset.ParquetFileFormat().make_fragment(source)
+        return fragment.to_table(columns=list(columns), filter=_is_one_of(*where), use_threads=False)
+
+
+def _is_one_of(column: str, values: Sequence[Any]) -> dataset.Expression:
+    return dataset.field(column).isin(list(values))
+
+
+def _not_written(target: Path | ObjectPath, error: OSError) -> StoreError:
+    advice = MEND if isinstance(error, ObjectError) else ADVICE
+    return StoreError(f"cannot write {target}: {error.strerror or error}; {advice}")
+
+
+def _out_of_reach(error: BaseException) -> bool:
+    """Whether an object may well be there, but its store does not say so."""
+    return isinstance(error, ObjectError) and error.errno != errno.ENOENT
