@@ -206,7 +206,8 @@ def _text(name: str) -> str:
 def read_manifest(path: str | Path) -> Listing:
     """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
 
-    A relative URI is looked for from the manifest's folder. The same line twice counts once.
+    A relative URI is looked for from the manifest's folder, an absolute path on the disk. The same line twice
+    counts once.
 
     Raises:
         CatalogError: not readable, columns missing, a field empty, or one URI with two labels.
@@ -249,7 +250,7 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
             # Not for its result: an address with credentials is refused.
             ObjectPath.of(written)
         return Found(written, written)
-    if isinstance(folder, ObjectPath) and not written.startswith("file://"):
+    if isinstance(folder, ObjectPath) and not written.startswith(("file://", "/")):
         location = folder / written
         inside = str(location).startswith(f"{folder}/")
         return Found(str(location), str(location)[len(str(folder)) + 1 :] if inside else str(location))
