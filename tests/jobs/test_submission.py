@@ -25,6 +25,8 @@ TINY += ("explain.explainer=grad-cam", "proposals.limit=40", "pruning.minimum_me
 
 def environment(**more: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # A submitted job is started as `python`: the one with this package, whether its environment is active or not.
+    clean["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")])
     return clean | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"} | more
 
 

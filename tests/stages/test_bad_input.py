@@ -103,8 +103,8 @@ def test_above_the_tolerance_the_run_fails_and_the_tables_stay(spoiled_run, tmp_
         (("--model", "torchvision:resnet18", "--weights", "missing.safetensors"), 2, "missing.safetensors"),
         (("--model", "torchvision:resnet51"), 2, "resnet"),
         (("matching.scor=lom",), 2, "did you mean matching.score"),
-        (("--address", "127.0.0.1:9"), 1, "cannot start or reach Ray"),
-        (("ray.cpus=1", "ray.gpus=1", "ray.explain_gpus=2"), 1, "needs 1 CPUs and 2 GPUs"),
+        (("--address", "127.0.0.1:9"), 3, "cannot start or reach Ray"),
+        (("ray.cpus=1", "ray.gpus=1", "ray.explain_gpus=2"), 3, "needs 1 CPUs and 2 GPUs"),
     ],
 )
 def test_wrong_command_lines_are_one_message(
