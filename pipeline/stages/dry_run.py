@@ -15,7 +15,8 @@ from pipeline.explain.registry import make_explainer
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.stages.explain import own_settings
 from pipeline.stages.inputs import Inputs, gather_inputs
-from pipeline.stages.run import STAGES, find_outcomes, start_state
+from pipeline.stages.records import Found, find_outcomes
+from pipeline.stages.run import STAGES, start_state
 from pipeline.stages.stage import PlannedShard
 from pipeline.stages.worker import classifier_of
 from pipeline.summarize.hog import describe
@@ -54,8 +55,10 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         if not known:
             lines.append(StagePlan(stage.name, None, 0, None))
             continue
-        units = stage.named_units(state.plan, stage.fingerprint(config, inputs))
-        complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units).values()]
+        fingerprint = stage.fingerprint(config, inputs)
+        units = stage.named_units(state.plan, fingerprint)
+        found = Found(state.store, stage, fingerprint)
+        complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units, found).values()]
         images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
         lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts))
         state.plan.shards[stage.writes] = [

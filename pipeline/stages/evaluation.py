@@ -11,8 +11,10 @@ from pipeline.objects import place
 from pipeline.report.evaluation import all_figures, paper_tables, plot_curves
 from pipeline.stages.failures import room_to_write
 from pipeline.stages.figures import Curve, Figure, curves, figures, figures_table
+from pipeline.stages.flow import run_stages
+from pipeline.stages.records import write_errors_manifest
 from pipeline.stages.results import write_results
-from pipeline.stages.run import STAGES, check_tolerance, opened_run, run_stage, write_errors_manifest
+from pipeline.stages.run import STAGES, opened_run
 from pipeline.stages.stage import Stage
 from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.store.tables import TableStore
@@ -120,11 +122,7 @@ def measure(config: RunConfig, names: Sequence[str], console: Console) -> None:
     """Run the stages that the studies need, then the studies."""
     stage = StudiesStage(STUDIES[name] for name in names)
     with opened_run(config, console, adds=True) as (state, workers):
-        for earlier in needed_stages(stage.reads):
-            run_stage(state, earlier, workers)
-            check_tolerance(state)
-        run_stage(state, stage, workers)
-        check_tolerance(state)
+        run_stages(state, [*needed_stages(stage.reads), stage], workers)
         write_errors_manifest(state, complete=True)
 
 

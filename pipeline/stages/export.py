@@ -15,7 +15,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectError, is_remote
 from pipeline.stages.evaluation import stored_config
 from pipeline.stages.failures import room_to_write
-from pipeline.stages.progress import StageProgress
+from pipeline.stages.progress import one_progress
 from pipeline.stages.units import Unit
 from pipeline.store.tables import StoreError, TableStore
 from schemas import TABLES
@@ -60,7 +60,7 @@ def _export(folders: Sequence[str], format_name: str, output: str, console: Cons
 
 
 def _database(folders: Sequence[str], path: Path, console: Console) -> str:
-    with StageProgress(console, "export", len(TABLES), 0, "tables") as progress:
+    with one_progress(console, "export", len(TABLES), "tables") as progress:
         rows = export_database(folders, path, lambda name, size: progress.finish(_unit(name, size)))
     return f"{path}: {len(TABLES)} tables, {rows} rows"
 
@@ -69,7 +69,7 @@ def _photographs(folder: str, format_name: str, output: Path, console: Console) 
     store, config = TableStore(folder), stored_config(folder)
     preprocessing = preprocessing_of(config)
     total = sum(shard.rows for shard in store.manifest("images"))
-    with StageProgress(console, "export", total, 0) as progress:
+    with one_progress(console, "export", total) as progress:
 
         def advance(label: str, images: int) -> None:
             progress.finish(_unit(label, images))

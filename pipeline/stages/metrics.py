@@ -39,6 +39,7 @@ class MetricsStage(Stage):
     name = "metrics"
     reads = TABLES_READ
     writes = "metrics"
+    by_class = False
 
     def settings(self, config: RunConfig) -> Any:
         return [config.seed, PART_OVERLAP]

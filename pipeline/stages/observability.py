@@ -64,12 +64,21 @@ class Metrics:
 class StageWatch:
     """One stage's events, as the driver and its pool tell them."""
 
-    def __init__(self, log: RunLog, metrics: Metrics, stage: str, left: int) -> None:
-        self._log, self._metrics, self._stage, self._left = log, metrics, stage, left
-        self._done = self._done_before = 0
+    def __init__(self, log: RunLog, metrics: Metrics, stage: str) -> None:
+        self._log, self._metrics, self._stage = log, metrics, stage
+        self._started = time.monotonic()
+        self._left = self._done = self._done_before = self._units = self._cached = 0
         self._partly: dict[str, int] = {}
         self._spoken = time.monotonic()
         self._gauges: dict[str, float] = {}
+        self._log.event("stage started", stage=stage)
+        self.pool(0, 0)
+
+    def planned(self, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
+        """So many units more, of which those `missing` are to be done."""
+        self._units += len(units)
+        self._cached += len(units) - len(missing)
+        self._left += sum(unit.size for unit in missing)
 
     def told(self, unit: Unit, images: int) -> None:
         """So many images of an unfinished unit are done."""
@@ -111,12 +120,20 @@ class StageWatch:
             self._gauge("images_left", max(0, self._left - self._done))
             self._spoken, self._done_before = now, self._done
 
-    def close(self, seconds: float) -> None:
+    def close(self) -> None:
         """The stage is over: nothing waits; the speed stays at its mean, for stages too short to have told one."""
+        seconds = time.monotonic() - self._started
         if self._done > 0 and seconds > 0:
             self._gauge("images_per_second", self._done / seconds)
         for name in ("queue_length", "images_left"):
             self._gauge(name, 0)
+        self._log.event(
+            "stage ended",
+            stage=self._stage,
+            seconds=round(seconds, 3),
+            units=self._units,
+            units_cached=self._cached,
+        )
 
     def _advance(self, images: int) -> None:
         self._done += images
@@ -138,21 +155,9 @@ class RunWatch:
     def __init__(self, log: RunLog, run: str) -> None:
         self._log, self._metrics = log, Metrics(run)
 
-    @contextmanager
-    def stage(self, name: str, units: Sequence[Unit], missing: Sequence[Unit]) -> Iterator[StageWatch]:
-        """Watch one stage, from its plan to its end, good or bad."""
-        started = time.monotonic()
-        left = sum(unit.size for unit in missing)
-        cached = len(units) - len(missing)
-        self._log.event("stage started", stage=name, units=len(units), units_cached=cached, images=left)
-        watch = StageWatch(self._log, self._metrics, name, left)
-        watch.pool(len(missing), 0)
-        try:
-            yield watch
-        finally:
-            seconds = time.monotonic() - started
-            watch.close(seconds)
-            self._log.event("stage ended", stage=name, seconds=round(seconds, 3))
+    def stage(self, name: str) -> StageWatch:
+        """Watch a stage that begins; `StageWatch.close` says that it is over."""
+        return StageWatch(self._log, self._metrics, name)
 
 
 @contextmanager

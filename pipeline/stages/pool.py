@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,17 +15,21 @@ from pipeline.stages.failures import FATAL_IN_WORKER, PoolError
 from pipeline.stages.observability import StageWatch
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Failure, Outcome, Unit
+from pipeline.stages.work import Work
 from pipeline.stages.worker import Worker, WorkerSetup
 
 STARTUP_FAILURES = 3
 STARTUP_SECONDS = 600.0
 BOARD_SECONDS = 1.0
+WAIT_SECONDS = 1.0
+IDLE_WAIT_SECONDS = 0.1
 
 
 @dataclass
 class Attempt:
     """A unit on its way: how often its worker died, what was found to be deadly, what remains to be probed."""
 
+    work: Work
     unit: Unit
     deaths: int = 0
     excluded: dict[str, str] = field(default_factory=dict)
@@ -37,7 +41,7 @@ class Attempt:
 
 
 class WorkerPool:
-    """Up to `size` actors with the same resources; one unit in flight each."""
+    """Up to `size` actors with the same resources; one unit in flight each. `size` may change at any time."""
 
     def __init__(
         self,
@@ -60,44 +64,98 @@ class WorkerPool:
         self.setup = replace(setup, board=self._board)
         self.size, self.attempts, self.timeout = size, attempts, timeout
         self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, memory=memory or None, max_restarts=0)
-        self._watch: StageWatch | None = None
+        self._waiting: dict[Work, deque[Attempt]] = {}
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Attempt, float]] = {}
         self._startup_failures = 0
-        self._last_alive = time.monotonic()
+        self._last_alive = self._last_needed = time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        """Units that no worker has begun."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def wanted(self) -> int:
+        """Workers that could do something now."""
+        return len(self._busy) + self.waiting
+
+    @property
+    def alive(self) -> int:
+        """Workers that have been asked for and not been found dead."""
+        return len(self._idle) + len(self._busy) + len(self._starting)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds for which there has been nothing to do."""
+        return 0.0 if self.wanted else time.monotonic() - self._last_needed
+
+    def add(self, work: Work, units: Sequence[Unit]) -> None:
+        """Take units of work; `advance` does them."""
+        if not self.wanted:
+            self._last_alive = time.monotonic()
+        self._waiting.setdefault(work, deque()).extend(Attempt(work, unit) for unit in units)
 
     def run(
         self,
         stage: Stage,
-        units: list[Unit],
+        units: Sequence[Unit],
         finished: Callable[[Outcome | Failure], None],
         told: Callable[[Unit, int], None] = lambda unit, images: None,
         watch: StageWatch | None = None,
     ) -> None:
-        """Do all units in any order; `finished` is called once for each.
+        """Do all units of one stage in any order; raises as `advance`."""
+        self.add(Work(stage, finished, told, watch), units)
+        try:
+            while self.wanted:
+                advance([self])
+        except BaseException:
+            self.close()
+            raise
 
-        `told` is called now and then with the images done so far of a unit that is not finished.
+    def begin(self) -> list[Any]:
+        """Start the workers that are wanted, stop those too many, give out units; what to wait for then."""
+        for _ in range(self.alive - self.size):
+            if self._idle:
+                ray.kill(self._idle.pop())
+            elif self._starting:
+                ray.kill(self._starting.pop(next(reversed(self._starting))))
+        for _ in range(min(self.size, self.wanted) - self.alive):
+            actor = self._actor.remote(self.setup)
+            self._starting[actor.ready.remote()] = actor
+        while self._idle and (attempt := self._next()) is not None:
+            self._submit(self._idle.pop(), attempt)
+        return [*self._busy, *self._starting]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker has a unit in hand."""
+        return bool(self._busy)
+
+    def end(self, ready: Sequence[Any], patient: bool = False) -> None:
+        """Take what has finished, died or run over its deadline.
+
+        `patient`: that no worker starts may be because of the run's own other workers.
 
         Raises:
             PoolError: workers fail to start again and again.
             StoreError: the file system refuses; nothing else could be kept either.
         """
-        queue = deque(Attempt(unit) for unit in units)
-        self._watch = watch
-        self._last_alive = time.monotonic()
-        try:
-            while queue or self._busy:
-                self._start_workers(len(queue))
-                while queue and self._idle:
-                    self._submit(stage, self._idle.pop(), queue.popleft())
-                self._collect(stage, queue, finished)
-                self._read_board(told)
-                if watch is not None:
-                    watch.pool(len(queue), len(self._idle) + len(self._busy))
-        except BaseException:
-            self.close()
-            raise
+        if self.wanted:
+            self._last_needed = time.monotonic()
+        if ready or self._busy or patient or not self.wanted:
+            self._last_alive = time.monotonic()
+        elif time.monotonic() - self._last_alive > STARTUP_SECONDS:
+            raise PoolError(
+                f"no worker has started in {STARTUP_SECONDS:.0f} s: the cluster's processors or GPUs are taken by "
+                "other jobs; free some, or run again later (what is done stays)"
+            )
+        self._collect(ready)
+        self._read_board()
+        for work, queue in self._waiting.items():
+            if work.watch is not None:
+                work.watch.pool(len(queue), len(self._idle) + len(self._busy))
 
     def close(self) -> None:
         """Kill all workers."""
@@ -107,7 +165,17 @@ class WorkerPool:
         self._idle, self._starting, self._busy = [], {}, {}
         ray.kill(self._board)
 
-    def _read_board(self, told: Callable[[Unit, int], None]) -> None:
+    def _next(self) -> Attempt | None:
+        """The first attempt of the lowest rank. Work of which nothing waits or runs any more is forgotten."""
+        running = {id(attempt.work) for _, attempt, _ in self._busy.values()}
+        for work in sorted(self._waiting, key=lambda work: work.rank):
+            if self._waiting[work]:
+                return self._waiting[work].popleft()
+            if id(work) not in running:
+                del self._waiting[work]
+        return None
+
+    def _read_board(self) -> None:
         """Pass on what the workers say of unfinished units; a unit that moves is not hanging."""
         now = time.monotonic()
         if now - self._board_read < BOARD_SECONDS:
@@ -122,16 +190,11 @@ class WorkerPool:
             if attempt.unit.name in counts and attempt.probe is None:
                 allowed = self.timeout if attempt.unit.bounded else math.inf
                 self._busy[reference] = (actor, attempt, now + allowed)
-                told(attempt.unit, counts[attempt.unit.name])
+                attempt.work.told(attempt.unit, counts[attempt.unit.name])
 
-    def _start_workers(self, waiting: int) -> None:
-        alive = len(self._idle) + len(self._busy) + len(self._starting)
-        wanted = min(self.size, len(self._busy) + waiting)
-        for _ in range(wanted - alive):
-            actor = self._actor.remote(self.setup)
-            self._starting[actor.ready.remote()] = actor
-
-    def _submit(self, stage: Stage, actor: Any, attempt: Attempt) -> None:
+    def _submit(self, actor: Any, attempt: Attempt) -> None:
+        attempt.work.begun()
+        stage = attempt.work.stage
         if attempt.probe is not None:
             reference = actor.probe.remote(stage, attempt.unit, attempt.probe)
         else:
@@ -139,37 +202,26 @@ class WorkerPool:
         allowed = self.timeout if attempt.unit.bounded else math.inf
         self._busy[reference] = (actor, attempt, time.monotonic() + allowed)
 
-    def _collect(
-        self, stage: Stage, queue: deque[Attempt], finished: Callable[[Outcome | Failure], None]
-    ) -> None:
-        """Take what has finished, died or run over its deadline."""
-        ready, _ = ray.wait([*self._busy, *self._starting], num_returns=1, timeout=1.0)
-        if ready or self._busy:
-            self._last_alive = time.monotonic()
-        elif time.monotonic() - self._last_alive > STARTUP_SECONDS:
-            raise PoolError(
-                f"no worker has started in {STARTUP_SECONDS:.0f} s: the cluster's processors or GPUs are taken by "
-                "other jobs; free some, or run again later (what is done stays)"
-            )
+    def _collect(self, ready: Sequence[Any]) -> None:
         for reference in ready:
             if reference in self._starting:
                 self._welcome(reference)
             else:
                 actor, attempt, _ = self._busy.pop(reference)
                 try:
-                    self._succeeded(ray.get(reference), attempt, queue, finished)
+                    self._succeeded(ray.get(reference), attempt)
                     self._idle.append(actor)
                 except RayTaskError as error:
                     if isinstance(error.cause, FATAL_IN_WORKER):
                         raise error.cause from None
                     self._idle.append(actor)
-                    self._failed(attempt, describe(error.cause or error), queue, finished, certain=True)
+                    self._failed(attempt, describe(error.cause or error), certain=True)
                 except RayError as error:
                     # Not only a dead actor: killed for memory, its node gone, its result lost.
                     ray.kill(actor)
                     reason = f"it crashed the worker ({type(error).__name__})"
                     self._died(reason, attempt)
-                    self._failed(attempt, reason, queue, finished)
+                    self._failed(attempt, reason)
         now = time.monotonic()
         for reference, (actor, attempt, deadline) in list(self._busy.items()):
             if now > deadline:
@@ -177,7 +229,7 @@ class WorkerPool:
                 ray.kill(actor)
                 reason = f"no progress for {self.timeout:.0f} s"
                 self._died(reason, attempt)
-                self._failed(attempt, reason, queue, finished)
+                self._failed(attempt, reason)
 
     def _welcome(self, reference: Any) -> None:
         actor = self._starting.pop(reference)
@@ -197,57 +249,63 @@ class WorkerPool:
             self._idle.append(actor)
 
     def _died(self, reason: str, attempt: Attempt | None = None) -> None:
-        if self._watch is not None:
-            self._watch.worker_died(reason, attempt.unit if attempt else None)
+        """Say that a worker is gone; one that never started was wanted for the work that is first in line."""
+        work = attempt.work if attempt else min(self._waiting, key=lambda work: work.rank, default=None)
+        if work is not None and work.watch is not None:
+            work.watch.worker_died(reason, attempt.unit if attempt else None)
 
-    def _succeeded(
-        self,
-        result: Any,
-        attempt: Attempt,
-        queue: deque[Attempt],
-        finished: Callable[[Outcome | Failure], None],
-    ) -> None:
+    def _succeeded(self, result: Any, attempt: Attempt) -> None:
         if attempt.probe is None:
-            finished(result)
+            attempt.work.finished(result)
         else:
             attempt.probes.popleft()
-            queue.appendleft(attempt)
+            self._back(attempt, first=True)
 
-    def _failed(
-        self,
-        attempt: Attempt,
-        reason: str,
-        queue: deque[Attempt],
-        finished: Callable[[Outcome | Failure], None],
-        certain: bool = False,
-    ) -> None:
+    def _back(self, attempt: Attempt, first: bool = False) -> None:
+        queue = self._waiting.setdefault(attempt.work, deque())
+        (queue.appendleft if first else queue.append)(attempt)
+
+    def _failed(self, attempt: Attempt, reason: str, certain: bool = False) -> None:
         """Try again; after some attempts (at once for an error that would recur) look for the culprits."""
         if attempt.probe is not None:
             attempt.excluded[attempt.probes.popleft()] = reason
-            queue.appendleft(attempt)
+            self._back(attempt, first=True)
             self._retried(attempt, reason)
             return
         attempt.deaths += 1
         if not certain and attempt.deaths < self.attempts:
-            queue.append(attempt)
+            self._back(attempt)
             self._retried(attempt, reason)
             return
         already_taken_apart = attempt.probes is not None
         if attempt.unit.divisible and not already_taken_apart and len(attempt.unit.items) > 1:
             attempt.probes = deque(attempt.unit.items)
-            queue.append(attempt)
+            self._back(attempt)
         elif attempt.unit.divisible and not already_taken_apart:
             attempt.probes = deque()
             attempt.excluded = {item: reason for item in attempt.unit.items}
-            queue.append(attempt)
+            self._back(attempt)
         else:
-            finished(Failure(attempt.unit, reason))
+            attempt.work.finished(Failure(attempt.unit, reason))
             return
         self._retried(attempt, reason)
 
     def _retried(self, attempt: Attempt, reason: str) -> None:
-        if self._watch is not None:
-            self._watch.retried(attempt.unit, reason)
+        if attempt.work.watch is not None:
+            attempt.work.watch.retried(attempt.unit, reason)
+
+
+def advance(pools: Sequence[WorkerPool]) -> None:
+    """Wait a moment for one of the pools' workers and take what it has done; raises as `WorkerPool.end`."""
+    references = {reference: pool for pool in pools for reference in pool.begin()}
+    if references:
+        ready, _ = ray.wait(list(references), num_returns=1, timeout=WAIT_SECONDS)
+    else:
+        ready = []
+        time.sleep(IDLE_WAIT_SECONDS)
+    busy = any(pool.busy for pool in pools)
+    for pool in pools:
+        pool.end([reference for reference in ready if references[reference] is pool], patient=busy)
 
 
 def describe(error: BaseException) -> str:
@@ -264,13 +322,7 @@ def worker_count(
     Raises:
         PoolError: not even one fits, now or ever.
     """
-    fits = [resources.get("CPU", 0) // cpus if cpus else float("inf")]
-    if gpus:
-        fits.append(resources.get("GPU", 0) // gpus)
-    # A cluster that grows does not say how much memory it will have.
-    if memory and "memory" in resources:
-        fits.append(resources["memory"] // memory)
-    count = int(min(fits))
+    count = fitting(cpus, gpus, limit, resources, memory)
     if count < 1:
         gib = 2**30
         needs = f" and {memory / gib:.3g} GiB" if memory else ""
@@ -281,4 +333,17 @@ def worker_count(
             "lower ray.explain_gpus or ray.memory_per_worker, or, if the cluster grows, say by ray.cpus and ray.gpus "
             "how far"
         )
-    return min(count, limit) if limit else count
+    return count
+
+
+def fitting(cpus: float, gpus: float, limit: int | None, resources: Mapping[str, float], memory: float = 0.0) -> int:
+    """How many workers of these needs the resources hold at once, at most `limit`; may be none."""
+    fits = [resources.get("CPU", 0) // cpus if cpus else math.inf]
+    if gpus:
+        fits.append(resources.get("GPU", 0) // gpus)
+    # A cluster that grows does not say how much memory it will have.
+    if memory and "memory" in resources:
+        fits.append(resources["memory"] // memory)
+    if limit:
+        fits.append(limit)
+    return max(0, int(min(fits)))

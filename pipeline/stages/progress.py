@@ -1,11 +1,12 @@
 """Progress in the terminal: images or image pairs per second and time left; plain lines without a terminal."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TextColumn,
@@ -21,44 +22,83 @@ PLAIN_INTERVAL_SECONDS = 15.0
 class _Speed(ProgressColumn):
     """Images, or what else is counted, per second."""
 
-    def __init__(self, noun: str) -> None:
-        super().__init__()
-        self._noun = noun
-
     def render(self, task) -> Text:  # noqa: ANN001 - rich's Task
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {self._noun}/s" if speed else "", style="dim")
+        return Text(f"{speed:.1f} {task.fields['noun']}/s" if speed else "", style="dim")
 
 
-class StageProgress:
-    """One stage's progress, counted in images or `noun`; a context manager."""
+class _Count(ProgressColumn):
+    """So many of so many; a plus while more may come."""
 
-    def __init__(self, console: Console, stage: str, total: int, cached: int, noun: str = "images") -> None:
-        self.console, self.stage, self.total, self.done = console, stage, total, cached
-        self.computed, self.started, self.printed = 0, time.monotonic(), time.monotonic()
-        self.noun = noun
-        self._partly: dict[str, int] = {}
-        self._bar: Progress | None = None
+    def render(self, task) -> Text:  # noqa: ANN001
+        more = "+" if task.fields["open"] else ""
+        return Text(f"{int(task.completed)}/{int(task.total)}{more} {task.fields['noun']}")
+
+
+class _Left(TimeRemainingColumn):
+    """Time left, once everything is planned."""
+
+    def render(self, task) -> Text:  # noqa: ANN001
+        return Text("") if task.fields["open"] else super().render(task)
+
+
+@contextmanager
+def one_progress(console: Console, name: str, total: int, noun: str = "images") -> Iterator["StageProgress"]:
+    """The line of something that is no stage."""
+    with RunProgress(console) as whole:
+        line = StageProgress(whole, name, noun)
+        line.plan(total, 0, more=False)
+        yield line
+
+
+class RunProgress:
+    """The progress of the stages that are under way, each in its line; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars: Progress | None = None
         if console.is_terminal:
-            self._bar = Progress(
+            self.bars = Progress(
                 TextColumn("{task.description:<11}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(noun),
-                _Speed(noun),
-                TimeRemainingColumn(),
+                _Count(),
+                _Speed(),
+                _Left(),
                 console=console,
             )
-            self._task = self._bar.add_task(stage, total=max(total, 1), completed=cached)
 
-    def __enter__(self) -> "StageProgress":
-        if self._bar:
-            self._bar.start()
+    def __enter__(self) -> "RunProgress":
+        if self.bars:
+            self.bars.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self.bars:
+            self.bars.stop()
+
+
+class StageProgress:
+    """One stage's line, counted in images or `noun`."""
+
+    def __init__(self, whole: RunProgress, stage: str, noun: str = "images") -> None:
+        self._whole, self.stage, self.noun = whole, stage, noun
+        self.total = self.done = self.computed = 0
+        self.open = True
+        self.started = self.printed = time.monotonic()
+        self._partly: dict[str, int] = {}
+        if whole.bars:
+            self._task = whole.bars.add_task(stage, total=1, completed=0, noun=noun, open=True)
+
+    def plan(self, total: int, there: int, more: bool) -> None:
+        """So much is to be done besides, of which so much is there already; more may be planned later."""
+        self.total, self.done, self.open = self.total + total, self.done + there, more
+        if self._whole.bars:
+            self._whole.bars.update(self._task, total=max(1, self.total), completed=self.done, open=more)
+
+    def close(self) -> None:
+        """Give the line back."""
+        if self._whole.bars:
+            self._whole.bars.remove_task(self._task)
 
     def tell(self, unit: Unit, images: int) -> None:
         """So many images of an unfinished unit are done; fewer than before when it had to begin again."""
@@ -73,16 +113,18 @@ class StageProgress:
     def _advance(self, images: int) -> None:
         self.done += images
         self.computed += images
-        if self._bar:
-            self._bar.update(self._task, completed=self.done)
+        if self._whole.bars:
+            self._whole.bars.update(self._task, completed=self.done)
             return
         now = time.monotonic()
         if now - self.printed > PLAIN_INTERVAL_SECONDS and self.done < self.total:
             self.printed = now
             speed = max(0, self.computed) / (now - self.started)
-            left = (self.total - self.done) / speed if speed else float("inf")
-            self.console.print(
-                f"{self.stage}: {self.done}/{self.total} {self.noun}, {speed:.2f} {self.noun}/s, {left:.0f} s left",
+            seconds = (self.total - self.done) / speed if speed else float("inf")
+            left = "" if self.open else f", {seconds:.0f} s left"
+            more = "+" if self.open else ""
+            self._whole.console.print(
+                f"{self.stage}: {self.done}/{self.total}{more} {self.noun}, {speed:.2f} {self.noun}/s{left}",
                 markup=False,
                 highlight=False,
             )

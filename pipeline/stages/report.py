@@ -31,7 +31,8 @@ from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import StoreError, TableStore, digest
 
 if TYPE_CHECKING:
-    from pipeline.stages.run import RunState, Workers
+    from pipeline.stages.records import RunState
+    from pipeline.stages.workers import Workers
 
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "members", "summaries", "tags")
@@ -55,6 +56,7 @@ class ReportStage(Stage):
     name = "report"
     reads = (*BY_CLASS, *SHARED)
     writes = ""
+    by_class = False
 
     def settings(self, config: RunConfig) -> Any:
         return []
@@ -125,9 +127,10 @@ def run_report(config: RunConfig, console: Console) -> str:
 
 def draw_report(state: "RunState", workers: "Workers") -> str:
     """Draw the pages of the run whose tables are complete; return the overview's path."""
-    from pipeline.stages.run import run_stage, write_errors_manifest
+    from pipeline.stages.flow import run_stages
+    from pipeline.stages.records import write_errors_manifest
 
-    outcomes = run_stage(state, ReportStage(), workers)
+    outcomes = run_stages(state, [ReportStage()], workers)
     write_errors_manifest(state, complete=True)
     return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
 

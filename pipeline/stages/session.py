@@ -62,8 +62,7 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
         raise ClusterError(_unreachable(settings.address, error)) from error
     try:
         _interrupt_on_termination()
-        found = ray.cluster_resources()
-        yield found if local else _grown(found, settings)
+        yield resources_now(settings)
     finally:
         if not already:
             ray.shutdown()
@@ -71,6 +70,14 @@ def ray_session(settings: RaySettings) -> Iterator[dict[str, float]]:
             del os.environ[LOOPBACK_VARIABLE]
         else:
             os.environ[LOOPBACK_VARIABLE] = before
+
+
+def resources_now(settings: RaySettings) -> dict[str, float]:
+    """What the cluster has now, or may come to; Ray must have been started."""
+    import ray
+
+    found = ray.cluster_resources()
+    return found if settings.address is None else _grown(found, settings)
 
 
 def _grown(found: Mapping[str, float], settings: RaySettings) -> dict[str, float]:

@@ -22,6 +22,7 @@ class SpecializeStage(Stage):
     name = "specialize"
     reads = ("images", "members", "summaries")
     writes = "specialists"
+    by_class = False
 
     def settings(self, config: RunConfig) -> Any:
         return [config.specialists.model_dump(), config.seed]

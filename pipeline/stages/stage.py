@@ -55,6 +55,8 @@ class Stage:
     uses_class_names: bool = False
     counts: str = "images"
     """What a unit's size counts."""
+    by_class: bool = True
+    """Whether a class's units follow from that class's shards alone, so that it need not wait for the others."""
     plans_from_rows: bool = False
     """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 

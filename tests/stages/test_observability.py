@@ -82,8 +82,10 @@ units = [Unit(name, (), (name,), name=name, fingerprint="f", size=3) for name in
 units.append(Unit("bad", (), ("bad",), payload="kill", name="bad", fingerprint="f", size=3))
 with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(config, "the-run", 9, resources) as watch:
     pool = WorkerPool(WorkerSetup(config, sys.argv[1], Preprocessing(), ""), 1, 1, 0, 2, 60)
-    with watch.stage("fragile", units, units) as stage:
-        pool.run(Fragile(), units, stage.finished, stage.told, stage)
+    stage = watch.stage("fragile")
+    stage.planned(units, units)
+    pool.run(Fragile(), units, stage.finished, stage.told, stage)
+    stage.close()
     pool.close()
     (node,) = ray.nodes()
     address = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"

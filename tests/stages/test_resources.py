@@ -10,8 +10,11 @@ from pipeline.stages import worker as worker_module
 from pipeline.stages.failures import PoolError
 from pipeline.stages.inputs import gather_inputs
 from pipeline.stages.pool import worker_count
-from pipeline.stages.run import STAGES, Workers, start_state
+from pipeline.stages.run import STAGES, start_state, worker_setup
 from pipeline.stages.session import _grown, ray_session
+from pipeline.stages.units import Unit
+from pipeline.stages.work import Work
+from pipeline.stages.workers import Shares, Workers, shares
 
 GIB = 2**30
 
@@ -27,31 +30,40 @@ def resources():  # noqa: ANN201
         yield found
 
 
-def test_each_kind_of_stage_gets_its_own_resources(resources, tmp_path) -> None:
+def test_each_kind_of_stage_has_its_own_workers(resources, tmp_path) -> None:
     config = RunConfig(
         output=str(tmp_path),
         data={"images": "demo", "demo_images_per_class": 1},
         model={"name": "demo"},
         ray={"memory_per_worker": 0.25, "workers": 2},
     )
-    workers = Workers(start_state(config, gather_inputs(config), Console()), resources)
+    workers = Workers(
+        config, worker_setup(start_state(config, gather_inputs(config), Console())), lambda: dict(resources)
+    )
     stages = {stage.name: stage for stage in STAGES}
     try:
-        pool = workers.pool(stages["images"])
-        assert workers.pool(stages["explain"]) is pool and workers.pool(stages["regions"]) is pool
-        pool._start_workers(2)
-        ray.get(list(pool._starting))
+        with_gpu, without = workers.pool(stages["images"]), workers.pool(stages["propose"])
+        assert workers.pool(stages["explain"]) is with_gpu and workers.pool(stages["regions"]) is with_gpu
+        assert workers.pool(stages["match"]) is without is not with_gpu
+        # Beside a worker on each of two GPUs there is room for one without, though there are but two processors.
+        for pool in (with_gpu, without):
+            pool.add(Work(stages["images"], lambda result: None), [Unit("a", ())] * 3)
+        workers._fit()
+        assert (with_gpu.size, without.size) == (2, 1)
+        ray.get([*with_gpu.begin(), *without.begin()])
         left = ray.available_resources()
         assert left.get("GPU", 0) == 0 and left.get("CPU", 0) == 0
-        assert resources["memory"] - left["memory"] == pytest.approx(2 * 0.25 * GIB)
-        other = workers.pool(stages["propose"])
-        assert other is not pool and workers.pool(stages["match"]) is other
-        other._start_workers(2)
-        ray.get(list(other._starting))
-        left = ray.available_resources()
-        assert left["GPU"] == 2 and left.get("CPU", 0) == 0
+        assert resources["memory"] - left["memory"] == pytest.approx(3 * 0.25 * GIB)
     finally:
         workers.close()
+
+
+def test_processors_are_shared_out() -> None:
+    assert shares({"CPU": 9, "GPU": 8}, 1.0) == Shares(1.0, 1.0, 1.0)
+    assert shares({"CPU": 8, "GPU": 8}, 1.0) == Shares(0.5, 1.0, 1.0)
+    assert shares({"CPU": 1, "GPU": 1}, 1.0) == Shares(0.5, 1.0, 0.5)
+    assert shares({"CPU": 4, "GPU": 1}, 0.25) == Shares(0.5, 0.25, 1.0)
+    assert shares({"CPU": 4, "GPU": 0}, 0.0) == Shares(0.0, 0.0, 1.0)
 
 
 def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:

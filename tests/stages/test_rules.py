@@ -9,17 +9,11 @@ from pipeline.config import RunConfig
 from pipeline.data.catalog import CatalogError
 from pipeline.data.parts import read_parts
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.stages.exclusive import exclusive
 from pipeline.stages.failures import RunFailed
 from pipeline.stages.inputs import Inputs
-from pipeline.stages.run import (
-    STAGES,
-    check_tolerance,
-    error_shards,
-    exclusive,
-    find_outcomes,
-    invalidate_after,
-    start_state,
-)
+from pipeline.stages.records import Found, check_tolerance, error_shards, find_outcomes, invalidate_after
+from pipeline.stages.run import STAGES, start_state
 from pipeline.stages.summarize import SummarizeStage
 from pipeline.stages.units import Unit, error_row
 from pipeline.stages.worker import write_unit
@@ -50,10 +44,11 @@ def test_what_may_succeed_next_time_is_not_complete(tmp_path) -> None:
     ):
         write_unit(store, stage.writes, unit(name), empty_table(stage.writes), errors)
     units = [unit(name) for name in ("clean", "undecodable", "crashed", "never done")]
-    assert set(find_outcomes(store, stage, units)) == {"clean", "undecodable"}
+    assert set(find_outcomes(store, stage, units, Found(store, stage, "f"))) == {"clean", "undecodable"}
     # A later attempt without errors leaves none behind.
     write_unit(store, stage.writes, unit("crashed"), empty_table(stage.writes), [])
-    assert set(find_outcomes(store, stage, units)) == {"clean", "undecodable", "crashed"}
+    found = find_outcomes(store, stage, units, Found(store, stage, "f"))
+    assert set(found) == {"clean", "undecodable", "crashed"}
 
 
 def test_lost_units_count_against_the_tolerance(tmp_path) -> None:

@@ -69,6 +69,7 @@ class StudiesStage(Stage):
 
     name = "studies"
     writes = "measurements"
+    by_class = False
     version = 2
     uses_model = True
 
