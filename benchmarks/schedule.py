@@ -3,9 +3,10 @@ all stages, workers that only pretend and whose times are the measured ones of d
 
     python benchmarks/schedule.py FOLDER [--classes 1000 --images 1300 --processors 64 --gpus 8]
 
-Each stage's units go through the driver's own code (`run_stage`); a simulated pool keeps one unit in flight for each
-worker and lets virtual time pass. FOLDER gets manifests, a table of images without features, and one file of pairs.
-Prints Markdown: units, most in flight, virtual hours, the driver's own seconds and resident memory after each stage.
+The units go through the driver's own code (`run_stages`); simulated workers, some with a GPU, have one unit each and
+let virtual time pass. FOLDER gets manifests, a table of images without features, and one file of pairs. Prints:
+each stage's units and the virtual hours of its first unit's begin and its last one's end; and every so many units how
+many wait, how many are in flight, and the driver's own seconds and resident memory.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,10 +26,13 @@ from rich.console import Console
 from pipeline.config import load_config
 from pipeline.data.catalog import CatalogClass, CatalogEntry
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.stages.flow import run_stages
 from pipeline.stages.inputs import Inputs
-from pipeline.stages.run import STAGES, RunState, run_stage, start_state
+from pipeline.stages.records import RunState
+from pipeline.stages.run import STAGES, start_state
 from pipeline.stages.stage import Stage
 from pipeline.stages.units import Outcome, Unit
+from pipeline.stages.work import Work
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
@@ -36,48 +40,64 @@ from schemas import make_table
 SECONDS = {"images": 0.03, "explain": 0.18, "regions": 0.04, "propose": 0.97, "match": 0.03}
 SECONDS_FOR_OTHERS = 0.004
 PAIRS_AN_IMAGE = 23
+SAMPLED_EVERY = 20_000
 
 
 class Unwatched:
-    """Stands where `RunWatch` does, which needs Ray."""
+    """Stands where `RunWatch` and `StageWatch` do, which need Ray."""
 
-    @contextmanager
-    def stage(self, *_: object) -> Iterator["Unwatched"]:
-        yield self
+    def stage(self, name: str) -> "Unwatched":
+        return self
 
-    def finished(self, *_: object) -> None:
-        pass
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: None
 
 
 class SimulatedWorkers:
-    """Stands where `Workers` does: its pool finishes units in virtual time."""
+    """Stands where `Workers` does: finishes units in virtual time."""
 
     def __init__(self, store: TableStore, processors: int, gpus: int, pairs: Path) -> None:
-        self.store, self.processors, self.gpus, self.pairs = store, processors, gpus, pairs
-        self.most_in_flight, self.hours = 0, 0.0
-        self._stage: Stage | None = None
+        self.store, self.pairs = store, pairs
+        self.free = {True: gpus, False: processors}
+        self.waiting: dict[bool, dict[int, deque[tuple[Work, Unit]]]] = {True: {}, False: {}}
+        self.in_flight: list[tuple[float, int, bool, Work, Unit]] = []
+        self.now, self.given = 0.0, 0
+        self.spans: dict[str, list[float]] = {}
+        self.did: Counter[str] = Counter()
+        self.samples: list[tuple[int, float, int, int, float, float]] = []
+        self.started = time.perf_counter()
 
-    def pool(self, stage: Stage) -> "SimulatedWorkers":
-        self._stage = stage
-        return self
+    def add(self, work: Work, units: Sequence[Unit]) -> None:
+        queues = self.waiting[work.stage.uses_model]
+        queues.setdefault(work.rank, deque()).extend((work, unit) for unit in units)
 
-    def run(
-        self, stage: Stage, units: list[Unit], finished: Callable[[Outcome], None], told: Callable, watch: object
-    ) -> None:
-        workers = self.gpus if stage.uses_model and self.gpus else self.processors
-        in_flight: list[tuple[float, int]] = []
-        now = end = 0.0
-        for number, unit in enumerate(units):
-            if len(in_flight) == workers:
-                now, place = heapq.heappop(in_flight)
-                finished(self.outcome(stage, units[place]))
-            took = unit.size * SECONDS.get(stage.name, SECONDS_FOR_OTHERS)
-            heapq.heappush(in_flight, (now + took, number))
-            self.most_in_flight = max(self.most_in_flight, len(in_flight))
-        while in_flight:
-            end, place = heapq.heappop(in_flight)
-            finished(self.outcome(stage, units[place]))
-        self.hours = end / 3600
+    def advance(self) -> None:
+        for gpu, queues in self.waiting.items():
+            for rank in sorted(queues):
+                while queues[rank] and self.free[gpu]:
+                    self._begin(gpu, *queues[rank].popleft())
+        self.now, _, gpu, work, unit = heapq.heappop(self.in_flight)
+        self.free[gpu] += 1
+        self.did[work.stage.name] += 1
+        self.spans[work.stage.name][1] = self.now
+        work.finished(self.outcome(work.stage, unit))
+
+    def sample(self) -> None:
+        """Keep how things stand."""
+        waiting = sum(len(queue) for queues in self.waiting.values() for queue in queues.values())
+        seconds = time.perf_counter() - self.started
+        done = sum(self.did.values())
+        self.samples.append((done, self.now / 3600, waiting, len(self.in_flight), seconds, memory()))
+
+    def _begin(self, gpu: bool, work: Work, unit: Unit) -> None:
+        work.begun()
+        self.free[gpu] -= 1
+        self.spans.setdefault(work.stage.name, [self.now, self.now])
+        took = unit.size * SECONDS.get(work.stage.name, SECONDS_FOR_OTHERS)
+        self.given += 1
+        heapq.heappush(self.in_flight, (self.now + took, self.given, gpu, work, unit))
+        if self.given % SAMPLED_EVERY == 0:
+            self.sample()
 
     def outcome(self, stage: Stage, unit: Unit) -> Outcome:
         path = self.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
@@ -116,7 +136,7 @@ def made_up_inputs(classes: int, images: int) -> Inputs:
         CatalogClass(
             label,
             index,
-            tuple(CatalogEntry(f"s3://bucket/train/{label}/{n:06}.JPEG", label, index, "fit") for n in range(images)),
+            tuple(CatalogEntry(f"/nowhere/train/{label}/{n:06}.JPEG", label, index, "fit") for n in range(images)),
         )
         for index, label in enumerate(labels)
     )
@@ -147,15 +167,14 @@ def main() -> None:
     print(f"{arguments.classes:,} classes × {arguments.images:,} images, {arguments.processors} processors, "
           f"{arguments.gpus} GPUs pretended; driver on {platform.machine()}; {before:.0f} MB before, "
           f"{memory():.0f} MB with the catalog\n")
-    print("| stage | units | most in flight | virtual hours | driver, s | driver, MB |\n|---|--:|--:|--:|--:|--:|")
-    for stage in STAGES:
-        workers.most_in_flight, started = 0, time.perf_counter()
-        outcomes = run_stage(state, stage, workers)
-        units = len(outcomes)
-        del outcomes
-        seconds = time.perf_counter() - started
-        print(f"| {stage.name} | {units:,} | {workers.most_in_flight} | {workers.hours:.2f} | {seconds:.1f} | "
-              f"{memory():.0f} |", flush=True)
+    run_stages(state, STAGES, workers)
+    workers.sample()
+    print("| stage | units | begins, virtual hours | ends |\n|---|--:|--:|--:|")
+    for name, (begin, end) in workers.spans.items():
+        print(f"| {name} | {workers.did[name]:,} | {begin / 3600:.2f} | {end / 3600:.2f} |")
+    print("\n| units done | virtual hours | waiting | in flight | driver, s | driver, MB |\n|--:|--:|--:|--:|--:|--:|")
+    for done, hours, waiting, in_flight, seconds, megabytes in workers.samples:
+        print(f"| {done:,} | {hours:.2f} | {waiting:,} | {in_flight} | {seconds:.0f} | {megabytes:.0f} |")
 
 
 if __name__ == "__main__":
