@@ -25,6 +25,8 @@ from urllib.request import url2pathname
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0
 ATTEMPTS = 5
+# Google's library would try for 15 minutes.
+GOOGLE_RETRY_SECONDS = 20
 
 # What a browser must know to show a page from a bucket.
 CONTENT_TYPES = {
@@ -194,8 +196,14 @@ class ObjectPath:
         """
         file_system, path = self.file_system, self.path
         metadata = {"Content-Type": CONTENT_TYPES.get(self.suffix.lower(), "application/octet-stream")}
-        with _told(self), file_system.open_output_stream(path, metadata=metadata) as file:
-            file.write(content)
+        try:
+            with _told(self), file_system.open_output_stream(path, metadata=metadata) as file:
+                file.write(content)
+        except ObjectError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            # As Google's says it: only the bucket can be missing where an object is made.
+            raise ObjectError(errno.ENXIO, NO_BUCKET, str(self)) from None
 
     def stat(self) -> SimpleNamespace:
         """`st_size` in bytes and `st_mtime_ns` of an object; ObjectError with ENOENT where there is none."""
@@ -221,8 +229,13 @@ class ObjectPath:
         if missing_ok and not self.is_file():
             return
         file_system, path = self.file_system, self.path
-        with _told(self):
-            file_system.delete_file(path)
+        try:
+            with _told(self):
+                file_system.delete_file(path)
+        except ObjectError as error:
+            # Somebody else may have been faster.
+            if not missing_ok or error.errno != errno.ENOENT:
+                raise
 
     def iterdir(self) -> Iterator["ObjectPath"]:
         """The objects directly below, without the prefixes."""
@@ -282,7 +295,8 @@ def _file_system(scheme: str, bucket: str) -> tuple[Any, str]:
 
     if scheme == "s3":
         return fs.S3FileSystem(**_s3_options(bucket, fs.resolve_s3_region)), bucket
-    file_system, path = fs.FileSystem.from_uri(f"{scheme}://{bucket}/")
+    options = f"?retry_limit_seconds={GOOGLE_RETRY_SECONDS}" if scheme in ("gs", "gcs") else ""
+    file_system, path = fs.FileSystem.from_uri(f"{scheme}://{bucket}/{options}")
     return file_system, path.rstrip("/")
 
 
@@ -311,14 +325,27 @@ def _s3_options(bucket: str, region_of: Callable[[str], str]) -> dict[str, Any]:
     return options | {"region": region or region_of(bucket)}
 
 
+NO_BUCKET = "there is no such bucket: make it first"
+GOOGLE_KEYS = "GOOGLE_APPLICATION_CREDENTIALS, or the account of the machine or pod"
+# Scheme → where its credentials come from, and what besides the network may keep us from it.
+HINTS = {
+    "s3": ("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role", " and AWS_ENDPOINT_URL"),
+    "gs": (GOOGLE_KEYS, ""),
+    "gcs": (GOOGLE_KEYS, ""),
+}
 REASONS = (
     (r"Unrecognized filesystem type", errno.EINVAL, "no such kind of store is known; s3:// and gs:// are"),
-    (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, "there is no such bucket: make it first"),
+    (
+        r"OAuth2 access token|credentials file|CredentialsFile",
+        errno.EACCES,
+        "no credentials for the store can be used: set them ({keys}), also on the workers of a cluster; what is public "
+        "is gs://anonymous@<bucket>",
+    ),
+    (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, NO_BUCKET),
     (
         r"ACCESS_DENIED|AccessDenied|HTTP status 403|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED",
         errno.EACCES,
-        "the store refuses access: set credentials that may do this (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a "
-        "profile or a role), also on the workers of a cluster",
+        "the store refuses access: set credentials that may do this ({keys}), also on the workers of a cluster",
     ),
     (
         r"INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|SIGNATURE_DOES_NOT_MATCH|InvalidAccessKeyId|EXPIRED_TOKEN|"
@@ -327,12 +354,12 @@ REASONS = (
         "the store does not accept the credentials: they are wrong or have run out",
     ),
     (
-        r"NETWORK_CONNECTION|curlCode|REQUEST_TIMEOUT|Could not connect|Timeout|timed out|UNAVAILABLE",
+        r"NETWORK_CONNECTION|curlCode|CURL error|REQUEST_TIMEOUT|Could not connect|Timeout|timed out",
         errno.EHOSTUNREACH,
-        "the store cannot be reached: check the network and AWS_ENDPOINT_URL",
+        "the store cannot be reached: check the network{endpoint}",
     ),
     (
-        r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d|SlowDown",
+        r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d|SlowDown|UNAVAILABLE",
         errno.EBUSY,
         "the store is overloaded or out of order",
     ),
@@ -348,8 +375,13 @@ def _told(path: ObjectPath) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ObjectError(errno.ENOENT, "there is no such object", str(path)) from None
-    except (OSError, ValueError) as error:
-        raise told(error, path) from None
+    except Exception as error:
+        # Imported late: it takes a while that a command line need not spend.
+        from pyarrow import ArrowException
+
+        if isinstance(error, OSError | ValueError | ArrowException):
+            raise told(error, path) from None
+        raise
 
 
 def told(error: BaseException, path: ObjectPath) -> ObjectError:
@@ -357,8 +389,9 @@ def told(error: BaseException, path: ObjectPath) -> ObjectError:
     if isinstance(error, ObjectError):
         return error
     text = " ".join(str(error).split())
+    keys, endpoint = HINTS.get(path.scheme, ("as its own tools find them", ""))
     for pattern, number, reason in REASONS:
         if re.search(pattern, text):
-            return ObjectError(number, reason, str(path))
+            return ObjectError(number, reason.format(keys=keys, endpoint=endpoint), str(path))
     name = re.search(r"AWS Error (\w+)", text)
     return ObjectError(errno.EIO, f"the store answers {name[1]}" if name else text[:300], str(path))

@@ -9,7 +9,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "sta
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 
-from store_server import BUCKET, store_server  # noqa: E402
+from store_server import store_server  # noqa: E402
 
 from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
 
@@ -31,12 +31,3 @@ def photographs(tmp_path_factory) -> Path:
     for name in CLASS_NAMES[2:]:
         (folder / name).rmdir()
     return folder
-
-
-@pytest.fixture
-def photographs_in_bucket(server, photographs) -> str:  # noqa: ANN001
-    """The same in the server's bucket."""
-    for file in photographs.rglob("*.*"):
-        key = f"photographs/{file.relative_to(photographs).as_posix()}"
-        server.client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
-    return f"s3://{BUCKET}/photographs"

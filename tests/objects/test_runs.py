@@ -13,7 +13,8 @@ from urllib.request import urlopen
 import pyarrow.parquet as parquet
 import pytest
 from rich.console import Console
-from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, tables
+from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units
+from small_runs import SETTINGS, comparable
 from store_server import BUCKET, KEY, SECRET, store_server
 
 from jobs.command import main
@@ -24,13 +25,6 @@ from pipeline.store.tables import TableStore
 
 OUTPUT = f"s3://{BUCKET}/runs/one"
 PHOTOGRAPHS = f"s3://{BUCKET}/photographs"
-SETTINGS = (
-    "explain.shard_size=4",
-    "explain.batch_size=4",
-    "proposals.limit=100",
-    "ray.workers=2",
-    "pruning.minimum_members=2",
-)
 KINDS = {".html": "text/html", ".css": "text/css", ".webp": "image/webp", ".svg": "image/svg+xml"}
 
 
@@ -120,16 +114,6 @@ def assert_whole(server) -> None:  # noqa: ANN001
         manifest = json.loads(body)
         assert key.endswith("/manifest.json")
         assert store.read_all(manifest["table"]).num_rows == sum(shard["rows"] for shard in manifest["shards"])
-
-
-def comparable(output: Path | str) -> dict[str, list[dict]]:
-    """Rows of all tables, with photographs named as both runs name them."""
-    found = {name: table.to_pylist() for name, table in tables(output).items()}
-    for rows in found.values():
-        for row in rows:
-            if row.get("uri"):
-                row["uri"] = "/".join(row["uri"].split("/")[-2:])
-    return found
 
 
 def test_tables_are_those_of_a_run_on_the_disk(disturbed, local) -> None:
