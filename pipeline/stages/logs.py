@@ -5,14 +5,21 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import Any, TextIO
+
+from pipeline.objects import ObjectPath, place
 
 FOLDER = "logs"
 LONGEST_TEXT = 2000
 FLUSH_SECONDS = 1.0
+UPLOAD_SECONDS = 30.0
+# A log that grows takes longer each time it is sent: never more than this share of the time.
+UPLOAD_SHARE = 0.05
 
 HIDDEN = "***"
 SECRET_VARIABLES = re.compile(r"TOKEN$|SECRET|PASSWORD|ACCESS_KEY$|ACCOUNT_KEY$|CREDENTIALS?$", re.IGNORECASE)
@@ -34,11 +41,62 @@ def masked(text: str) -> str:
     return _NAMED.sub(rf"\1{HIDDEN}", _BEARER.sub(rf"\1{HIDDEN}", text))
 
 
+class UploadedLog:
+    """Lines that are gathered in a temporary file and sent to an object store, whole, while they become more."""
+
+    def __init__(self, target: ObjectPath) -> None:
+        self._target = target
+        self._file = tempfile.TemporaryFile()
+        self._turn, self._ended, self._changed = Lock(), Event(), False
+        self._thread = Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        with self._turn:
+            self._file.write(line.encode())
+            self._changed = True
+
+    def flush(self) -> None:
+        """Nothing: each time is a request that takes all that was written before."""
+
+    def close(self) -> None:
+        """Send what is missing; raises an ObjectError where the store does not take it."""
+        self._ended.set()
+        self._thread.join()
+        with self._file:
+            self._send()
+
+    def _keep(self) -> None:
+        pause = UPLOAD_SECONDS
+        while not self._ended.wait(pause):
+            started = time.monotonic()
+            try:
+                self._send()
+            except OSError:
+                # The next time may go well; if even the last does not, `close` says so.
+                pass
+            pause = max(UPLOAD_SECONDS, (time.monotonic() - started) / UPLOAD_SHARE)
+
+    def _send(self) -> None:
+        with self._turn:
+            if not self._changed:
+                return
+            self._file.seek(0)
+            content = self._file.read()
+            self._changed = False
+        try:
+            self._target.write_bytes(content)
+        except OSError:
+            self._changed = True
+            raise
+
+
 class RunLog:
-    """Appends events to `<output>/logs/<run>.jsonl` when the output is a local folder; a context manager.
+    """Appends events to `<output>/logs/<run>.jsonl`, in a folder or an object store; a context manager.
 
     The file's name is the run's without colons, which not all file systems take. It is for people and their tools:
-    nothing reads it again, and a disk that refuses it does not stop the run.
+    nothing reads it again, and a disk or store that refuses it does not stop the run.
     """
 
     def __init__(self, output: str, run: str, echo: TextIO | None = None) -> None:
@@ -46,15 +104,18 @@ class RunLog:
         self.run, self._echo = run, echo
         self._host = socket.gethostname()
         self._flushed = 0.0
-        self._file: TextIO | None = None
-        # An object store cannot append.
-        self.path = None if "://" in output else Path(output) / FOLDER / f"{run.replace(':', '')}.jsonl"
-        if self.path is not None:
-            try:
+        self._file: TextIO | UploadedLog | None = None
+        self.path: Path | ObjectPath | None = None
+        try:
+            self.path = place(output) / FOLDER / f"{run.replace(':', '')}.jsonl"
+            if isinstance(self.path, ObjectPath):
+                self._file = UploadedLog(self.path)
+            else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("a", encoding="utf-8")
-            except OSError as error:
-                print(f"visual-summaries: no log in {self.path}: {error.strerror or error}", file=sys.stderr)
+        except OSError as error:
+            where = self.path or masked(output)
+            print(f"visual-summaries: no log in {where}: {error.strerror or error}", file=sys.stderr)
 
     def __enter__(self) -> "RunLog":
         return self

@@ -151,6 +151,15 @@ def test_no_key_is_written_or_said(disturbed) -> None:
     assert server.keys("runs/one/.claims") == []
 
 
+def test_runs_that_failed_and_that_ended_well_left_their_logs(disturbed) -> None:
+    server, _ = disturbed
+    last = []
+    for key in server.keys("runs/one/logs/"):
+        lines = server.client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().splitlines()
+        last.append(json.loads(lines[-1])["event"])
+    assert last[0] == "run failed" and last[-1] == "run ended", last
+
+
 class Links(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()

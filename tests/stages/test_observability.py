@@ -162,6 +162,6 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, capsys) -> None:
     with RunLog(str(tmp_path), "run") as log:
         log.event("x")
     assert "no log in" in capsys.readouterr().err
-    with RunLog("s3://bucket/run", "run") as log:
-        assert log.path is None
+    with RunLog("nothing://bucket/run", "run") as log:
         log.event("x")
+    assert "no such kind of store is known" in capsys.readouterr().err
