@@ -23,6 +23,8 @@ def tables_document() -> str:
         'rows = [row for shard in shards for row in parquet.ParquetFile(folder / shard["path"]).read().to_pylist()]',
         "```",
         "",
+        "Our own reader refuses links that lead out of the run's folder; the folder itself may be a link, or a mount.",
+        "",
         "Boxes are x0, y0, x1, y1 in pixels of the analyzed image (the square that the classifier sees), half-open. "
         "Arrays are raw little-endian bytes in C order.",
         "",

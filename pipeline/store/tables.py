@@ -13,6 +13,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -72,6 +73,7 @@ class TableStore:
         except ObjectError as error:
             raise StoreError(str(error)) from None
         self._still_ours = still_ours
+        self._inside: set[Path] = set()
 
     def folder(self, table: str) -> Path | ObjectPath:
         if table not in TABLES:
@@ -89,10 +91,11 @@ class TableStore:
         """Validate `rows` against the table's schema and write them as one shard, atomically.
 
         Raises:
-            StoreError: the file system refuses (full disk, no permission).
+            StoreError: the file system refuses (full disk, no permission), or a link leads out of the output folder.
         """
         target = self.folder(table) / path
         validate(table, rows)
+        self._check_links(target)
         try:
             with atomic_file(target) as file:
                 with parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer:
@@ -152,7 +155,7 @@ class TableStore:
         finished run of a million images must not read it all. `sizes` spares asking for each size.
 
         Raises:
-            StoreError: an object store does not answer.
+            StoreError: an object store does not answer, or a link leads out of the output folder.
         """
         target = self.folder(table) / path
         try:
@@ -163,6 +166,7 @@ class TableStore:
             return None
         if size is None:
             return None
+        self._check_links(target)
         known = (listed or {}).get(path)
         if known is not None and known.bytes == size:
             return known
@@ -218,7 +222,7 @@ class TableStore:
             where: (column, values): only rows that have one of these there. Row groups without one are not read.
 
         Raises:
-            StoreError: a shard is missing or damaged.
+            StoreError: a shard is missing or damaged, or a link leads out of the output folder.
         """
         folder = self.folder(table)
         schema = TABLES[table].schema
@@ -226,6 +230,7 @@ class TableStore:
             schema = pa.schema([schema.field(name) for name in columns])
         pieces = [empty_table(table).select(schema.names)]
         for path in shards:
+            self._check_links(folder / path)
             try:
                 pieces.append(_read_shard(folder / path, schema.names, where))
             except (OSError, pa.ArrowInvalid) as error:
@@ -280,6 +285,23 @@ class TableStore:
                 return StoreError(str(error))
         return StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it")
 
+    def _check_links(self, target: Path | ObjectPath) -> None:
+        """A run may come from anywhere; its links must not lead out of it. The output folder itself may be one.
+
+        Each folder is looked at once: there may be a million shards.
+        """
+        if isinstance(target, ObjectPath):
+            return
+        unseen = () if target.parent in self._inside else (target.parent,)
+        for path in (*unseen, target) if target.is_symlink() else unseen:
+            real = Path(os.path.realpath(path))
+            if not real.is_relative_to(os.path.realpath(self.root)):
+                raise StoreError(
+                    f"{target} leads out of {self.root} by a link, to {real}: put the files themselves there in place "
+                    "of the link, or delete it and run the job again"
+                )
+        self._inside.add(target.parent)
+
     def read_all(self, table: str, columns: Sequence[str] | None = None, label: str | None = None) -> pa.Table:
         """The whole table, or one class of it, as its manifest says."""
         shards = [shard.path for shard in self.manifest(table) if label is None or shard.label == label]
@@ -288,7 +310,8 @@ class TableStore:
 
 def _check_inside(path: str) -> None:
     """A manifest may come from anywhere; what it lists must not."""
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or not path.endswith(".parquet"):
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in path or not path.endswith(".parquet"):
         raise ValueError(f"it lists {path!r}, which is no shard in its folder")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,10 +125,72 @@ def test_digest_depends_on_values_alone() -> None:
     assert digest({"a": 1, "b": [2, None]}) == digest({"b": [2, None], "a": 1}) != digest({"a": 1, "b": [2, 0]})
 
 
-@pytest.mark.parametrize("path", ["../../../secret.parquet", "/etc/passwd", "a/../../b.parquet", "a/b.csv", None])
+@pytest.mark.parametrize(
+    "path", ["../../../secret.parquet", "/etc/passwd", "a/../../b.parquet", "a/b.csv", "a\0.parquet", None]
+)
 def test_a_manifest_that_points_elsewhere_is_refused(tmp_path: Path, path: str | None) -> None:
     store = TableStore(tmp_path)
     store.write_manifest("errors", "f", [Shard(path, "", 0, 0, "")], complete=True)
     with pytest.raises(StoreError, match="manifest.json is damaged"):
         store.manifest("errors")
     assert store.listed("errors") == {}
+
+
+def linked_run(folder: Path) -> tuple[TableStore, Path]:
+    """A run with one shard, and where the shard is."""
+    store = TableStore(folder)
+    path = store.shard_path("errors", "f", "a", "u")
+    shard = store.write("errors", path, make_table("errors", rows("x")), "a")
+    store.write_manifest("errors", "f", [shard], complete=True)
+    return store, folder / "tables/errors" / path
+
+
+@pytest.mark.parametrize("level", ["file", "label=a", "f", "errors", "tables"])
+def test_a_link_that_leads_out_of_the_run_is_refused(tmp_path: Path, level: str) -> None:
+    _, file = linked_run(tmp_path / "run")
+    linked = next(path for path in (file, *file.parents) if level in (path.name, "file"))
+    elsewhere = tmp_path / "elsewhere" / linked.name
+    elsewhere.parent.mkdir()
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere)
+    real = (elsewhere if level == "file" else file.parent).resolve()
+    message = f"{file} leads out of {tmp_path / 'run'} by a link, to {real}: put the files themselves there"
+    store = TableStore(tmp_path / "run")
+    (listed,) = store.listed("errors")
+    for call in (
+        lambda: store.read_all("errors"),
+        lambda: store.read("errors", [listed], where=("label", ["a"])),
+        lambda: store.find("errors", listed, "a"),
+        lambda: store.write("errors", listed, make_table("errors", rows("y")), "a"),
+    ):
+        with pytest.raises(StoreError, match=re.escape(message)):
+            call()
+    linked.unlink()
+    elsewhere.rename(linked)
+    assert store.read_all("errors").to_pylist() == rows("x")
+
+
+def test_an_output_folder_that_is_a_link_and_links_inside_of_it_are_followed(tmp_path: Path) -> None:
+    _, file = linked_run(tmp_path / "disk/run")
+    (tmp_path / "run").symlink_to(tmp_path / "disk/run")
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    kept = tmp_path / "disk/run/kept.parquet"
+    file.rename(kept)
+    file.symlink_to(kept)
+    for root in (tmp_path / "run", tmp_path / "home/run", os.path.relpath(tmp_path / "run")):
+        store = TableStore(root)
+        (listed,) = store.listed("errors").values()
+        assert store.read_all("errors").to_pylist() == rows("x")
+        assert store.find("errors", listed.path, "a") == listed
+
+
+def test_each_folder_of_many_shards_is_looked_at_once(tmp_path: Path, monkeypatch) -> None:
+    store, _ = linked_run(tmp_path)
+    paths = [store.shard_path("errors", "f", "a", f"u{number}") for number in range(50)]
+    for path in paths:
+        store.write("errors", path, make_table("errors", rows("x")), "a")
+    asked = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
+    assert TableStore(tmp_path).read("errors", paths).num_rows == 50
+    assert len(asked) == 2
