@@ -21,6 +21,7 @@ from pipeline.objects import ObjectError, ObjectPath, place, read_buffer
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+NUL = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def read_manifest(path: str | Path) -> Listing:
     counts once.
 
     Raises:
-        CatalogError: not readable, columns missing, a field empty, or one URI with two labels.
+        CatalogError: not readable, columns missing, a field empty or with a NUL, or one URI with two labels.
     """
     path = _placed(path)
     readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
@@ -218,7 +219,7 @@ def read_manifest(path: str | Path) -> Listing:
         raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")
     try:
         rows = readers[path.suffix.lower()](path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         if isinstance(error, CatalogError):
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
@@ -232,6 +233,9 @@ def read_manifest(path: str | Path) -> Listing:
             found = _resolved(path.parent, written)
         except ObjectError as error:
             raise CatalogError(f"{path}: row {number}: {error}") from None
+        if NUL in found.uri + label:
+            # No file system has such names, and each image would be left out for a reason that names no line.
+            raise CatalogError(f"{path}: row {number} has a NUL in its {'uri' if NUL in found.uri else 'label'}")
         if labels.get(found.uri, label) != label:
             raise CatalogError(
                 f"{path}: row {number} gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}"
@@ -261,7 +265,12 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
 
 
 def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
-    with io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="") as file:
+    text = path.read_bytes().decode("utf-8-sig")
+    before, nul, _ = text.partition(NUL)
+    if nul:
+        line = before.count("\n") + 1
+        raise CatalogError(f"{path}: line {line} holds a NUL byte: the file is damaged, or UTF-16; save it as UTF-8")
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         _check_columns(path, reader.fieldnames or ())
         return [((row["uri"] or "").strip(), (row["label"] or "").strip()) for row in reader]

@@ -146,16 +146,16 @@ def read_class_map(path: str | Path) -> dict[str, int | str]:
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: cannot read the class map: {getattr(error, 'strerror', error)}") from None
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return _from_csv(path, text)
     try:
+        if suffix == ".csv":
+            return _from_csv(path, text)
         if suffix == ".json":
             content: Any = json.loads(text)
         elif suffix in (".yaml", ".yml"):
             content = yaml.safe_load(text)
         else:
             raise CatalogError(f"{path}: a class map must end in .json, .yaml or .csv")
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (json.JSONDecodeError, yaml.YAMLError, csv.Error) as error:
         raise CatalogError(f"{path}: cannot read the class map: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise CatalogError(f"{path}: expected label: class index pairs, not {type(content).__name__}")

@@ -67,6 +67,8 @@ def read_labels(path: str | Path, number_of_classes: int) -> Labels:
         raise ClassifierError(f"{path}: cannot read the labels: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ClassifierError(f"{path}: the labels are not UTF-8 text; save them as UTF-8") from None
+    except csv.Error as error:
+        raise ClassifierError(f"{path}: cannot read the labels: {error}") from None
     _check_indices(path, [index for index, _, _ in rows], number_of_classes)
     rows.sort(key=lambda row: row[0])
     for index, name, _ in rows:

@@ -143,6 +143,35 @@ def test_unreadable_manifests(tmp_path: Path) -> None:
         read_manifest(tmp_path / "b.parquet")
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"uri,label\na.jpg,cat\nb\0.jpg,cat\n", "line 3 holds a NUL byte: the file is damaged, or UTF-16"),
+        (b"uri,label\na.jpg,c\0t\n", "line 2 holds a NUL byte"),
+        (b"\0\0\0\0", "line 1 holds a NUL byte"),
+        ("uri,label\na.jpg,cat\n".encode("utf-16-le"), "line 1 holds a NUL byte"),
+        (b"uri,label\na.jpg,cat\nfile:///b%00.jpg,cat\n", "row 2 has a NUL in its uri"),
+        (b"uri,label\n" + b"x" * 200_000 + b",cat\n", "cannot read the manifest: field larger than field limit"),
+    ],
+    ids=["uri", "label", "nothing else", "UTF-16", "escaped", "endless"],
+)
+def test_manifests_with_nul_bytes_and_endless_fields_are_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(content)
+    with pytest.raises(CatalogError, match=message) as raised:
+        read_manifest(path)
+    said = str(raised.value)
+    assert said.startswith(f"{path}: ") and said.isprintable() and len(said) < 300
+
+
+@pytest.mark.parametrize("uri, label, where", [("a\0.jpg", "cat", "uri"), ("a.jpg", "c\0t", "label")])
+def test_a_nul_in_a_parquet_manifest_is_named(tmp_path: Path, uri: str, label: str, where: str) -> None:
+    path = tmp_path / "manifest.parquet"
+    pyarrow.parquet.write_table(pa.table({"uri": ["b.jpg", uri], "label": ["cat", label]}), path)
+    with pytest.raises(CatalogError, match=f"manifest.parquet: row 2 has a NUL in its {where}$"):
+        read_manifest(path)
+
+
 def test_shares_hold_in_every_class() -> None:
     listing = listing_of(a=1, b=2, c=3, d=7, e=40, f=101)
     catalog = make_catalog(listing, dict.fromkeys(listing, 0), held_out=0.15, test=0.25, seed=3)

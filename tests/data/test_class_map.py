@@ -99,6 +99,7 @@ def test_every_form_of_file(tmp_path: Path, name: str, text: str) -> None:
         ("a.yaml", "cat: true", "mapped to True"),
         ("a.csv", "cat,3\n", "found cat, 3"),
         ("a.csv", "label,index\ncat,3\ncat,4\n", "both 3 and 4"),
+        pytest.param("a.csv", f"label,index\n{'c' * 200_000},3\n", "cannot read.*larger than field", id="endless"),
         ("a.txt", "", "must end in"),
     ],
 )

@@ -62,6 +62,7 @@ def test_imagenet_by_word() -> None:
         ("a.csv", "index,name\n0,cat\none,dog\n2,fox\n", "'one' is not a whole number"),
         ("a.csv", "0,cat\n1,dog\n2,fox\n", "columns index and name"),
         ("a.csv", "", "found nothing"),
+        pytest.param("a.csv", f"index,name\n0,{'c' * 200_000}\n", "cannot read.*larger than field", id="endless"),
         ("a.json", '["cat", 1, "fox"]', "class 1 is 1, not a string"),
         ("a.json", '["cat"', "not valid JSON"),
         ("a.json", "3", "list of names"),
