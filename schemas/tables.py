@@ -292,7 +292,7 @@ _ALL = [
         _column("run", pa.string(), "identity of the run (start time and configuration)"),
         _column("stage", pa.string(), "stage"),
         _column("started", pa.timestamp("ms", tz="UTC"), "start of the stage"),
-        _column("seconds", pa.float64(), "wall time of the stage", "s"),
+        _column("seconds", pa.float64(), "from its first unit's begin to its last one's end; stages overlap", "s"),
         _column("worker_seconds", pa.float64(), "processor time spent in workers", "s"),
         _column("peak_memory", pa.int64(), "largest resident memory of one worker", "byte"),
         _column("units", pa.int32(), "shards planned"),
