@@ -242,7 +242,7 @@ class WorkerPool:
             self._died(f"it did not start: {describe(error)}")
             # A lost node takes all the workers with it that are starting there; an error of our own would recur.
             own = getattr(error, "actor_init_failed", False)
-            if self._startup_failures >= STARTUP_FAILURES * (1 if own else self.size):
+            if self._startup_failures >= STARTUP_FAILURES * (1 if own else max(1, self.size)):
                 raise PoolError(f"workers cannot be started: {error}") from None
         else:
             self._startup_failures = 0
