@@ -1,6 +1,7 @@
 """`--submit` to a real cluster on loopback with token authentication: output, exit status, stop, wrong tokens."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from jobs.submission import without_submit
 from pipeline.stages.submission import unseen_files
+from pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 2
@@ -88,15 +90,36 @@ def visual_summaries(*arguments: str, **variables: str) -> subprocess.CompletedP
     )
 
 
-def test_a_submitted_run_streams_and_ends_with_its_own_status(cluster, tmp_path) -> None:
-    output = tmp_path / "out"
-    done = visual_summaries("summarize", "--submit", cluster, "--output", str(output), *TINY)
+@pytest.fixture(scope="module")
+def submitted(cluster, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A run's output folder, and what submitting it said."""
+    output = tmp_path_factory.mktemp("submitted") / "out"
+    return output, visual_summaries("summarize", "--submit", cluster, "--output", str(output), *TINY)
+
+
+def test_a_submitted_run_streams_and_ends_with_its_own_status(cluster, submitted) -> None:
+    output, done = submitted
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Report: {output / 'report' / 'index.html'}" in done.stdout
     assert "images " in done.stdout and "ended with exit status 0" in done.stderr and TOKEN not in done.stderr
     job = re.search(r"job (raysubmit_\w+) submitted", done.stderr)[1]
     again = visual_summaries("cluster", "logs", job, "--address", cluster)
     assert again.returncode == 0 and "Report: " in again.stdout
+
+
+def test_a_run_is_measured_and_its_report_drawn_on_the_cluster_too(cluster, submitted) -> None:
+    output, _ = submitted
+    measured = visual_summaries("evaluate", f"--submit={cluster}", "--run", str(output), "--study", "summaries")
+    assert measured.returncode == 0, measured.stdout + measured.stderr
+    assert f"Tables: {output / 'evaluation.md'}" in measured.stdout and "ended with exit status 0" in measured.stderr
+    rows = TableStore(output).read_all("runs").to_pylist()
+    addresses = [json.loads(row["configuration"])["ray"]["address"] for row in rows if row["stage"] == "studies"]
+    assert addresses == ["auto"] and TableStore(output).read_all("measurements").num_rows > 0
+    shutil.rmtree(output / "report")
+    drawn = visual_summaries("report", "--run", str(output), "--submit", cluster)
+    assert drawn.returncode == 0, drawn.stdout + drawn.stderr
+    assert f"Report: {output / 'report/index.html'}" in drawn.stdout and "ended with exit status 0" in drawn.stderr
+    assert (output / "report/index.html").is_file()
 
 
 def test_a_usage_error_on_the_cluster_is_one_here(cluster, tmp_path) -> None:
