@@ -125,7 +125,7 @@ class StageWatch:
         seconds = time.monotonic() - self._started
         if self._done > 0 and seconds > 0:
             self._gauge("images_per_second", self._done / seconds)
-        for name in ("queue_length", "images_left"):
+        for name in ("queue_length", "workers_alive", "images_left"):
             self._gauge(name, 0)
         self._log.event(
             "stage ended",
