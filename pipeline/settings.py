@@ -279,7 +279,9 @@ class RaySettings(Section):
     memory_per_worker: float | None = Field(
         None, gt=0, description="GiB that Ray sets aside for a worker; default: none, processors alone are counted"
     )
-    workers: int | None = Field(None, ge=1, description="workers; default: as many as fit")
+    workers: int | None = Field(
+        None, ge=1, description="workers, of those with a GPU and of those without; default: as many as fit"
+    )
     attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
     unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a shard of images counts as hung")
 

@@ -18,6 +18,7 @@ from pipeline.stages.records import (
     invalidate_after,
     record_errors,
     record_stage,
+    too_many,
     write_manifest,
 )
 from pipeline.stages.stage import Plan, PlannedShard, Stage
@@ -25,6 +26,7 @@ from pipeline.stages.units import Failure, Outcome, Unit
 from pipeline.stages.work import Work
 
 MANIFEST_INTERVAL_SECONDS = 2.0
+MANIFEST_SHARE = 20
 EVERYTHING = 0
 
 
@@ -71,7 +73,7 @@ class StageWalk:
         self.on_settled: Callable[[int], None] = lambda part: None
         self._part_of = {group.label: part for part, group in enumerate(state.inputs.classes)}
         self._fingerprint = stage.fingerprint(state.config, state.inputs)
-        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begun)
+        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin)
         self._found: Found | None = None
         self._units: dict[int, list[Unit]] = {}
         self._left: dict[int, int] = {}
@@ -80,7 +82,8 @@ class StageWalk:
         self._watch: StageWatch | None = None
         self._line: StageProgress | None = None
         self._started: tuple[datetime, float] | None = None
-        self._seconds = self._manifest_time = 0.0
+        self._seconds = 0.0
+        self._begun = self._changed = False
 
     @property
     def over(self) -> bool:
@@ -93,18 +96,29 @@ class StageWalk:
             self._started = datetime.now(UTC), time.perf_counter()
             self._found = Found(self.state.store, self.stage, self._fingerprint)
         units = self.stage.named_units(plan, self._fingerprint)
-        there = find_outcomes(self.state.store, self.stage, units, self._found)
+        retries = self.state.retries or self.stage not in self.state.stages
+        there = find_outcomes(self.state.store, self.stage, units, self._found, retries)
         missing = [unit for unit in units if unit.name not in there]
-        if missing and not self.state.invalidated:
-            invalidate_after(self.state, self.stage)
         self._units[part], self._left[part] = units, len(missing)
         self._done |= there
+        self._changed = True
+        if missing and not self.state.invalidated:
+            invalidate_after(self.state, self.stage)
+            self.write_manifest()
         if self._line is not None:
-            self._tell_planned(units, missing)
+            self._show_planned(units, missing)
+        elif missing:
+            self._open()
         if missing:
             self._workers.add(self._work, missing)
         else:
             self._settle(part)
+
+    def write_manifest(self) -> None:
+        """Let readers find what is done so far, if that has changed."""
+        if self._changed:
+            write_manifest(self.state, self.stage, self._fingerprint, self._outcomes(), complete=False)
+            self._changed = False
 
     def close(self) -> None:
         """Say what came of the stage: manifest, errors, cost.
@@ -112,18 +126,15 @@ class StageWalk:
         Raises:
             RunFailed: it failed everywhere, or more images were left out than the configuration allows.
         """
-        units = self._all_units()
-        outcomes = [self._done[unit.name] for unit in units if unit.name in self._done]
-        write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=not self._failures)
-        record_errors(self.state, self.stage, units, outcomes, self._failures)
+        outcomes, units = self._outcomes(), self._all_units()
+        self._record(outcomes, units)
         if self._watch is None:
-            self._open_watch()
+            self._open()
         self.leave()
         started = self._started[0] if self._started else datetime.now(UTC)
         record_stage(self.state, self.stage, outcomes, started, self._seconds, len(units))
-        if self._failures and not outcomes:
-            raise RunFailed(f"stage {self.stage.name} failed everywhere, first with: {self._failures[0].reason}")
-        check_tolerance(self.state)
+        if self.stage.writes:
+            check_tolerance(self.state)
         self.outcomes = outcomes
 
     def forget(self) -> None:
@@ -136,32 +147,36 @@ class StageWalk:
         if self._line is not None:
             self._line.close()
             self._line = None
-        if self._watch is not None and self._work.watch is not None:
+        if self._work.watch is not None:
             self._watch.close()
             self._work.watch = None
+
+    def _record(self, outcomes: Sequence[Outcome], units: Sequence[Unit]) -> None:
+        write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=self.over and not self._failures)
+        record_errors(self.state, self.stage, units, outcomes, self._failures)
+
+    def _outcomes(self) -> list[Outcome]:
+        return [self._done[unit.name] for unit in self._all_units() if unit.name in self._done]
 
     def _all_units(self) -> list[Unit]:
         return [unit for part in sorted(self._units) for unit in self._units[part]]
 
-    def _open_watch(self) -> None:
-        units = self._all_units()
+    def _open(self) -> None:
+        """Begin to tell of the stage, though no worker may have started."""
         self._watch = self._work.watch = self.state.watch.stage(self.stage.name)
-        self._watch.planned(units, [unit for unit in units if unit.name not in self._done])
-
-    def _begun(self) -> None:
-        if self._line is not None:
-            return
-        self._started = datetime.now(UTC), time.perf_counter()
-        self._open_watch()
         self._line = StageProgress(self._progress, self.stage.name, self.stage.counts)
         units = self._all_units()
         self._show_planned(units, [unit for unit in units if unit.name not in self._done])
 
-    def _tell_planned(self, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
-        self._watch.planned(units, missing)
-        self._show_planned(units, missing)
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._started = datetime.now(UTC), time.perf_counter()
+            self._line.begin()
+            self._watch.begun()
 
     def _show_planned(self, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
+        self._watch.planned(units, missing)
         total = sum(unit.size for unit in units)
         there = total - sum(unit.size for unit in missing)
         self._line.plan(total, there, more=len(self._units) < self.parts)
@@ -176,16 +191,26 @@ class StageWalk:
         self._watch.finished(result)
         if isinstance(result, Failure):
             self._failures.append(result)
+            self._check_failures()
         else:
             self._done[unit.name] = result
-            if time.monotonic() - self._manifest_time > MANIFEST_INTERVAL_SECONDS:
-                outcomes = [self._done[own.name] for own in self._all_units() if own.name in self._done]
-                write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=False)
-                self._manifest_time = time.monotonic()
+            self._changed = True
         part = self._part_of[unit.label] if self.stage.by_class else EVERYTHING
         self._left[part] -= 1
         if self._left[part] == 0:
             self._settle(part)
+
+    def _check_failures(self) -> None:
+        """End the run as soon as it is lost; stages before this one may go on for hours."""
+        images = self.stage.counts == "images" and self.stage.writes
+        lost = sum(failure.unit.size for failure in self._failures) if images else 0
+        everywhere = len(self._units) == self.parts and not self._done
+        everywhere = everywhere and len(self._failures) == sum(len(units) for units in self._units.values())
+        if everywhere or too_many(self.state, lost):
+            self._record(self._outcomes(), self._all_units())
+            if everywhere:
+                raise RunFailed(f"stage {self.stage.name} failed everywhere, first with: {self._failures[0].reason}")
+            check_tolerance(self.state)
 
     def _settle(self, part: int) -> None:
         done = [self._done[unit.name] for unit in self._units[part] if unit.name in self._done]
@@ -214,7 +239,7 @@ class _Flow:
         # In order of stages: what is missing of the earliest one is known before any later one is looked at.
         self._ready: list[tuple[int, int]] = []
         self._seen: set[tuple[int, int]] = set()
-        self._closed = 0
+        self._closed, self._manifests_due = 0, 0.0
 
     def run(self) -> None:
         for walk in self._walks:
@@ -225,6 +250,18 @@ class _Flow:
         while self._closed < len(self._walks):
             self._workers.advance()
             self._go_on()
+            self._write_manifests()
+
+    def _write_manifests(self) -> None:
+        """Now and then, and of earlier stages first: what a manifest lists was made from what the earlier ones list."""
+        if time.monotonic() < self._manifests_due:
+            return
+        started = time.monotonic()
+        for walk in self._walks[self._closed :]:
+            walk.write_manifest()
+        # Of many shards it takes seconds, in which nothing else is done.
+        seconds = time.monotonic() - started
+        self._manifests_due = time.monotonic() + max(MANIFEST_INTERVAL_SECONDS, MANIFEST_SHARE * seconds)
 
     def _go_on(self) -> None:
         """Plan what has become ready, close what is over; one may lead to the other."""

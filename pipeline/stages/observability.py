@@ -74,6 +74,10 @@ class StageWatch:
         self._log.event("stage started", stage=stage)
         self.pool(0, 0)
 
+    def begun(self) -> None:
+        """The first unit is under way: from now on there is a speed."""
+        self._started = self._spoken = time.monotonic()
+
     def planned(self, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
         """So many units more, of which those `missing` are to be done."""
         self._units += len(units)

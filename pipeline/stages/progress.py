@@ -48,6 +48,7 @@ def one_progress(console: Console, name: str, total: int, noun: str = "images") 
     with RunProgress(console) as whole:
         line = StageProgress(whole, name, noun)
         line.plan(total, 0, more=False)
+        line.begin()
         yield line
 
 
@@ -87,7 +88,13 @@ class StageProgress:
         self.started = self.printed = time.monotonic()
         self._partly: dict[str, int] = {}
         if whole.bars:
-            self._task = whole.bars.add_task(stage, total=1, completed=0, noun=noun, open=True)
+            self._task = whole.bars.add_task(stage, total=1, completed=0, start=False, noun=noun, open=True)
+
+    def begin(self) -> None:
+        """The first unit is under way: from now on there is a speed."""
+        self.started = self.printed = time.monotonic()
+        if self._whole.bars:
+            self._whole.bars.start_task(self._task)
 
     def plan(self, total: int, there: int, more: bool) -> None:
         """So much is to be done besides, of which so much is there already; more may be planned later."""

@@ -22,7 +22,10 @@ from schemas import make_table
 
 @dataclass
 class RunState:
-    """What the driver knows while it walks the stages; `stages`: all that a run has, in order."""
+    """What the driver knows while it walks the stages.
+
+    `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
+    """
 
     config: RunConfig
     inputs: Inputs
@@ -37,6 +40,7 @@ class RunState:
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
     lost_images: int = 0
     invalidated: bool = False
+    retries: bool = True
 
 
 def invalidate_after(state: RunState, stage: Stage) -> None:
@@ -58,10 +62,13 @@ class Found:
             self.error_sizes = store.sizes("errors", [fingerprint])
 
 
-def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit], found: Found) -> dict[str, Outcome]:
+def find_outcomes(
+    store: TableStore, stage: Stage, units: Sequence[Unit], found: Found, retries: bool = True
+) -> dict[str, Outcome]:
     """The units whose complete shards are there from an earlier run, by name.
 
-    A shard that lacks something for a cause that may have passed (a crash, an unreadable file) is not one of them.
+    With `retries` a shard that lacks something for a cause that may have passed (a crash, an unreadable file) is not
+    one of them.
     """
     if not stage.writes:
         return {}
@@ -71,10 +78,15 @@ def find_outcomes(store: TableStore, stage: Stage, units: Sequence[Unit], found:
         shard = store.find(stage.writes, path, unit.label, found.shards, found.sizes)
         if shard is not None:
             errors = store.find("errors", path, unit.label, found.errors, found.error_sizes)
-            if errors is not None and any(store.read("errors", [path], ["retry"]).column("retry").to_pylist()):
+            if retries and errors is not None and _may_succeed(store, path):
                 continue
             outcomes[unit.name] = Outcome(unit, shard, errors, cached=True)
     return outcomes
+
+
+def _may_succeed(store: TableStore, path: str) -> bool:
+    """Whether one of the errors in a shard may be gone another time."""
+    return any(store.read("errors", [path], ["retry"]).column("retry").to_pylist())
 
 
 def write_manifest(
@@ -139,6 +151,11 @@ def write_errors_manifest(state: RunState, complete: bool) -> None:
     state.store.write_manifest("errors", "", gathered.values(), complete)
 
 
+def too_many(state: RunState, lost: int) -> bool:
+    """Whether so many images left out are more than the configuration allows."""
+    return lost > state.config.error_tolerance * state.inputs.image_count
+
+
 def check_tolerance(state: RunState) -> None:
     """Fail when more images were left out than the configuration allows, or when nothing is left."""
     paths = [shard.path for shards in state.errors.values() for shard in shards]
@@ -148,7 +165,7 @@ def check_tolerance(state: RunState) -> None:
     if total == 0:
         raise RunFailed("there are no images: check data.images or data.manifest")
     lost = len(failed) + state.lost_images
-    if lost > state.config.error_tolerance * total:
+    if too_many(state, lost):
         told = [row for row in rows if row["stage"] != "catalog"][:10]
         reasons = "\n".join(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}" for row in told)
         raise RunFailed(

@@ -83,6 +83,8 @@ def opened_run(
         remove_unfinished(state)
         if adds:
             state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
+            # A finished run is measured as it is: what it lacks is for its own job to try again.
+            state.retries = not state.store.listed(STAGES[-1].writes)
         catalog_errors(state)
         with (
             ray_session(config.ray) as resources,

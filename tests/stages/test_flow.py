@@ -190,8 +190,63 @@ def test_earlier_stages_are_planned_first(tmp_path) -> None:
     workers = ByHand(state.store, look)
     run_stages(state, STAGES, workers)
     assert workers.did == [("per shard", lost.partition("label=")[2][0])]
-    assert promised["regions"] == promised["metrics"] == 0
+    assert promised["maps"] < 6 and promised["regions"] == promised["metrics"] == 0
     assert names_alone(tmp_path) == before
+
+
+def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
+    """Settings changed and changed back, a shard lost: whatever a manifest lists was made from what others list."""
+    run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    other = [First(), PerShard(), PerClass(), AboutAll()]
+    other[1].version = 2
+    run_stages(replace(state_of(tmp_path), stages=other), other, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    state = state_of(tmp_path)
+    paths = {
+        unit.label: state.store.shard_path("maps", unit.fingerprint, unit.label, unit.name)
+        for stage in STAGES[1:2]
+        for unit in stage.named_units(
+            replace(state.plan, shards={"images": images_of(tmp_path)}), stage.fingerprint(state.config, state.inputs)
+        )
+    }
+    (tmp_path / "tables" / "maps" / paths["c"]).unlink()
+    seen = []
+
+    def look(waiting) -> int:  # noqa: ANN001
+        manifests = {
+            table: json.loads((tmp_path / "tables" / table / "manifest.json").read_text())
+            for table in ("maps", "regions")
+        }
+        listed = {table: {shard["path"] for shard in one["shards"]} for table, one in manifests.items()}
+        seen.append((manifests["maps"]["complete"], listed))
+        return 0
+
+    run_stages(state, STAGES, ByHand(state.store, look))
+    fingerprint = STAGES[1].fingerprint(state.config, state.inputs)
+    assert seen and not any(complete for complete, _ in seen)
+    for _, listed in seen:
+        assert all(path.startswith(fingerprint) for path in listed["maps"])
+        labels = {path.split("/")[1] for path in listed["maps"]}
+        assert {path.split("/")[1] for path in listed["regions"]} <= labels
+
+
+def images_of(folder) -> list[PlannedShard]:  # noqa: ANN001
+    return [PlannedShard(shard.path, shard.label, 2) for shard in TableStore(folder).manifest("images")]
+
+
+def test_a_lost_run_ends_before_earlier_stages_do(tmp_path) -> None:
+    class Doomed(ByHand):
+        def advance(self) -> None:
+            ranks = [work.rank for work, _ in self.waiting]
+            self.failing = LABELS if max(ranks) == 1 else ()
+            super().advance()
+
+    state = state_of(tmp_path, error_tolerance=0.1)
+    workers = Doomed(state.store, lambda waiting: max(range(len(waiting)), key=lambda place: waiting[place][0].rank))
+    with pytest.raises(RunFailed, match="2 of 12 images were left out.*\n.*by request"):
+        run_stages(state, STAGES, workers)
+    # The second stage's first unit: the first stage has two classes to go.
+    assert len(workers.did) == 3
+    assert state.store.read_all("errors").num_rows == 1
 
 
 def test_a_class_that_fails_leaves_the_others(tmp_path) -> None:
@@ -203,6 +258,28 @@ def test_a_class_that_fails_leaves_the_others(tmp_path) -> None:
     with pytest.raises(RunFailed, match="stage first failed everywhere, first with: by request"):
         other = state_of(tmp_path / "other", error_tolerance=1.0)
         run_stages(other, STAGES, ByHand(other.store, lambda waiting: 0, failing=LABELS))
+
+
+def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
+    class Pages(PerClass):
+        name, reads, writes = "pages", ("images",), ""
+
+        def units(self, plan: Plan) -> list[Unit]:
+            return units_per_class(plan, ("images",))
+
+    class Drawing(ByHand):
+        def advance(self) -> None:
+            work, unit = self.waiting[0]
+            if work.stage.writes:
+                super().advance()
+                return
+            del self.waiting[0]
+            work.begun()
+            work.finished(Failure(unit, "no ink") if unit.label == "b" else Outcome(unit, value=unit.label))
+
+    state = state_of(tmp_path)
+    outcomes = run_stages(state, [First(), Pages()], Drawing(state.store, lambda waiting: 0))
+    assert [outcome.value for outcome in outcomes] == ["a", "c"]
 
 
 def test_stages_without_gpu_do_not_wait_behind_those_with(tmp_path) -> None:

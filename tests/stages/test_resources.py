@@ -5,6 +5,7 @@ import ray
 from rich.console import Console
 
 from pipeline.config import RunConfig
+from pipeline.models.preprocessing import Preprocessing
 from pipeline.settings import RaySettings
 from pipeline.stages import worker as worker_module
 from pipeline.stages.failures import PoolError
@@ -14,7 +15,7 @@ from pipeline.stages.run import STAGES, start_state, worker_setup
 from pipeline.stages.session import _grown, ray_session
 from pipeline.stages.units import Unit
 from pipeline.stages.work import Work
-from pipeline.stages.workers import Shares, Workers, shares
+from pipeline.stages.workers import Workers
 
 GIB = 2**30
 
@@ -45,25 +46,48 @@ def test_each_kind_of_stage_has_its_own_workers(resources, tmp_path) -> None:
         with_gpu, without = workers.pool(stages["images"]), workers.pool(stages["propose"])
         assert workers.pool(stages["explain"]) is with_gpu and workers.pool(stages["regions"]) is with_gpu
         assert workers.pool(stages["match"]) is without is not with_gpu
-        # Beside a worker on each of two GPUs there is room for one without, though there are but two processors.
-        for pool in (with_gpu, without):
-            pool.add(Work(stages["images"], lambda result: None), [Unit("a", ())] * 3)
+        # Those without a GPU may have all processors of a node: the others start there all the same.
+        without.add(Work(stages["propose"], lambda result: None), [Unit("a", ())] * 3)
         workers._fit()
+        assert without.size == 2
+        ray.get(without.begin())
+        assert ray.available_resources().get("CPU", 0) == 0
+        with_gpu.add(Work(stages["images"], lambda result: None), [Unit("a", ())] * 3)
+        workers._fit()
+        # Beside a worker on each of two GPUs there is room for one without, though there are but two processors.
         assert (with_gpu.size, without.size) == (2, 1)
-        ray.get([*with_gpu.begin(), *without.begin()])
+        ray.get(with_gpu.begin())
         left = ray.available_resources()
-        assert left.get("GPU", 0) == 0 and left.get("CPU", 0) == 0
-        assert resources["memory"] - left["memory"] == pytest.approx(3 * 0.25 * GIB)
+        assert left.get("GPU", 0) == 0
+        assert resources["memory"] - left["memory"] == pytest.approx(4 * 0.25 * GIB)
     finally:
         workers.close()
 
 
-def test_processors_are_shared_out() -> None:
-    assert shares({"CPU": 9, "GPU": 8}, 1.0) == Shares(1.0, 1.0, 1.0)
-    assert shares({"CPU": 8, "GPU": 8}, 1.0) == Shares(0.5, 1.0, 1.0)
-    assert shares({"CPU": 1, "GPU": 1}, 1.0) == Shares(0.5, 1.0, 0.5)
-    assert shares({"CPU": 4, "GPU": 1}, 0.25) == Shares(0.5, 0.25, 1.0)
-    assert shares({"CPU": 4, "GPU": 0}, 0.0) == Shares(0.0, 0.0, 1.0)
+def test_a_cluster_without_processors_is_refused_before_the_first_stage(resources, tmp_path) -> None:
+    config = RunConfig(output=str(tmp_path), model={"name": "demo"}, data={"images": "demo"})
+    setup = worker_module.WorkerSetup(config, str(tmp_path), Preprocessing(), "")
+    workers = Workers(config, setup, lambda: {"GPU": 8.0})
+    with pytest.raises(PoolError, match="ray.cpus and ray.gpus"):
+        workers.pool(STAGES[0])
+
+
+def test_workers_of_one_kind_make_room_for_the_other(resources, monkeypatch, tmp_path) -> None:
+    """Memory for one worker alone: whoever has had nothing to do for a while goes where the others wait."""
+    monkeypatch.setattr("pipeline.stages.workers.IDLE_SECONDS", 0.0)
+    config = RunConfig(output=str(tmp_path), ray={"memory_per_worker": 3})
+    setup = worker_module.WorkerSetup(config, str(tmp_path), Preprocessing(), "")
+    workers = Workers(config, setup, lambda: {"CPU": 4.0, "GPU": 1.0, "memory": 5.0 * GIB})
+    stages = {stage.name: stage for stage in STAGES}
+    with_gpu, without = workers.pool(stages["images"]), workers.pool(stages["propose"])
+    try:
+        for ours, theirs, name in ((without, with_gpu, "propose"), (with_gpu, without, "images")):
+            ours.add(Work(stages[name], lambda result: None), [Unit("a", ())])
+            workers._fit()
+            assert (ours.size, theirs.size) == (1, 0)
+            ours._waiting.clear()
+    finally:
+        workers.close()
 
 
 def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
