@@ -60,12 +60,9 @@ class Workers:
         gpu = stage.uses_model and self._gpus > 0
         if gpu not in self._pools:
             settings = self._config.ray
-            # Whatever stage comes first: the run would be refused later, after hours on GPUs.
-            size = worker_count(1.0, 0.0, settings.workers, self._resources, self._memory)
-            cpus, gpus = 1.0, 0.0
-            if gpu:
-                cpus, gpus = 0.0, self._gpus
-                size = worker_count(cpus, gpus, settings.workers, self._resources, self._memory)
+            cpus, gpus = (0.0, self._gpus) if gpu else (1.0, 0.0)
+            # Processors for the stages without GPUs, too: the run would be refused after hours on GPUs.
+            size = worker_count(1.0, gpus, settings.workers, self._resources, self._memory)
             self._pools[gpu] = WorkerPool(
                 replace(self._setup, gpu=gpu), size, cpus, gpus, settings.attempts, settings.unit_timeout, self._memory
             )
