@@ -5,8 +5,10 @@
 Photographs of the ImageNet validation set that the network classifies correctly stand side by side: whole, in an image
 twice as wide as the square that the network knows (any size will do), or each in one half of the square, squeezed to
 half its width or cut to its middle (--halves). A photograph is paired with the first of the 30 after it with which both
-classes have a score ≥ --minimum-score in the pasted image; none is used twice. Per map, the share of saliency on the
-half of its class is a line of the output file; a second run goes on where the first one stopped.
+classes have a score ≥ --minimum-score in the pasted image, and neither is among the --different classes that come first
+for the other photograph alone (§4.2: "highly different categories to ensure little overlapping evidence"; 0 takes any
+pair); none is used twice. Per map, the share of saliency on the half of its class is a line of the output file; a second
+run goes on where the first one stopped.
 """
 
 import argparse
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=200, help="to make pairs of")
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--minimum-score", type=float, default=0.05)
+    parser.add_argument("--different", type=int, default=100)
     parser.add_argument("--halves", choices=HALVES, default=HALVES[0])
     parser.add_argument("--unfiltered", action="store_true", help="without the gradient filter, as a control")
     parser.add_argument("--batch-size", type=int, default=8)
@@ -48,6 +51,7 @@ def main() -> None:
         prepared = PreparedClassifier(classifier)
         game = f"{arguments.game}{', not filtered' * arguments.unfiltered}"
         settings = {"network": name, "game": game, "halves": arguments.halves}
+        settings |= {"different": arguments.different, "minimum score": arguments.minimum_score}
         done = {(row["pair"], row["side"]) for row in read(arguments.output) if row.items() >= settings.items()}
         found = pairs(prepared, correct_photographs(classifier, arguments.photographs), arguments)
         stream = [
@@ -77,6 +81,7 @@ def pairs(
 ) -> list[tuple[str, Tensor, tuple[int, int]]]:
     """Name, pasted image `[3,S,S]` and the classes left and right of each pair."""
     found, used = [], set()
+    ranks = {one.name: _ranks(classifier, one) for one in photographs}
     for number, left in enumerate(photographs):
         if len(found) == arguments.pairs:
             break
@@ -84,6 +89,8 @@ def pairs(
             continue
         others = photographs[number + 1 : number + 1 + PARTNERS]
         for right in (other for other in others if other.name not in used and other.target != left.target):
+            if min(ranks[left.name][right.target], ranks[right.name][left.target]) < arguments.different:
+                continue
             image = torch.cat([half(one.image, arguments.halves) for one in (left, right)], dim=2)
             with torch.no_grad():
                 scores = classifier.logits(image[None]).softmax(dim=1)[0]
@@ -93,6 +100,12 @@ def pairs(
                 used |= {left.name, right.name}
                 break
     return found
+
+
+def _ranks(classifier: PreparedClassifier, photograph: Photograph) -> Tensor:
+    """int64 `[K]`: how many classes come before each for the photograph."""
+    with torch.no_grad():
+        return classifier.logits(photograph.image[None])[0].argsort(descending=True).argsort()
 
 
 def half(image: Tensor, halves: str) -> Tensor:
@@ -108,14 +121,15 @@ def half(image: Tensor, halves: str) -> Tensor:
 
 def table(rows: list[dict]) -> str:
     """Markdown: mean share of saliency on the class's own half, with its bootstrap interval."""
-    lines = ["| network | game | halves | maps | share on its half | 95 % interval | score ≥ 0.5 | their share |"]
-    lines.append("|---|---|---|--:|--:|--:|--:|--:|")
-    for name, game, halves in sorted({(row["network"], row["game"], row["halves"]) for row in rows}):
-        group = [row for row in rows if (row["network"], row["game"], row["halves"]) == (name, game, halves)]
+    head = "| network | game | halves | pairs | maps | share on its half | 95 % interval | score ≥ 0.5 | their share |"
+    lines = [head, "|---|---|---|---|--:|--:|--:|--:|--:|"]
+    kinds = ("network", "game", "halves", "different", "minimum score")
+    for kind in sorted({tuple(row[name] for name in kinds) for row in rows}):
+        group = [row for row in rows if tuple(row[name] for name in kinds) == kind]
         mean, low, high = mean_interval([row["share"] for row in group])
         sure = [row["share"] for row in group if row["score"] >= 0.5]
         lines.append(
-            f"| {name} | {game} | {halves} | {len(group)} | {mean:.3f} | "
+            f"| {kind[0]} | {kind[1]} | {kind[2]} | rank ≥ {kind[3]}, scores ≥ {kind[4]:g} | {len(group)} | {mean:.3f} | "
             f"{low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
         )
     return "\n".join(lines)
