@@ -7,8 +7,8 @@ twice as wide as the square that the network knows (any size will do), or each i
 half its width or cut to its middle (--halves). A photograph is paired with the first of the 30 after it with which both
 classes have a score ≥ --minimum-score in the pasted image, and neither is among the --different classes that come first
 for the other photograph alone (§4.2: "highly different categories to ensure little overlapping evidence"; 0 takes any
-pair); none is used twice. Per map, the share of saliency on the half of its class is a line of the output file; a second
-run goes on where the first one stopped.
+pair); none is used twice. Per map, the share of saliency on the half of its class is a line of the output file; a
+second run goes on where the first one stopped.
 """
 
 import argparse
@@ -129,8 +129,8 @@ def table(rows: list[dict]) -> str:
         mean, low, high = mean_interval([row["share"] for row in group])
         sure = [row["share"] for row in group if row["score"] >= 0.5]
         lines.append(
-            f"| {kind[0]} | {kind[1]} | {kind[2]} | rank ≥ {kind[3]}, scores ≥ {kind[4]:g} | {len(group)} | {mean:.3f} | "
-            f"{low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
+            f"| {kind[0]} | {kind[1]} | {kind[2]} | rank ≥ {kind[3]}, scores ≥ {kind[4]:g} | {len(group)} "
+            f"| {mean:.3f} | {low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
         )
     return "\n".join(lines)
 
