@@ -44,6 +44,8 @@ def logits_and_gradient(classifier: Classifier | PreparedClassifier, images: Ten
 @pytest.mark.parametrize(("name", "norms"), [("resnet18", 20), ("mobilenet_v2", 52), ("googlenet", 57)])
 def test_folded_network_is_the_same_function(name: str, norms: int) -> None:
     options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    # The gradient jumps where an activation is within rounding of zero, as one of a thousand random networks has it.
+    torch.manual_seed(0)
     classifier = classifier_of(unsettled(torchvision.models.get_model(name, num_classes=10, **options)), 10)
     images = torch.rand(2, 3, 64, 64)
     expected = logits_and_gradient(classifier, images)
