@@ -51,8 +51,11 @@ def test_folded_network_is_the_same_function(name: str, norms: int) -> None:
     expected = logits_and_gradient(classifier, images)
     prepared = PreparedClassifier(classifier)
     assert prepared.folded == norms
-    for found, wanted in zip(logits_and_gradient(prepared, images), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    (logits, gradient), (wanted, wanted_gradient) = logits_and_gradient(prepared, images), expected
+    torch.testing.assert_close(logits, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    # Where an activation is within rounding of zero, or of another in a maximum, its gradient goes another way: .009 at
+    # most in 42 random networks, 10⁻⁶ in most.
+    assert (gradient - wanted_gradient).norm() < 0.05 * wanted_gradient.norm()
     # The classifier itself still has them.
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in classifier.module.modules()) == norms
 
