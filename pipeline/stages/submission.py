@@ -5,7 +5,9 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,23 +95,39 @@ class Jobs:
             KeyboardInterrupt: the job goes on.
         """
         shown, failures = 0, 0
-        while True:
-            with _told(self.address):
-                try:
-                    shown = asyncio.run(self._copy(job, out, shown))
-                    break
-                except RuntimeError:
-                    # The connection broke, or there is no such job; the cluster says which.
-                    failures += 1
-                    if self._client.get_job_info(job).status.is_terminal() or failures > RECONNECTS:
+        with _noted_interrupts() as interrupts:
+            while True:
+                with _told(self.address):
+                    try:
+                        shown = asyncio.run(self._copy(job, out, shown, interrupts))
                         break
-                    time.sleep(POLL_SECONDS)
+                    except RuntimeError:
+                        # The connection broke, or there is no such job; the cluster says which.
+                        failures += 1
+                        if self._client.get_job_info(job).status.is_terminal() or failures > RECONNECTS:
+                            break
+                        time.sleep(POLL_SECONDS)
+                if interrupts:
+                    break
+            if interrupts:
+                raise KeyboardInterrupt
         return self._ended(job)
 
-    async def _copy(self, job: str, out: TextIO, skip: int) -> int:
-        """Copy the output from its character number `skip` on; returns how many characters there were."""
+    async def _copy(self, job: str, out: TextIO, skip: int, interrupts: Sequence[int]) -> int:
+        """Copy the output from its character number `skip` on, until there is an interrupt; returns how many
+        characters there were."""
         seen = 0
-        async for text in self._client.tail_job_logs(job):
+        texts = aiter(self._client.tail_job_logs(job))
+        while not interrupts:
+            following = asyncio.ensure_future(anext(texts, None))
+            while not following.done() and not interrupts:
+                await asyncio.wait({following}, timeout=POLL_SECONDS)
+            if not following.done():
+                following.cancel()
+                break
+            text = following.result()
+            if text is None:
+                break
             new = text[max(0, skip - seen) :]
             seen += len(text)
             out.write(new)
@@ -172,6 +190,20 @@ class Jobs:
         """How to look at the job again and how to stop it."""
         where = f"{job} --address {self.address}"
         return f"look again: visual-summaries cluster logs {where}\nstop it: visual-summaries cluster stop {where}"
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C as an entry of a list: raised in the middle of the client's own code it may be lost there."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def submit(address: str, arguments: Sequence[str], say: Callable[[str], Any], out: TextIO) -> int:
