@@ -265,8 +265,10 @@ def rows(values: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def counted(count: int, of: str) -> str:
+    """A number and what it counts, `of` in the plural: 1 class, 1,000 classes."""
     return f"{count:,} {_SINGULAR[of] if count == 1 else of}"
 
 
 def left_out(count: int, of: str) -> str:
+    """A sentence, after a space, about those without a value; nothing where there are none."""
     return f" {counted(count, of)} without a value {'is' if count == 1 else 'are'} left out." if count else ""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from pipeline.stages.failures import RunFailed
-from pipeline.stages.observability import StageWatch
 from pipeline.stages.progress import RunProgress, StageProgress
 from pipeline.stages.records import (
     Found,
@@ -79,7 +78,6 @@ class StageWalk:
         self._left: dict[int, int] = {}
         self._done: dict[str, Outcome] = {}
         self._failures: list[Failure] = []
-        self._watch: StageWatch | None = None
         self._line: StageProgress | None = None
         self._started: tuple[datetime, float] | None = None
         self._seconds = 0.0
@@ -106,7 +104,7 @@ class StageWalk:
             invalidate_after(self.state, self.stage)
             self.write_manifest()
         if self._line is not None:
-            self._show_planned(units, missing)
+            self._show_planned(units)
         elif missing:
             self._open()
         if missing:
@@ -126,9 +124,8 @@ class StageWalk:
         Raises:
             RunFailed: it failed everywhere, or more images were left out than the configuration allows.
         """
-        outcomes, units = self._outcomes(), self._all_units()
-        self._record(outcomes, units)
-        if self._watch is None:
+        outcomes, units = self._record()
+        if self._line is None:
             self._open()
         self.leave()
         started = self._started[0] if self._started else datetime.now(UTC)
@@ -146,14 +143,15 @@ class StageWalk:
         """Take the stage's line off the terminal, and end its watch."""
         if self._line is not None:
             self._line.close()
-            self._line = None
-        if self._work.watch is not None:
-            self._watch.close()
-            self._work.watch = None
+            self._work.watch.close()
+            self._line = self._work.watch = None
 
-    def _record(self, outcomes: Sequence[Outcome], units: Sequence[Unit]) -> None:
+    def _record(self) -> tuple[list[Outcome], list[Unit]]:
+        """Write manifest and errors; what they were written of."""
+        outcomes, units = self._outcomes(), self._all_units()
         write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=self.over and not self._failures)
         record_errors(self.state, self.stage, units, outcomes, self._failures)
+        return outcomes, units
 
     def _outcomes(self) -> list[Outcome]:
         return [self._done[unit.name] for unit in self._all_units() if unit.name in self._done]
@@ -163,32 +161,32 @@ class StageWalk:
 
     def _open(self) -> None:
         """Begin to tell of the stage, though no worker may have started."""
-        self._watch = self._work.watch = self.state.watch.stage(self.stage.name)
+        self._work.watch = self.state.watch.stage(self.stage.name)
         self._line = StageProgress(self._progress, self.stage.name, self.stage.counts)
-        units = self._all_units()
-        self._show_planned(units, [unit for unit in units if unit.name not in self._done])
+        self._show_planned(self._all_units())
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
             self._started = datetime.now(UTC), time.perf_counter()
             self._line.begin()
-            self._watch.begun()
+            self._work.watch.begun()
 
-    def _show_planned(self, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
-        self._watch.planned(units, missing)
+    def _show_planned(self, units: Sequence[Unit]) -> None:
+        missing = [unit for unit in units if unit.name not in self._done]
+        self._work.watch.planned(units, missing)
         total = sum(unit.size for unit in units)
         there = total - sum(unit.size for unit in missing)
         self._line.plan(total, there, more=len(self._units) < self.parts)
 
     def _told(self, unit: Unit, images: int) -> None:
         self._line.tell(unit, images)
-        self._watch.told(unit, images)
+        self._work.watch.told(unit, images)
 
     def _finished(self, result: Outcome | Failure) -> None:
         unit = result.unit
         self._line.finish(unit)
-        self._watch.finished(result)
+        self._work.watch.finished(result)
         if isinstance(result, Failure):
             self._failures.append(result)
             self._check_failures()
@@ -207,7 +205,7 @@ class StageWalk:
         everywhere = len(self._units) == self.parts and not self._done
         everywhere = everywhere and len(self._failures) == sum(len(units) for units in self._units.values())
         if everywhere or too_many(self.state, lost):
-            self._record(self._outcomes(), self._all_units())
+            self._record()
             if everywhere:
                 raise RunFailed(f"stage {self.stage.name} failed everywhere, first with: {self._failures[0].reason}")
             check_tolerance(self.state)
@@ -285,11 +283,9 @@ class _Flow:
         for walk in self._walks[settled.rank + 1 :]:
             if settled not in self._before[walk.rank]:
                 continue
-            if walk.stage.by_class and settled.stage.by_class:
-                self._offer(walk, part)
-            elif settled.over:
-                for each in range(walk.parts):
-                    self._offer(walk, each)
+            alone = walk.stage.by_class and settled.stage.by_class
+            for each in (part,) if alone else range(walk.parts):
+                self._offer(walk, each)
 
     def _offer(self, walk: StageWalk, part: int) -> None:
         if (walk.rank, part) not in self._seen and all(

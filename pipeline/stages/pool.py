@@ -167,11 +167,11 @@ class WorkerPool:
 
     def _next(self) -> Attempt | None:
         """The first attempt of the lowest rank. Work of which nothing waits or runs any more is forgotten."""
-        running = {id(attempt.work) for _, attempt, _ in self._busy.values()}
+        running = {attempt.work for _, attempt, _ in self._busy.values()}
         for work in sorted(self._waiting, key=lambda work: work.rank):
             if self._waiting[work]:
                 return self._waiting[work].popleft()
-            if id(work) not in running:
+            if work not in running:
                 del self._waiting[work]
         return None
 

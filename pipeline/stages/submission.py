@@ -94,24 +94,26 @@ class Jobs:
             ClusterError: the cluster does not answer any more, or does not know the job.
             KeyboardInterrupt: the job goes on.
         """
-        shown, failures = 0, 0
         with _noted_interrupts() as interrupts:
-            while True:
-                with _told(self.address):
-                    try:
-                        shown = asyncio.run(self._copy(job, out, shown, interrupts))
-                        break
-                    except RuntimeError:
-                        # The connection broke, or there is no such job; the cluster says which.
-                        failures += 1
-                        if self._client.get_job_info(job).status.is_terminal() or failures > RECONNECTS:
-                            break
-                        time.sleep(POLL_SECONDS)
-                if interrupts:
-                    break
-            if interrupts:
-                raise KeyboardInterrupt
+            self._copy_all(job, out, interrupts)
+        if interrupts:
+            raise KeyboardInterrupt
         return self._ended(job)
+
+    def _copy_all(self, job: str, out: TextIO, interrupts: Sequence[int]) -> None:
+        """Copy the output until it ends or there is an interrupt; connect again where the connection breaks."""
+        shown, failures = 0, 0
+        while not interrupts:
+            with _told(self.address):
+                try:
+                    shown = asyncio.run(self._copy(job, out, shown, interrupts))
+                    return
+                except RuntimeError:
+                    # The connection broke, or there is no such job; the cluster says which.
+                    failures += 1
+                    if self._client.get_job_info(job).status.is_terminal() or failures > RECONNECTS:
+                        return
+                    time.sleep(POLL_SECONDS)
 
     async def _copy(self, job: str, out: TextIO, skip: int, interrupts: Sequence[int]) -> int:
         """Copy the output from its character number `skip` on, until there is an interrupt; returns how many

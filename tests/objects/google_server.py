@@ -4,7 +4,6 @@ pyarrow keeps Python's lock while it waits for Google's answers, so no thread of
 """
 
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -37,24 +36,20 @@ class GoogleServer:
 @contextmanager
 def google_server() -> Iterator[GoogleServer]:
     """A server, and this process's environment set to reach it."""
-    from pipeline import objects
+    # Not at the top: the server's own process needs nothing of the project.
+    from reached import reaching
 
-    before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         switch = Path(folder) / "refuse"
         process = subprocess.Popen([sys.executable, __file__, str(switch)], stdout=subprocess.PIPE, text=True)
         port = process.stdout.readline()
         assert port, "the server does not start: it says why above"
         server = GoogleServer(process, int(port), switch)
-        os.environ["CLOUD_STORAGE_EMULATOR_ENDPOINT"] = server.address
-        objects._file_system.cache_clear()
         try:
-            yield server
+            with reaching({"CLOUD_STORAGE_EMULATOR_ENDPOINT": server.address}):
+                yield server
         finally:
             server.stop()
-            os.environ.clear()
-            os.environ.update(before)
-            objects._file_system.cache_clear()
 
 
 def serve(switch: Path) -> None:

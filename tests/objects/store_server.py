@@ -1,7 +1,6 @@
 """A real S3-compatible server on loopback (moto), which counts requests and can be made to refuse them or to stop."""
 
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
+from reached import reaching
 from werkzeug.serving import make_server
 
 KEY, SECRET = "AKIAONLYFORTESTS", "a-secret-that-is-only-for-tests"
@@ -86,21 +86,14 @@ class StoreServer:
 @contextmanager
 def store_server() -> Iterator[StoreServer]:
     """A server with an empty bucket and this process's environment set to reach it."""
-    from pipeline import objects
-
-    before = dict(os.environ)
     server = StoreServer()
     server.start()
-    os.environ.update(server.environment())
-    objects._file_system.cache_clear()
     try:
-        # moto keeps what earlier servers of this process stored.
-        urlopen(Request(f"{server.address}/moto-api/reset", method="POST")).close()
-        server.client.create_bucket(Bucket=BUCKET)
-        yield server
+        with reaching(server.environment()):
+            # moto keeps what earlier servers of this process stored.
+            urlopen(Request(f"{server.address}/moto-api/reset", method="POST")).close()
+            server.client.create_bucket(Bucket=BUCKET)
+            yield server
     finally:
         server.stop()
-        os.environ.clear()
-        os.environ.update(before)
-        objects._file_system.cache_clear()
 

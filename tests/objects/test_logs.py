@@ -3,6 +3,7 @@
 import json
 import time
 
+import pytest
 from store_server import BUCKET
 
 from pipeline.stages import logs
@@ -46,12 +47,9 @@ def test_lines_are_in_the_bucket_while_the_run_goes_on_and_all_of_them_at_its_en
 
 
 def test_a_failing_run_leaves_its_log(server) -> None:
-    try:
-        with RunLog(OUTPUT, "2026-01-02T03:04") as log:
-            log.event("run failed", level="error")
-            raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+    with pytest.raises(KeyboardInterrupt), RunLog(OUTPUT, "2026-01-02T03:04") as log:
+        log.event("run failed", level="error")
+        raise KeyboardInterrupt
     assert events(server) == ["run failed"]
 
 

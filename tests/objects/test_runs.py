@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pyarrow.parquet as parquet
 import pytest
 from rich.console import Console
-from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units
+from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, start_job
 from small_runs import SETTINGS, comparable
 from store_server import BUCKET, KEY, SECRET, store_server
 
@@ -92,15 +92,7 @@ def disturbed(photographs):  # noqa: ANN201
 
 def started() -> subprocess.Popen:
     """The same run again, in a session of its own."""
-    return subprocess.Popen(
-        command(OUTPUT, PHOTOGRAPHS, *SETTINGS),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    )
+    return start_job(OUTPUT, PHOTOGRAPHS, *SETTINGS)
 
 
 def assert_whole(server) -> None:  # noqa: ANN001

@@ -1,5 +1,6 @@
 """The job as a process: address, token, a clean end, the export."""
 
+import io
 import re
 import signal
 import subprocess
@@ -104,5 +105,7 @@ def test_answers_survive_and_foreign_files_are_refused(tmp_path) -> None:
 
 
 def test_results_of_nobody_are_a_table_too() -> None:
-    console = Console(width=120, record=True, quiet=True)
+    console = Console(width=120, file=io.StringIO())
     console.print(results_table(study_results([])))
+    printed = console.file.getvalue()
+    assert "Answers of 0 raters" in printed and printed.count("0 answers") == 2 and "0 summaries" in printed

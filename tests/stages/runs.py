@@ -66,6 +66,19 @@ def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.Comp
     )
 
 
+def start_job(output: Path | str, images: Path | str, *settings: str) -> subprocess.Popen:
+    """The job in a session of its own, to be killed; all that it prints comes by `stdout`."""
+    return subprocess.Popen(
+        command(output, images, *settings),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
 def tables(output: Path) -> dict[str, pa.Table]:
     """All tables of a run, without what is measured."""
     store = TableStore(output)

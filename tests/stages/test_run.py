@@ -3,14 +3,13 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from conftest import SETTINGS
-from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, tables
+from runs import STAGES, TABLE_OF, run_job, stage_units, start_job, tables
 
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import TableStore
@@ -161,15 +160,7 @@ def far_from_their_exemplars(output: Path, met: set[tuple[str, str]]) -> list[tu
 
 def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ...]) -> None:
     """Start the job and kill its driver, without a chance to clean up, once the stage before has ended."""
-    process = subprocess.Popen(
-        command(output, demo_folder, *settings),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    )
+    process = start_job(output, demo_folder, *settings)
     position = (*STAGES, "report").index(stage)
     lines = []
     try:
