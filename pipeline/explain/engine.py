@@ -71,6 +71,10 @@ class Method(ABC):
     def project(self, state: State, stage: int) -> None:
         """Bring the parameter of `stage` back into its range, in place."""
 
+    def rates(self, state: State, scheduled: Tensor) -> Tensor:
+        """Learning rate of each image `[B]` float64 in this step; `scheduled` is that of the stage."""
+        return scheduled
+
     def converged(self, state: State) -> Tensor:
         """Which images `[B]` bool may end their stage before its last step; asked if `can_converge`."""
         raise NotImplementedError
@@ -266,6 +270,7 @@ class Engine:
             for number, name in names.items():
                 moving = ~state["over"] & (state["stage"] == number)
                 rates = self._rates[number].take(state["step"].clamp_max(self._rates.shape[1] - 1))
+                rates = method.rates(state, rates)
                 moments = {moment: state[f"{name}.{moment}"] for moment in method.update.moments}
                 method.update.apply(state[name], gradient_of[name], moments, rates * moving, state["step"] + 1)
                 method.project(state, number)

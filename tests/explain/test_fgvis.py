@@ -17,7 +17,7 @@ from pipeline.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
-SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, spare_trials=0, patience=10, remaining=0.8)
+SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, patience=10, remaining=0.8)
 
 
 class Normalizing:
