@@ -14,7 +14,8 @@ from photographs import NETWORKS, correct_photographs, machine, network
 
 from pipeline.explain.crisp import CrispMasks
 from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import GAMES, FGVis
+from pipeline.explain.fgvis import FGVis
+from pipeline.explain.fgvis_settings import GAMES
 from pipeline.models.nonlinearities import recording
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 

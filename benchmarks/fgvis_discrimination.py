@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import GAMES, FGVis, FGVisSettings
+from pipeline.explain.fgvis import FGVis
+from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PARTNERS = 30

@@ -17,7 +17,8 @@ from photographs import NETWORKS, correct_photographs, network
 from torch import Tensor
 
 from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import GAMES, FGVis, views
+from pipeline.explain.fgvis import FGVis, views
+from pipeline.explain.fgvis_settings import GAMES
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.engine import Engine, Item
-from pipeline.explain.fgvis import FGVisMethod, FGVisSettings
+from pipeline.explain.fgvis_games import FGVisMethod
+from pipeline.explain.fgvis_settings import FGVisSettings
 from pipeline.explain.interface import LogitsFunction, reference_color
 
 # "very high predictive confidence for the true class".

@@ -64,7 +64,7 @@ class FGVisMethod(Method):
         if self.searches:
             weight.fill_(self.settings.first_weight)
         mask = torch.full_like(images, self.game.start)
-        return {
+        start = {
             "target": targets,
             "image": images,
             "reference": reference.expand(len(images), 3, 1, 1),
@@ -74,7 +74,9 @@ class FGVisMethod(Method):
             "found_area": torch.full_like(weight, torch.inf),
             "found_weight": torch.full_like(weight, torch.nan),
             "weight": weight,
-        } | self._search_state(mask, weight) | {f"bound.{number:03d}": bound for number, bound in enumerate(bounds)}
+        }
+        start |= {f"bound.{number:03d}": bound for number, bound in enumerate(bounds)}
+        return start | self._search_state(mask, weight)
 
     def _search_state(self, mask: Tensor, weight: Tensor) -> State:
         """What the search remembers, for the first `mask` `[n,3,H,W]` and `weight` `[n]`."""

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_networks import MEAN, STD, Normalizing, Weighted, noise, small_network
 from torch import Tensor, nn
 
 from pipeline.explain.engine import Engine, Item
-from pipeline.explain.fgvis import GAMES, FGVis, FGVisMethod, FGVisSettings, explanation_images, views
+from pipeline.explain.fgvis import FGVis, explanation_images, views
+from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
 from pipeline.explain.interface import Explanation, log_odds
 from pipeline.explain.registry import make_explainer
 from pipeline.explain.updates import NormalizedGradient
@@ -16,52 +18,12 @@ from pipeline.models.preparation import PreparedClassifier
 from pipeline.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
-MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
-SHORT = FGVisSettings(first_rate=0.1, iterations=25, trials=3, patience=10, remaining=0.8)
 
 
-class Normalizing:
-    """A network behind a normalization with a mean and a deviation."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module.double().eval().requires_grad_(False)
-        self.reference = torch.tensor(MEAN, dtype=torch.float64)
-        self.scale = torch.tensor(STD, dtype=torch.float64).view(3, 1, 1)
-
-    def logits(self, images: Tensor) -> Tensor:
-        return self.module((images - self.reference.view(3, 1, 1)) / self.scale)
-
-
-class Weighted(nn.Module):
-    """Two logits of an image: 0 and the sum of `weights` `[3,H,W]` times the image."""
-
-    def __init__(self, weights: Tensor, bias: float = 0.0) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.bias = bias
-
-    def forward(self, images: Tensor) -> Tensor:
-        total = (images * self.weights).sum(dim=(1, 2, 3)) + self.bias
-        return torch.stack([torch.zeros_like(total), total], dim=1)
-
-
-def small_network(seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(8 * 16, 4),
-    )
-    for parameter in network.parameters():
-        parameter.data.mul_(2.5)
-    return network
-
-
-def noise(batch: int, side: int = 8) -> Tensor:
-    return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+def short(game: str = "deletion", **settings: bool | float) -> FGVisSettings:
+    """Few steps."""
+    few = {"first_rate": 0.1, "iterations": 25, "trials": 3, "patience": 10, "remaining": 0.8}
+    return FGVisSettings(game, **(few | settings))
 
 
 def predictions(classifier: Normalizing, images: Tensor) -> Tensor:
@@ -115,24 +77,6 @@ def test_sparsity_weighs_a_pixel_against_its_evidence() -> None:
     torch.testing.assert_close(found, (evidence > 0.7).double(), rtol=0, atol=1e-9)
 
 
-def test_spare_trials_are_for_images_that_have_not_reached_the_goal() -> None:
-    """With weights of 1e4 to 1e2, no pixel's evidence (8 at most) is worth removing; one of the next three is small."""
-    classifier, image, _ = closed_case()
-    target = torch.tensor([1])
-    settings = FGVisSettings("deletion", first_rate=0.1, first_weight=1e4, spare_trials=0)
-    assert FGVis(settings).explain(classifier, image, target).diagnostics["reached"].item() == 0
-    found = FGVis(replace(settings, spare_trials=3)).explain(classifier, image, target)
-    assert found.diagnostics["reached"].item() == 1 and found.score_after <= 0.1 * found.score_before
-    # Where the usual trials suffice, a spare one is a single pass and changes nothing.
-    enough = replace(settings, first_weight=1e-2)
-    without, spared = (
-        FGVis(replace(enough, spare_trials=count)).explain(classifier, image, target) for count in (0, 3)
-    )
-    assert without.diagnostics["reached"].item() == 1
-    assert torch.equal(spared.saliency, without.saliency)
-    assert spared.iterations.item() == without.iterations.item() + 3
-
-
 def test_first_steps_by_hand() -> None:
     classifier, image, evidence = closed_case()
     settings = FGVisSettings(sparsity_weight=0.0, iterations=3, remaining=0.0, first_rate=0.05, growth=2.0)
@@ -148,10 +92,10 @@ def test_first_steps_by_hand() -> None:
 def test_a_batch_gives_what_single_runs_give_in_any_order(game: str, filtered: bool) -> None:
     classifier, images = Normalizing(small_network()), noise(5)
     targets = torch.tensor([2, 0, 3, 1, 0])
-    settings = replace(SHORT, game=game, filtered=filtered, first_weight=1e-2)
+    settings = short(game, filtered=filtered, first_weight=1e-2)
     together = FGVis(settings).explain(classifier, images, targets)
     stream = [Item(number, images[number], int(targets[number])) for number in range(5)]
-    backwards = dict(Engine(FGVisMethod(settings), classifier, CPU, 2).run(stream[::-1]))
+    backwards = dict(Engine(FGVis(settings).method(), classifier, CPU, 2).run(stream[::-1]))
     assert game == "repression" or len(set(together.iterations.tolist())) > 1
     for number in range(5):
         one = slice(number, number + 1)
@@ -184,8 +128,9 @@ def test_search_reaches_the_goal_and_is_as_sparse_as_a_grid(game: str) -> None:
         assert (after != targets).all()
     area = found.saliency.mean(dim=(1, 2, 3))
     # One trial with each λ of a dense grid, the sparsest mask on its way.
+    single = replace(settings, search="trials", trials=1)
     grid = [
-        FGVis(replace(settings, trials=1, first_weight=float(weight))).explain(classifier, images, targets)
+        FGVis(replace(single, first_weight=float(weight))).explain(classifier, images, targets)
         for weight in torch.logspace(-5, 1, 13)
     ]
     reached = torch.stack([trial.diagnostics["reached"] for trial in grid]) > 0
@@ -269,10 +214,10 @@ def test_not_a_number_in_one_image_leaves_the_others_alone() -> None:
     classifier, images = Normalizing(small_network()), noise(3) * 0.9 + 0.05
     targets = torch.tensor([1, 2, 0])
     stream = [Item(number, images[number], int(targets[number])) for number in range(3)]
-    settings = replace(SHORT, first_weight=1e-2)
-    clean = dict(Engine(FGVisMethod(settings), classifier, CPU, 3).run(stream))
+    settings = short(first_weight=1e-2)
+    clean = dict(Engine(FGVis(settings).method(), classifier, CPU, 3).run(stream))
     stream[0] = replace(stream[0], image=torch.full_like(images[0], torch.nan))
-    poisoned = dict(Engine(FGVisMethod(settings), classifier, CPU, 3).run(stream))
+    poisoned = dict(Engine(FGVis(settings).method(), classifier, CPU, 3).run(stream))
     assert poisoned[0].score_after.isnan().item() and poisoned[0].iterations.item() == 1
     for number in (1, 2):
         assert_same(poisoned[number], clean[number])
@@ -282,7 +227,7 @@ def test_bounds_stay_with_their_image_when_others_leave() -> None:
     """The engine's states hold what single recordings hold, in the network's memory format."""
     plain = Classifier(small_network().float(), Preprocessing(crop_side=8, resize_side=8), tuple("abcd"))
     classifier, images = PreparedClassifier(plain), noise(3).float()
-    engine = Engine(FGVisMethod(SHORT), classifier, CPU, 3)
+    engine = Engine(FGVis(short()).method(), classifier, CPU, 3)
     engine._start([Item(number, image, 0) for number, image in enumerate(images)])
     engine._keep([2, 0])
     for name in ("bound.000", "bound.001"):
@@ -336,6 +281,11 @@ def test_wrong_settings_and_classifiers_are_refused() -> None:
         FGVisSettings(sparsity_weight=-1.0)
     with pytest.raises(ValueError, match="trials"):
         FGVisSettings(trials=0)
+    with pytest.raises(ValueError, match="following"):
+        FGVisSettings(search="bisection")
+    for game in ("preservation", "repression"):
+        with pytest.raises(ValueError, match=f"{game} game begins at its goal"):
+            FGVisSettings(game, search="following")
 
     class Bare:
         reference = torch.tensor(MEAN)

@@ -1,0 +1,141 @@
+"""λ that follows the goal: the sparsest deletion in closed form, what counts as a mask, what becomes of a lost goal."""
+
+import pytest
+import torch
+from small_networks import MEAN, Normalizing, Weighted, noise, small_network
+from torch import Tensor, nn
+
+from pipeline.explain.engine import State
+from pipeline.explain.fgvis import FGVis, explanation_images
+from pipeline.explain.fgvis_following import (
+    FALL_OFF_GOAL,
+    HELD,
+    LOST,
+    RATE_AGAIN,
+    RISE_AT_GOAL,
+    SEEKING_WEIGHT,
+    SHRINKING_RATE,
+    WEIGHT_AGAIN,
+    GoalFollowing,
+)
+from pipeline.explain.fgvis_settings import FGVisSettings
+
+TARGET = torch.tensor([1])
+
+
+def linear_case(seed: int) -> tuple[Normalizing, Tensor, Tensor]:
+    """Classifier, image `[1,3,8,8]`, and what each mask element contributes to the log odds of class 1, 5 in all."""
+    generator = torch.Generator().manual_seed(seed)
+    # Some strong evidence and much weak evidence, as in a photograph.
+    evidence = torch.rand(3, 8, 8, generator=generator, dtype=torch.float64).pow(6) - 0.01
+    evidence *= 12 / evidence.sum()
+    normalized = torch.full((3, 8, 8), 0.1, dtype=torch.float64)
+    classifier = Normalizing(Weighted(evidence / normalized, bias=-7.0))
+    image = classifier.reference.view(3, 1, 1) + classifier.scale * normalized
+    return classifier, image[None], evidence
+
+
+def sparsest_deletion(evidence: Tensor, needed: float) -> float:
+    """Least ‖1 − m‖₁ that takes `needed` off the log odds: the strongest evidence first, the last of it in part."""
+    strongest = evidence.flatten().sort(descending=True).values
+    taken = strongest.cumsum(0)
+    whole = int((taken < needed).sum())
+    before = float(taken[whole - 1]) if whole else 0.0
+    return whole + (needed - before) / float(strongest[whole])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_deletion_is_nearly_the_sparsest_possible(seed: int) -> None:
+    classifier, image, evidence = linear_case(seed)
+    settings = FGVisSettings("deletion")
+    found = FGVis(settings).explain(classifier, image, TARGET)
+    assert found.diagnostics["reached"].item() == 1
+    assert found.score_after <= 0.1 * found.score_before
+    assert found.iterations.item() < settings.iterations
+    goal = (0.1 * found.score_before).logit().item()
+    best = sparsest_deletion(evidence, 5.0 - goal)
+    assert best <= found.saliency.sum().item() <= 1.1 * best
+    # Without λ, the goal is reached by much more than that.
+    first = FGVis(FGVisSettings("deletion", sparsity_weight=0.0)).explain(classifier, image, TARGET)
+    assert first.diagnostics["reached"].item() == 1 and first.saliency.sum().item() > 1.3 * best
+
+
+def test_gradient_of_a_step_by_hand() -> None:
+    """φ's gradient is (1 − p) times the evidence; λ is its mean magnitude; the largest of the sum moves by the rate."""
+    classifier, image, evidence = linear_case(0)
+    settings = FGVisSettings("deletion", first_rate=0.01, iterations=1)
+    method = GoalFollowing(settings)
+    state = method.start(classifier, image, TARGET, None) | {"over": torch.tensor([False])}
+    mask = state["mask"].requires_grad_()
+    (gradient,) = torch.autograd.grad(method.objective(classifier, state, frozenset({0})).sum(), mask)
+    slope = (1 - torch.tensor(5.0).double().sigmoid()) * evidence
+    weight = SEEKING_WEIGHT * slope.abs().mean()
+    torch.testing.assert_close(gradient[0], slope - weight)
+    torch.testing.assert_close(state["weight"][0], weight)
+
+
+def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> None:
+    classifier = Normalizing(small_network())
+    method = GoalFollowing(FGVisSettings("deletion", patience=1000))
+    state: State = method.start(classifier, noise(1), TARGET, None) | {"over": torch.tensor([False])}
+    size = state["mask"][0].numel()
+    number = 0
+
+    def step(at_goal: bool) -> None:
+        nonlocal number
+        number += 1
+        state["mask"].fill_(1 - number / size)  # Areas 1, 2, 3, …
+        odds = torch.tensor([-30.0 if at_goal else 30.0]).double()
+        logits = torch.tensor([[0.0, odds.item(), -50.0, -50.0]]).double()
+        method.observe(state, logits, odds, state["mask"].clone())
+        method.project(state, 0)
+
+    state["weight"].fill_(1.0)
+    step(False)
+    assert not state["reached"] and method.rates(state, torch.tensor([0.75]).double()).item() == 0.75
+    for _ in range(HELD - 1):
+        state["weight"].fill_(1.0)
+        step(True)
+        assert state["reached"] and state["found_area"].isinf()
+        torch.testing.assert_close(state["weight"].item(), RISE_AT_GOAL)
+    assert method.rates(state, torch.tensor([0.75]).double()).item() == SHRINKING_RATE
+    # Lost before it has held: it is sought again, with a λ that depends on the gradient.
+    for _ in range(LOST):
+        step(False)
+    assert not state["reached"] and state["found_area"].isinf()
+    for _ in range(HELD):
+        state["weight"].fill_(2.0)
+        step(True)
+    held = number
+    torch.testing.assert_close(state["found_area"].item(), float(held))
+    found_weight = state["found_weight"].item()
+    for missed in range(1, LOST):
+        state["weight"].fill_(2.0)
+        step(False)
+        assert state["missed"].item() == missed
+        torch.testing.assert_close(state["weight"].item(), 2.0 * FALL_OFF_GOAL)
+    step(False)
+    torch.testing.assert_close(state["mask"].unique().item(), 1 - held / size)
+    torch.testing.assert_close(state["weight"].item(), WEIGHT_AGAIN * found_weight)
+    assert state["missed"].item() == 0 and state["reached"]
+    rate = method.rates(state, torch.tensor([0.75]).double()).item()
+    torch.testing.assert_close(rate, RATE_AGAIN * SHRINKING_RATE)
+
+
+def test_the_nearest_mask_is_given_where_the_goal_is_out_of_reach() -> None:
+    """Evidence of 3 can be removed, 50 cannot: the best is to remove all of the 3."""
+    classifier, image, evidence = linear_case(1)
+    classifier.module.bias += 50.0
+    settings = FGVisSettings("deletion", iterations=200, first_rate=0.1)
+    found = FGVis(settings).explain(classifier, image, TARGET)
+    assert found.diagnostics["reached"].item() == 0 and found.iterations.item() == 200
+    mask = 1 - found.saliency
+    odds = classifier.logits(explanation_images(image, mask, classifier.reference))[0, 1].item()
+    assert odds < 55.0 - 0.5 * evidence.clamp_min(0).sum().item()
+
+
+def test_an_image_with_nothing_to_move_ends_at_once() -> None:
+    blocked = Normalizing(nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(12, 2)))
+    image = torch.tensor(MEAN, dtype=torch.float64).view(1, 3, 1, 1) - 0.1 * torch.ones(1, 3, 2, 2).double()
+    found = FGVis("deletion").explain(blocked, image, TARGET)
+    assert (found.saliency == 0).all() and found.iterations.item() == 1
