@@ -29,12 +29,14 @@ WEIGHT_AGAIN, RATE_AGAIN = 0.3, 0.5
 class GoalFollowing(FGVisMethod):
     """A game that does not begin at its goal, as one stage in which λ follows the goal.
 
-    The result is the sparsest mask that has held the goal, else the one that came nearest to it.
+    The result is the sparsest mask that has held the goal, else the one that came nearest to it. Where a lost goal is
+    taken up again, "caution" in the state is what λ, "pace" what the rate is multiplied by; a better mask sets caution
+    back.
     """
 
     trials = 1
 
-    def _search_state(self, mask: Tensor, weight: Tensor) -> State:
+    def search_state(self, mask: Tensor, weight: Tensor) -> State:
         steps = torch.zeros_like(weight, dtype=torch.int64)
         return {
             "reached": steps.bool(),
@@ -42,6 +44,7 @@ class GoalFollowing(FGVisMethod):
             "held": steps.clone(),
             "missed": steps.clone(),
             "waited": steps.clone(),
+            "caution": torch.ones_like(weight),
             "pace": torch.ones_like(weight),
             "distance": torch.full_like(weight, torch.inf),
             "area_to_beat": torch.full_like(weight, torch.inf),
@@ -73,7 +76,8 @@ class GoalFollowing(FGVisMethod):
         distance = -self.game.sign * odds.double()
         nearer = moving & state["found_area"].isinf() & (distance < state["distance"])
         self.remember(state, mask, state["found_area"], nearer)
-        self.remember(state, mask, area, moving & (held >= HELD) & (area < state["found_area"]))
+        better = moving & (held >= HELD) & (area < state["found_area"])
+        self.remember(state, mask, area, better)
         found = state["found_area"]
         smaller = found < (1 - PROGRESS) * state["area_to_beat"]
         waited = torch.where(smaller | ~reached, 0, state["waited"] + 1)
@@ -84,6 +88,7 @@ class GoalFollowing(FGVisMethod):
             "missed": missed,
             "waited": waited,
             "distance": torch.where(nearer, distance, state["distance"]),
+            "caution": torch.where(better, 1.0, state["caution"]),
             "area_to_beat": torch.where(smaller, found, state["area_to_beat"]),
             "weight": state["weight"] * torch.where(at_goal, RISE_AT_GOAL, FALL_OFF_GOAL),
             "ended": state["ended"] | (waited >= self.settings.patience),
@@ -100,10 +105,10 @@ class GoalFollowing(FGVisMethod):
     def project(self, state: State, stage: int) -> None:
         super().project(state, stage)
         again = ~state["over"] & (state["missed"] >= LOST) & state["found_area"].isfinite()
-        weight = WEIGHT_AGAIN * state["found_weight"]
+        caution = WEIGHT_AGAIN * state["caution"]
         changes = {
-            "found_weight": weight,
-            "weight": weight,
+            "caution": caution,
+            "weight": caution * state["found_weight"],
             "pace": RATE_AGAIN * state["pace"],
             "missed": torch.zeros_like(state["missed"]),
         }

@@ -76,9 +76,9 @@ class FGVisMethod(Method):
             "weight": weight,
         }
         start |= {f"bound.{number:03d}": bound for number, bound in enumerate(bounds)}
-        return start | self._search_state(mask, weight)
+        return start | self.search_state(mask, weight)
 
-    def _search_state(self, mask: Tensor, weight: Tensor) -> State:
+    def search_state(self, mask: Tensor, weight: Tensor) -> State:
         """What the search remembers, for the first `mask` `[n,3,H,W]` and `weight` `[n]`."""
         return {
             "smallest_failed": torch.full_like(weight, torch.inf),
@@ -132,6 +132,7 @@ class FGVisMethod(Method):
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         reached = state["found_area"].isfinite()
+        found = state["found_weight"].isfinite()
         mask = self.result(state, reached)
         logits = classifier.logits(_explanations(state | {"mask": mask}))
         score = log_odds(logits, state["target"]).sigmoid()
@@ -144,7 +145,7 @@ class FGVisMethod(Method):
             iterations=state["passes"],
             diagnostics={
                 "reached": reached.float(),
-                "sparsity_weight": torch.where(reached & self._tracks, state["found_weight"], state["weight"]).float(),
+                "sparsity_weight": torch.where(found & self._tracks, state["found_weight"], state["weight"]).float(),
                 "top": (logits.argmax(dim=1) == state["target"]).float(),
             },
         )
