@@ -1,7 +1,12 @@
 """λ that follows the goal: the sparsest deletion in closed form, what counts as a mask, what becomes of a lost goal."""
 
+import csv
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_networks import MEAN, Normalizing, Weighted, noise, small_network
 from torch import Tensor, nn
 
@@ -19,6 +24,8 @@ from pipeline.explain.fgvis_following import (
     GoalFollowing,
 )
 from pipeline.explain.fgvis_settings import FGVisSettings
+from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import PreparedClassifier
 
 TARGET = torch.tensor([1])
 
@@ -139,3 +146,30 @@ def test_an_image_with_nothing_to_move_ends_at_once() -> None:
     image = torch.tensor(MEAN, dtype=torch.float64).view(1, 3, 1, 1) - 0.1 * torch.ones(1, 3, 2, 2).double()
     found = FGVis("deletion").explain(blocked, image, TARGET)
     assert (found.saliency == 0).all() and found.iterations.item() == 1
+
+
+def test_each_class_of_two_photographs_has_its_map_on_its_half(data_directory: Path) -> None:
+    """§4.2, two photographs side by side; without the filter the maps lie all over the image."""
+    weights = data_directory / "weights/squeezenet1_1.safetensors"
+    plain = load_classifier("torchvision:squeezenet1_1", weights)
+    files = ["ILSVRC2012_val_00005629.JPEG", "ILSVRC2012_val_00006614.JPEG"]
+    with open(data_directory / "imagenet/val.csv", newline="") as file:
+        class_of = {row["file"]: int(row["class_index"]) for row in csv.DictReader(file)}
+    halves = []
+    for name in files:
+        picture = np.asarray(Image.open(data_directory / "imagenet/val" / name).convert("RGB"))
+        image = plain.preprocessing.analyzed_image(picture).float().div(255)[None]
+        side = image.shape[-1]
+        halves.append(nn.functional.interpolate(image, (side, side // 2), mode="bilinear", antialias=True))
+    image = torch.cat(halves, dim=3).clamp(0, 1)
+    targets = torch.tensor([class_of[name] for name in files])
+    classifier = PreparedClassifier(plain)
+
+    def shares(settings: FGVisSettings) -> list[float]:
+        found = FGVis(settings).explain(classifier, image.expand(2, -1, -1, -1), targets)
+        assert found.diagnostics["reached"].all()
+        left, right = found.saliency.unflatten(3, (2, -1)).sum(dim=(1, 2, 4)).T
+        return [(left / (left + right))[0].item(), (right / (left + right))[1].item()]
+
+    assert min(shares(FGVisSettings("deletion"))) > 0.95
+    assert max(shares(FGVisSettings("deletion", filtered=False))) < 0.8
