@@ -1,9 +1,9 @@
 """The search for FGVis's sparsity weight in a single run: λ follows the goal.
 
 Trials with one λ each say only whether it was too large. Here λ is a Lagrange multiplier of "as sparse as the goal
-allows": as long as the goal has not been reached, λ is so large that only pixels of more than average weight move; at
+allows": as long as the goal has not been reached, λ is so large that only pixels of more than average gradient move; at
 the goal it grows from step to step, so that the mask gives back what the goal does not need, and where the goal is lost
-it shrinks. The masks are several times sparser than those at which the goal is first reached (docs/fgvis.md).
+it shrinks. The masks are sparser than by trials, and lie more on what they explain (docs/fgvis.md).
 """
 
 import torch

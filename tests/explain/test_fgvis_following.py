@@ -67,6 +67,16 @@ def test_deletion_is_nearly_the_sparsest_possible(seed: int) -> None:
     assert first.diagnostics["reached"].item() == 1 and first.saliency.sum().item() > 1.3 * best
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_generation_may_follow_its_goal_too(seed: int) -> None:
+    classifier, image, evidence = linear_case(seed)
+    found = FGVis(FGVisSettings("generation", search="following", iterations=1000)).explain(classifier, image, TARGET)
+    assert found.diagnostics["reached"].item() == 1
+    # From log odds of -7 to 0.95 of the score of 5; what is strongest is kept first.
+    best = sparsest_deletion(evidence, 7.0 + (0.95 * torch.tensor(5.0).double().sigmoid()).logit().item())
+    assert best <= found.saliency.sum().item() <= 1.2 * best
+
+
 def test_gradient_of_a_step_by_hand() -> None:
     """φ's gradient is (1 − p) times the evidence; λ is its mean magnitude; the largest of the sum moves by the rate."""
     classifier, image, evidence = linear_case(0)
