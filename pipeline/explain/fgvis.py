@@ -24,9 +24,8 @@ class FGVis(OptimizingExplainer):
     Saliency `[B,3,H,W]` is the mask m where evidence is kept (preservation, generation) and 1 − m where it is removed
     (deletion, repression): larger is more important in every game. `score_after` is the target's score on the
     explanation e. Diagnostics: `reached`, 1 where the goal was reached, else 0 and the map is that of the smallest λ
-    tried, or, where λ follows the goal, the one that came nearest to it;
-    `sparsity_weight`, the λ of the map; `top`, 1 where the target is the most likely class of e. No random numbers are
-    drawn.
+    tried, or, where λ follows the goal, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
+    where the target is the most likely class of e. No random numbers are drawn.
 
     The classifier must have `reference`, the color that it normalizes to zero, and for the filter `module`, the
     network that its `logits` calls: a `PreparedClassifier`, in float32.
@@ -46,7 +45,7 @@ class FGVis(OptimizingExplainer):
     def passes(self) -> int:
         return sum(len(stage.learning_rates) for stage in self.method().stages)
 
-    def method(self) -> "FGVisMethod":
+    def method(self) -> FGVisMethod:
         following = self.settings.sparsity_weight is None and self.settings.search == "following"
         return GoalFollowing(self.settings) if following else FGVisMethod(self.settings)
 

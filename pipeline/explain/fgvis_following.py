@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.engine import State
-from pipeline.explain.fgvis_games import PROGRESS, FGVisMethod, per_pixel
+from pipeline.explain.fgvis_games import PROGRESS, FGVisMethod, per_pixel, replace
 from pipeline.explain.interface import LogitsFunction
 
 # λ until the goal is reached, in units of the mean magnitude of φ's gradient in that step.
@@ -75,9 +75,8 @@ class GoalFollowing(FGVisMethod):
         area = self.salient_area(mask)
         distance = -self.game.sign * odds.double()
         nearer = moving & state["found_area"].isinf() & (distance < state["distance"])
-        self.remember(state, mask, state["found_area"], nearer)
         better = moving & (held >= HELD) & (area < state["found_area"])
-        self.remember(state, mask, area, better)
+        self.remember(state, mask, torch.where(better, area, state["found_area"]), nearer | better)
         found = state["found_area"]
         smaller = found < (1 - PROGRESS) * state["area_to_beat"]
         waited = torch.where(smaller | ~reached, 0, state["waited"] + 1)
@@ -93,11 +92,7 @@ class GoalFollowing(FGVisMethod):
             "weight": state["weight"] * torch.where(at_goal, RISE_AT_GOAL, FALL_OFF_GOAL),
             "ended": state["ended"] | (waited >= self.settings.patience),
         }
-        for name, value in changes.items():
-            state[name].copy_(torch.where(moving, value, state[name]))
-
-    def result(self, state: State, reached: Tensor) -> Tensor:
-        return state["found"]
+        replace(state, moving, changes)
 
     def rates(self, state: State, scheduled: Tensor) -> Tensor:
         return torch.where(state["reached"], SHRINKING_RATE * state["pace"], scheduled)
@@ -111,7 +106,6 @@ class GoalFollowing(FGVisMethod):
             "weight": caution * state["found_weight"],
             "pace": RATE_AGAIN * state["pace"],
             "missed": torch.zeros_like(state["missed"]),
+            "mask": state["found"],
         }
-        for name, value in changes.items():
-            state[name].copy_(torch.where(again, value, state[name]))
-        state["mask"].copy_(torch.where(per_pixel(again), state["found"], state["mask"]))
+        replace(state, again, changes)

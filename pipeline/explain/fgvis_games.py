@@ -132,8 +132,9 @@ class FGVisMethod(Method):
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         reached = state["found_area"].isfinite()
-        found = state["found_weight"].isfinite()
-        mask = self.result(state, reached)
+        # Nothing to remember on the way: the last mask and λ.
+        last = state["found_weight"].isnan()
+        mask = torch.where(per_pixel(last), state["mask"], state["found"])
         logits = classifier.logits(_explanations(state | {"mask": mask}))
         score = log_odds(logits, state["target"]).sigmoid()
         if not self.searches and self.game.begins_at_goal:
@@ -145,14 +146,10 @@ class FGVisMethod(Method):
             iterations=state["passes"],
             diagnostics={
                 "reached": reached.float(),
-                "sparsity_weight": torch.where(found & self._tracks, state["found_weight"], state["weight"]).float(),
+                "sparsity_weight": torch.where(last, state["weight"], state["found_weight"]).float(),
                 "top": (logits.argmax(dim=1) == state["target"]).float(),
             },
         )
-
-    def result(self, state: State, reached: Tensor) -> Tensor:
-        """The masks to give, where the goal was `reached` `[n]` bool and where not."""
-        return torch.where(per_pixel(reached), state["found"], state["mask"])
 
     @property
     def _tracks(self) -> bool:
@@ -184,8 +181,7 @@ class FGVisMethod(Method):
             ended |= at_goal
         state["previous"].copy_(mask)
         changes = {"distance": torch.where(nearer, distance, state["distance"]), "waited": waited}
-        for name, value in (changes | {"at_goal": at_goal, "ended": ended}).items():
-            state[name].copy_(torch.where(moving, value, state[name]))
+        replace(state, moving, changes | {"at_goal": at_goal, "ended": ended})
 
     def salient_area(self, mask: Tensor) -> Tensor:
         """Sum of the saliency `[B]` float64, in mask elements."""
@@ -194,9 +190,7 @@ class FGVisMethod(Method):
 
     def remember(self, state: State, mask: Tensor, area: Tensor, better: Tensor) -> None:
         """Take the masks of the images `better` `[B]` bool for the best ones."""
-        state["found"].copy_(torch.where(per_pixel(better), mask, state["found"]))
-        state["found_area"].copy_(torch.where(better, area, state["found_area"]))
-        state["found_weight"].copy_(torch.where(better, state["weight"], state["found_weight"]))
+        replace(state, better, {"found": mask, "found_area": area, "found_weight": state["weight"]})
 
     def at_goal(self, state: State, logits: Tensor, odds: Tensor) -> Tensor:
         """Whether the evidence is kept, or removed, as the settings ask: `[B]` bool."""
@@ -217,6 +211,13 @@ def _network(classifier: LogitsFunction) -> torch.nn.Module:
     if module is None:
         raise ValueError("the gradient filter needs a classifier with its network as `module`: a PreparedClassifier")
     return module
+
+
+def replace(state: State, images: Tensor, values: State) -> None:
+    """Set entries of the state to `values` for the `images` `[B]` bool, in place."""
+    for name, value in values.items():
+        chosen = per_pixel(images) if value.ndim == 4 else images
+        state[name].copy_(torch.where(chosen, value, state[name]))
 
 
 def per_pixel(values: Tensor) -> Tensor:

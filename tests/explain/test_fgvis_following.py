@@ -78,7 +78,7 @@ def test_generation_may_follow_its_goal_too(seed: int) -> None:
 
 
 def test_gradient_of_a_step_by_hand() -> None:
-    """φ's gradient is (1 − p) times the evidence; λ is its mean magnitude; the largest of the sum moves by the rate."""
+    """φ's gradient is (1 − p) times the evidence, and λ is its mean magnitude."""
     classifier, image, evidence = linear_case(0)
     settings = FGVisSettings("deletion", first_rate=0.01, iterations=1)
     method = GoalFollowing(settings)
@@ -140,7 +140,7 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
 
 
 def test_the_nearest_mask_is_given_where_the_goal_is_out_of_reach() -> None:
-    """Evidence of 3 can be removed, 50 cannot: the best is to remove all of the 3."""
+    """A bias of 43 cannot be removed from the log odds of 55, some 13 of evidence can."""
     classifier, image, evidence = linear_case(1)
     classifier.module.bias += 50.0
     settings = FGVisSettings("deletion", iterations=200, first_rate=0.1)

@@ -108,7 +108,8 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     files = sorted(demo_folder.rglob("*.png"))[:2]
     drawn = {file.stem: classifier.preprocessing.analyzed_image(read_image(str(file)).image) for file in files}
     worker = Worker(drawn, f"explain.explainer={name}", "explain.target=prediction", *FEW)
-    worker.prepared_classifier = PreparedClassifier(classifier)
+    # In double precision, because in single another batch size rounds differently, and an optimization carries that on.
+    worker.prepared_classifier = PreparedClassifier(classifier, "float64")
     prediction = classifier.logits(torch.stack(list(drawn.values())).float() / 255).argmax(dim=1)
     assert (prediction == prediction[0]).all()
     worker.prediction = int(prediction[0])
@@ -130,10 +131,7 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     alone.prepared_classifier, alone.prediction = worker.prepared_classifier, worker.prediction
     (again,) = explain(alone).rows
     found, expected = (np.frombuffer(row["saliency"], np.uint8).astype(int) for row in (again, output.rows[1]))
-    assert np.abs(found - expected).mean() < 1
-    # Another batch size rounds differently, and where λ follows the goal, a run may end some steps sooner or later.
-    some = 0.2 if name == "fgvis" else 0
-    assert again["iterations"] == pytest.approx(output.rows[1]["iterations"], rel=some)
+    assert np.abs(found - expected).mean() < 1 and again["iterations"] == output.rows[1]["iterations"]
 
 
 def test_a_network_that_the_explainer_cannot_explain_ends_the_run_at_once() -> None:
