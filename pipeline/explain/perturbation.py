@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.explain.blur import blur_pyramid, gaussian_blur, varying_blur
 from pipeline.explain.lengths import pixels
 
-# A smaller kernel, which images of less than 102 px would get, leaves nearly all of so small an image's contrast.
+# Images of less than 102 px would get a smaller kernel, which leaves more of their contrast than 11 px do at 224 px.
 LEAST_KERNEL = 5
 
 

@@ -82,7 +82,7 @@ def test_a_picture_loses_as_much_contrast_at_every_size(name: str) -> None:
 
 
 def test_a_small_picture_loses_as_much_contrast_too() -> None:
-    """The authors' kernel would be 1.6 pixels at 32 px; 5 remove most nearly what 11 do at 224 px."""
+    """The authors' kernel would be 1.6 pixels at 32 px, and remove next to nothing."""
     published = contrast_left("authors", photograph_like(224))
     for side in (32, 48, 64, 80, 96):
         assert contrast_left("authors", photograph_like(side)) == pytest.approx(published, abs=0.1), side
