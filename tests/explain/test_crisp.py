@@ -1,4 +1,4 @@
-"""Crisp masks: closed cases, batch = single, a plain re-implementation, and the authors' quality on photographs."""
+"""Crisp masks: closed cases, batch = single, and the authors' quality on photographs."""
 
 import csv
 from dataclasses import replace
