@@ -87,8 +87,8 @@ class RiseSection(Section):
 class OcclusionSection(Section):
     """A sliding window: the explainer occlusion."""
 
-    window: int = Field(32, ge=1, description="side of the window, px")
-    stride: int = Field(16, ge=1, description="from one window to the next, px")
+    window: int = Field(32, ge=1, lt=224, description="side of the window, px of a 224-px image")
+    stride: int = Field(16, ge=1, description="from one window to the next, px of a 224-px image")
 
     @model_validator(mode="after")
     def _windows_touch(self) -> "OcclusionSection":
@@ -104,7 +104,7 @@ class SamplingSection(Section):
     noisy_copies: int = Field(50, ge=1, description="smoothgrad: noisy copies per image")
     noise: float = Field(0.15, gt=0, description="smoothgrad: σ of the noise, share of the image's range of values")
     lime: int = Field(1000, ge=1, description="lime: perturbed images per image")
-    superpixel: int = Field(32, ge=1, description="lime: side of a superpixel, px")
+    superpixel: int = Field(32, ge=1, lt=150, description="lime: side of a superpixel, px of a 224-px image")
 
 
 class CamSection(Section):

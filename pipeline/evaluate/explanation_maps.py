@@ -55,7 +55,8 @@ def explanation_map_scores(
         classifier: with `reference`, the color in [0,1] that it normalizes to zero.
         images: `[B,3,H,W]` float in [0,1].
         maps: `[B,H,W]`, `[B,1,H,W]` or `[B,3,H,W]`, larger = more salient; of three colors, the mean counts.
-        percentile: of a map's values, in [0, 100]; pixels strictly above it stay.
+        percentile: of a map's values, in [0, 100]; pixels strictly above it stay, and where there are none, as in a
+            binary mask of more than a fifth of the image, those of the largest value.
         batch_size: images in one forward pass.
 
     Raises:

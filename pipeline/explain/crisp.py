@@ -1,10 +1,12 @@
 """Crisp masks: which pixels, blurred, destroy the class score ("Understanding Deep Architectures by Visual
 Summaries", §3.1, eq. 2; settings where the paper is silent: specification, explainers §1).
 
-Shapes: B images, n of them entering or leaving the batch, H by W pixels, h by w the coarse mask of the first
-stage (side / 8).
+Lengths are settings in pixels of a 224-px image and scale with the image (`pipeline.explain.lengths`); what smooths is
+never less than a pixel wide. Shapes: B images, n of them entering or leaving the batch, H by W pixels, h by w the
+coarse mask of the first stage, 28 by 28 for a square image.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +17,7 @@ from torch.nn import functional
 from pipeline.explain.blur import gaussian_matrix, inscribed_disc
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
 from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
+from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.updates import Adam
 
@@ -49,10 +52,11 @@ class CrispSettings:
     Attributes:
         blur: `authors`, one 11×11-pixel Gaussian of σ = 10 px, or `paper`, a Gaussian whose σ is
             `10 px · (1 − mask)` at each pixel.
-        rough: first stage, on a mask of 1/8 of the image's side.
+        rough: first stage, on a coarse mask.
         crisp: second stage, on a mask of full resolution.
         exponent: β of the smoothness term.
         mask_blur: σ in pixels of the Gaussian that smooths the upsampled mask of the first stage.
+        coarseness: side in pixels of a cell of the first stage's mask.
         start: value of the first mask inside the inscribed disc; outside it is 1.
         destroyed: minimize `score_weight`·d²/2 instead of the score, d = softplus(log-odds of the score − log-odds
             of this share of the image's score). Both fall together, but the score's own gradient vanishes for an
@@ -120,8 +124,8 @@ class CrispMasks(OptimizingExplainer):
     """Optimizes, for each image, the smallest crisp mask whose blurring destroys the target's score.
 
     Saliency is 1 − m for the *keep* mask m of the optimization, `[B,1,H,W]`. `score_after` is taken with the
-    un-binarized mask. Diagnostics: `score_after_rough`, the score after the first stage, and `crispness_rough`,
-    its mean 4m(1−m). No random numbers are drawn.
+    un-binarized mask. Diagnostics: `score_after_rough`, the score with the mask that the first stage ends with, and
+    `crispness_rough`, that mask's mean 4m(1−m); NaN for an image that did not get so far. No random numbers are drawn.
     """
 
     def __init__(self, preset: str | CrispSettings = "fast", blur: str | None = None) -> None:
@@ -159,6 +163,7 @@ class CrispMethod(Method):
         self._prepared_for: tuple[int, int] | None = None
         self._matrices: tuple[Tensor, ...] = ()
         self._gradient_blur: tuple[Tensor, ...] = ()
+        self._classifier: LogitsFunction | None = None
 
     def start(
         self,
@@ -175,16 +180,21 @@ class CrispMethod(Method):
             coarse[:, :, inscribed_disc(rows, device=images.device)] = self.settings.start
         else:
             coarse.fill_(self.settings.start)
-        score = target_scores(classifier, images, targets)
-        return {
+        self._classifier = classifier
+        logits = classifier.logits(images)
+        score = logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+        state = {
             "target": targets,
             "coarse": coarse,
             "mask": images.new_ones(len(images), 1, height, width),
             "score_before": score,
             "score": score.clone(),
-            "score_rough": score.clone(),
-            "crispness_rough": torch.zeros_like(score),
-        } | self.perturbation.prepare(images)
+            "score_rough": torch.full_like(score, torch.nan),
+            "crispness_rough": torch.full_like(score, torch.nan),
+        }
+        if self.settings.destroyed is not None:
+            state["floor"] = odds_of_share(self.settings.destroyed, score, log_odds(logits, targets))
+        return state | self.perturbation.prepare(images)
 
     def objective(self, classifier: LogitsFunction, state: State, present: frozenset[int]) -> Tensor:
         keep = state["mask"]
@@ -203,12 +213,9 @@ class CrispMethod(Method):
         state["score"].copy_(score.detach())
         if CRISP in present:
             crisp = state["stage"] == CRISP
-            first = crisp & (state["step"] == 0)
-            state["score_rough"].copy_(torch.where(first, score.detach(), state["score_rough"]))
             total = total + crisp * self._regularization(state["mask"], self.settings.crisp)
         if self.settings.destroyed is not None:
-            floor = (self.settings.destroyed * state["score_before"]).logit()
-            left = functional.softplus(log_odds(logits, state["target"]) - floor)
+            left = functional.softplus(log_odds(logits, state["target"]) - state["floor"])
             score = self.settings.score_weight * left.square() / 2
         return score + total
 
@@ -224,17 +231,23 @@ class CrispMethod(Method):
     def enter(self, state: State, stage: int) -> State:
         rough = self._smoothed(state["coarse"]).clamp_(0, 1)
         mask = (0.5 + self.settings.contrast * (rough - 0.5)).clamp_(0, 1)
-        return {"mask": mask, "crispness_rough": binarization_error(rough)}
+        score = target_scores(self._classifier, self.perturbation.apply(state, rough), state["target"])
+        return {"mask": mask, "score_rough": score, "crispness_rough": binarization_error(rough)}
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
-        mask = state["mask"] if CRISP < len(self.stages) else self._smoothed(state["coarse"]).clamp_(0, 1)
+        rough_only = len(self.stages) == 1
+        mask = self._smoothed(state["coarse"]).clamp_(0, 1) if rough_only else state["mask"]
         after = target_scores(classifier, self.perturbation.apply(state, mask), state["target"])
+        after = torch.where(state["failed"], torch.nan, after)
         return Explanation(
             saliency=1 - mask,
             score_before=state["score_before"],
-            score_after=torch.where(state["failed"], torch.nan, after),
+            score_after=after,
             iterations=state["passes"],
-            diagnostics={"score_after_rough": state["score_rough"], "crispness_rough": state["crispness_rough"]},
+            diagnostics={
+                "score_after_rough": after if rough_only else state["score_rough"],
+                "crispness_rough": binarization_error(mask) if rough_only else state["crispness_rough"],
+            },
         )
 
     def _prepare(self, images: Tensor) -> None:
@@ -244,18 +257,21 @@ class CrispMethod(Method):
             return
         self._prepared_for = (height, width)
         self._matrices = (*self._upsampling(height, images), *self._upsampling(width, images))
+        sigma = pixels(self.settings.gradient_blur, height, width, least=1)
         self._gradient_blur = tuple(
-            gaussian_matrix(side, self.settings.gradient_blur, padding="edge", dtype=torch.float64).to(images)
-            for side in (height, width)
+            gaussian_matrix(side, sigma, padding="edge", dtype=torch.float64).to(images) for side in (height, width)
         )
 
-    def _upsampling(self, side: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Bilinear upsampling `[side,side/8]` along one axis, plain and followed by the mask's Gaussian."""
-        coarse_side = max(1, round(side / self.settings.coarseness))
-        identity = torch.eye(coarse_side, dtype=torch.float64)[None]
+    def _upsampling(self, side: int, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Bilinear upsampling `[side,cells]` along one axis, plain and followed by the mask's Gaussian."""
+        cell, sigma = (
+            pixels(length, *images.shape[-2:], least=1)
+            for length in (self.settings.coarseness, self.settings.mask_blur)
+        )
+        identity = torch.eye(max(1, round(side / cell)), dtype=torch.float64)[None]
         upsample = functional.interpolate(identity, size=side, mode="linear", align_corners=False)[0].T
-        smooth = gaussian_matrix(side, self.settings.mask_blur, padding="edge", dtype=torch.float64) @ upsample
-        return upsample.to(like), smooth.to(like)
+        smooth = gaussian_matrix(side, sigma, padding="edge", dtype=torch.float64) @ upsample
+        return upsample.to(images), smooth.to(images)
 
     def _smoothed(self, coarse: Tensor) -> Tensor:
         """The coarse masks upsampled and smoothed, `[B,1,H,W]`.
@@ -279,6 +295,17 @@ class CrispMethod(Method):
         if stage.crispness_weight:
             total = total + stage.crispness_weight * (mask * (1 - mask)).mean(dim=(1, 2, 3))
         return total
+
+
+def odds_of_share(share: float, scores: Tensor, odds: Tensor) -> Tensor:
+    """log(q / (1 − q)) `[B]` of q, `share` in (0, 1) of the scores `[B]`, which have these log-odds `[B]`.
+
+    Finite also where a score, or its share, is too small for a floating-point number.
+    """
+    shares = share * scores
+    # Of so small a q, 1 − q is 1.
+    logarithms = math.log(share) + functional.logsigmoid(odds)
+    return torch.where(shares >= torch.finfo(shares.dtype).tiny, shares.logit(), logarithms)
 
 
 def binarization_error(mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.explain.superpixels import superpixels
 
@@ -26,13 +27,19 @@ class Lime:
     """
 
     def __init__(self, samples: int = 1000, superpixel: int = 32) -> None:
-        """`samples`: perturbed images; `superpixel`: side of the squares that superpixels start from, in pixels.
+        """`samples`: perturbed images; `superpixel`: side of the squares that superpixels start from, in pixels of a
+        224-px image, and at least 1 px.
 
         Raises:
-            ValueError: a number is less than 1.
+            ValueError: a number is less than 1, or superpixels so large that there is only one.
         """
         if min(samples, superpixel) < 1:
             raise ValueError("samples and superpixel must be at least 1")
+        if round(PUBLISHED_SIDE / superpixel) < 2:
+            raise ValueError(
+                f"a superpixel of {superpixel} px is a whole image of {PUBLISHED_SIDE} px, in whose pixels it is "
+                "given: nothing would be told from anything else"
+            )
         self.passes, self.superpixel = samples, superpixel
 
     @torch.no_grad()
@@ -61,7 +68,8 @@ class Lime:
         )
         saliency = torch.zeros_like(images[:, :1])
         # One image at a time, because each has its own superpixels and linear model.
-        labels = superpixels(images, self.superpixel) if len(images) else []
+        side = pixels(self.superpixel, *images.shape[-2:], least=1)
+        labels = superpixels(images, side) if len(images) else []
         for number, image in enumerate(images):
             with seeded(generators[number] if generators else None, images.device):
                 weights = lime.attribute(

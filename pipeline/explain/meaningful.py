@@ -15,7 +15,7 @@ from pipeline.explain.interface import Explanation, LogitsFunction, target_score
 
 
 class MeaningfulPerturbation(CrispMasks):
-    """The first stage of the crisp masks alone: a smooth mask of 1/8 of the image's side (Fong and Vedaldi)."""
+    """The first stage of the crisp masks alone: a smooth mask of 28 by 28 cells (Fong and Vedaldi)."""
 
     def __init__(self, preset: str | CrispSettings = "authors", blur: str | None = None) -> None:
         """As `CrispMasks`."""

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from pipeline.explain.passes import PASS_MEMORY, normalized
-
-# For an image of this side, px, the passes are counted before any is seen.
-USUAL_SIDE = 224
 
 
 class Occlusion:
@@ -24,15 +22,21 @@ class Occlusion:
     """
 
     def __init__(self, window: int = 32, stride: int = 16, memory: int = PASS_MEMORY) -> None:
-        """Window and stride in pixels; `memory`, bytes of the perturbed images in one forward pass.
+        """Window and stride in pixels of a 224-px image; `memory`, bytes of the perturbed images in one forward pass.
 
         Raises:
-            ValueError: not 1 ≤ stride ≤ window.
+            ValueError: not 1 ≤ stride ≤ window < 224.
         """
         if not 1 <= stride <= window:
             raise ValueError(f"the stride ({stride}) must be at least 1 and at most the window ({window})")
+        if window >= PUBLISHED_SIDE:
+            raise ValueError(
+                f"a window of {window} px hides a whole image of {PUBLISHED_SIDE} px, in whose pixels it is given: "
+                "nothing would be told from anything else"
+            )
         self.window, self.stride, self.memory = window, stride, memory
-        self.passes = self._windows((USUAL_SIDE, USUAL_SIDE)) + 1
+        # What is to come is counted before an image is seen; another size has about as many windows.
+        self.passes = self._windows((PUBLISHED_SIDE, PUBLISHED_SIDE)) + 1
 
     @torch.no_grad()
     def explain(
@@ -51,8 +55,7 @@ class Occlusion:
 
         validate_batch(images, targets)
         before = target_scores(classifier, images, targets)
-        sides = [min(self.window, side) for side in images.shape[-2:]]
-        steps = [min(self.stride, side) for side in sides]
+        window, stride = self._lengths(images.shape[-2:])
         windows = self._windows(images.shape[-2:])
         found = images
         if len(images):
@@ -61,8 +64,8 @@ class Occlusion:
             at_once = max(1, self.memory // (4 * images[0].numel() * images.element_size() * len(images)))
             found = SlidingWindow(lambda batch, wanted: target_scores(classifier, batch, wanted)).attribute(
                 images,
-                (3, *sides),
-                (3, *steps),
+                (3, window, window),
+                (3, stride, stride),
                 reference.expand_as(images),
                 additional_forward_args=(targets,),
                 perturbations_per_eval=min(at_once, windows),
@@ -74,7 +77,14 @@ class Occlusion:
             iterations=torch.full_like(targets, windows + 1),
         )
 
+    def _lengths(self, size: Sequence[int]) -> tuple[int, int]:
+        """Window and stride in whole pixels of an image of this height and width."""
+        shorter = min(size)
+        window = min(max(1, round(pixels(self.window, *size))), max(1, shorter - 1))
+        # Rounded up, so that another size has hardly more windows; but none may be left out between two.
+        return window, min(math.ceil(pixels(self.stride, *size)), window)
+
     def _windows(self, size: Sequence[int]) -> int:
         """Positions of the window in an image of this height and width."""
-        positions = [math.ceil(max(0, side - self.window) / min(self.stride, side)) + 1 for side in size]
-        return math.prod(positions)
+        window, stride = self._lengths(size)
+        return math.prod(math.ceil((side - window) / stride) + 1 for side in size)

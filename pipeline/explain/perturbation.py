@@ -9,6 +9,10 @@ from typing import Protocol
 from torch import Tensor
 
 from pipeline.explain.blur import blur_pyramid, gaussian_blur, varying_blur
+from pipeline.explain.lengths import pixels
+
+# Images of less than 102 px would get a smaller kernel, which leaves more of their contrast than 11 px do at 224 px.
+LEAST_KERNEL = 5
 
 
 class Perturbation(Protocol):
@@ -24,10 +28,14 @@ class Perturbation(Protocol):
 
 
 class FixedBlur:
-    """Φ(x; m) = m·x + (1 − m)·blur(x) with one 11×11-pixel Gaussian of σ = 10 px (the authors' setting)."""
+    """Φ(x; m) = m·x + (1 − m)·blur(x) with one Gaussian of 11×11 px, σ = 10 px (the authors' setting).
+
+    Both are pixels of a 224-px image; the kernel gets the nearest odd side, 5 at least.
+    """
 
     def prepare(self, images: Tensor) -> dict[str, Tensor]:
-        blurred = gaussian_blur(images, sigma=10.0, radius=5)
+        side = pixels(11, *images.shape[-2:], least=LEAST_KERNEL)
+        blurred = gaussian_blur(images, sigma=side * 10 / 11, radius=round((side - 1) / 2))
         return {"blurred": blurred, "difference": images - blurred}
 
     def apply(self, prepared: dict[str, Tensor], keep: Tensor) -> Tensor:
@@ -35,10 +43,13 @@ class FixedBlur:
 
 
 class VaryingBlur:
-    """At each pixel a Gaussian of σ = 10 px · (1 − m) (visual summaries paper, below eq. 1), by a blur pyramid."""
+    """At each pixel a Gaussian of σ = 10 px · (1 − m) (visual summaries paper, below eq. 1), by a blur pyramid.
+
+    The 10 px are those of a 224-px image; the widest blur has a σ of 1 px at least.
+    """
 
     def prepare(self, images: Tensor) -> dict[str, Tensor]:
-        return {"pyramid": blur_pyramid(images, maximum_sigma=10.0)}
+        return {"pyramid": blur_pyramid(images, pixels(10, *images.shape[-2:], least=1))}
 
     def apply(self, prepared: dict[str, Tensor], keep: Tensor) -> Tensor:
         return varying_blur(prepared["pyramid"], 1 - keep)

@@ -14,11 +14,11 @@ ITERATIONS = 10
 COMPACTNESS = 0.1
 
 
-def superpixels(images: Tensor, side: int) -> Tensor:
+def superpixels(images: Tensor, side: float) -> Tensor:
     """Labels `[B,1,H,W]` int64 of the superpixels of `images` `[B,3,H,W]` float in [0,1], from 0 in every image.
 
-    `side`: of the squares that the superpixels start from, in pixels. A label may be in several pieces, and none is
-    unused. Colors are compared in RGB.
+    `side`: of the squares that the superpixels start from, in pixels, whole or not. A label may be in several pieces,
+    and none is unused. Colors are compared in RGB.
     """
     count, _, height, width = images.shape
     rows, columns = (max(1, round(size / side)) for size in (height, width))

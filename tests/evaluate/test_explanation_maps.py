@@ -61,6 +61,44 @@ def test_percentile_counts() -> None:
     assert found.confidence.tolist() == pytest.approx([probability(10, 0, 0)])
 
 
+@pytest.mark.parametrize("kind", ["binary", "few levels", "distinct"])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.21, 0.5, 0.9, 1.0])
+def test_what_is_shown_of_maps_with_ties(share: float, kind: str) -> None:
+    """By sorting: what is larger than the value with four fifths of the pixels at or below it, or, where that is the
+    largest value itself, all that are as large."""
+    generator = torch.Generator().manual_seed(8)
+    images = torch.rand(3, 3, 10, 10, generator=generator) * 0.5 + 0.25
+    maps = torch.rand(3, 100, generator=generator, dtype=torch.float64)
+    if kind != "distinct":
+        maps = (maps.argsort(dim=1) < 100 * share).double() * (0.7 if kind == "binary" else 0.4)
+    if kind == "few levels":
+        maps += 0.3 * (torch.rand(3, 100, generator=generator) < 0.15)
+    seen: list[Tensor] = []
+
+    class Watching(Quadrants):
+        def logits(self, images: Tensor) -> Tensor:
+            seen.append(images)
+            return super().logits(images)
+
+    explanation_map_scores(Watching(), images, maps.view(3, 10, 10))
+    for row in range(3):
+        values = maps[row].tolist()
+        limit = sorted(values)[79:81]
+        kept = [number for number in range(100) if values[number] > limit[0] + 0.2 * (limit[1] - limit[0])]
+        if not kept:
+            kept = [number for number in range(100) if values[number] == max(values)]
+        assert 0 < len(kept) and (len(kept) <= 20 or len({values[number] for number in kept}) == 1)
+        shown = (seen[1][row] != 0).all(dim=0).flatten()
+        assert shown.nonzero().flatten().tolist() == kept
+        assert torch.equal(seen[1][row].flatten(1)[:, kept], images[row].flatten(1)[:, kept])
+
+
+def test_an_empty_map_shows_nothing() -> None:
+    images, maps = scene()
+    found = explanation_map_scores(Quadrants(), images, torch.zeros_like(maps))
+    assert found.confidence.tolist() == pytest.approx([1 / 3, 1 / 3])
+
+
 def test_wrong_input_is_refused() -> None:
     images, maps = scene()
     for wrong in (maps[:1], maps[:, :9], maps[:, None].repeat(1, 2, 1, 1), maps * math.nan):

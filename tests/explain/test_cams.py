@@ -120,6 +120,8 @@ def test_cam_is_the_weighted_sum_and_grad_cam_of_it() -> None:
 
 def test_smooth_maps_are_the_mean_over_noisy_copies() -> None:
     module, images, targets = smooth_network(), noise(2, 3, 16, 16), torch.tensor([2, 1])
+    # σ is a share of the image's range of values, here of 0.4 and of 0.7.
+    images *= torch.tensor([0.4, 0.7]).view(2, 1, 1, 1)
     method = SmoothGradCamPlusPlus(copies=5, noise=0.2)
     network = Network(module)
     found = method.explain(network, images, targets, generators(7, 8))

@@ -123,7 +123,7 @@ def test_guided_backpropagation_says_what_it_cannot_see() -> None:
 
 def test_random_numbers_are_the_images_own() -> None:
     network, images, targets = Network(TwoLayers(nn.ReLU())), noise(2, 3, 8, 8), torch.tensor([0, 1])
-    for method in (SmoothGrad(samples=40), Lime(samples=60, superpixel=4)):
+    for method in (SmoothGrad(samples=40), Lime(samples=60)):
         state = torch.random.get_rng_state()
         both = method.explain(network, images, targets, generators(3, 4)).saliency
         alone = method.explain(network, images[1:], targets[1:], generators(4)).saliency
@@ -145,8 +145,8 @@ def test_occlusion_is_that_of_a_plain_loop(plain: bool) -> None:
     classifier = scores if plain else Network(module)
     gray = torch.full((3,), 0.5) if plain else REFERENCE
     for memory in (1, 10**9):
-        found = Occlusion(window=5, stride=3, memory=memory).explain(classifier, images, targets)
-        # Positions 0, 3, 6, 9: the last window ends with the image.
+        # 5 and 3 pixels of 14. Positions 0, 3, 6, 9: the last window ends with the image.
+        found = Occlusion(window=80, stride=48, memory=memory).explain(classifier, images, targets)
         for row in range(2):
             total, count = torch.zeros(14, 14), torch.zeros(14, 14)
             before = scores(images[row : row + 1])[0, targets[row]]
@@ -173,9 +173,40 @@ def test_lime_finds_the_superpixel_that_counts() -> None:
         seen = ((batch - image).abs().sum(dim=1) < 1e-6).flatten(1)[:, wanted.flatten()].float().mean(dim=1)
         return torch.stack([0.1 + 0.8 * seen, 0.9 - 0.8 * seen], dim=1)
 
-    found = Lime(samples=300, superpixel=16).explain(scores, image, torch.tensor([0])).saliency[0, 0]
+    # 16 pixels of 64.
+    found = Lime(samples=300, superpixel=56).explain(scores, image, torch.tensor([0])).saliency[0, 0]
     assert found[wanted].min() == 1
     assert found[~wanted].max() < 0.2
+
+
+def test_lime_is_a_weighted_ridge_regression() -> None:
+    """Its normal equations by NumPy, on the samples that the classifier saw: kernel of width 0.25 over the cosine
+    distance, penalty 1. The score is far from linear in the superpixels, so that the kernel tells in every weight."""
+    image = (noise(1, 3, 56, 56, seed=6) > 0.8).float()
+    labels = superpixels(image, 19)[0, 0]
+    shown, scores = [], []
+
+    def classifier(batch: Tensor) -> Tensor:
+        hidden = (batch == 0.5).all(dim=1)
+        kept = torch.stack([~hidden[:, labels == label].all(dim=1) for label in labels.unique()], dim=1).double()
+        score = 0.1 + 0.8 * kept[:, 1] * kept[:, 3] * kept[:, 4] - 0.05 * kept[:, 0] * (1 - kept[:, 8])
+        shown.extend(kept.numpy())
+        scores.extend(score.tolist())
+        return torch.stack([score, 1 - score], dim=1)
+
+    # 19 pixels of 56, 3 × 3 superpixels; the last image is the one without a sample.
+    found = Lime(samples=80, superpixel=76).explain(classifier, image, torch.tensor([0])).saliency[0, 0]
+    features, wanted = np.array(shown[-81:-1]), np.array(scores[-81:-1])
+    assert features.shape == (80, 9) and 0 < features.mean() < 1
+    original = image.flatten().double().numpy()
+    seen = np.where(features[:, labels.flatten()][:, None] > 0, image.flatten(2).numpy(), 0.5).reshape(80, -1)
+    distance = 1 - seen @ original / np.linalg.norm(seen, axis=1) / np.linalg.norm(original)
+    kernel = np.exp(-(distance**2) / (2 * 0.25**2))
+    design = np.hstack([features, np.ones((80, 1))])
+    penalty = np.diag([1.0] * 9 + [0.0])
+    weights = np.linalg.solve(design.T @ (kernel[:, None] * design) + penalty, design.T @ (kernel * wanted))
+    expected = weights[:9].clip(0) / weights[:9].max()
+    np.testing.assert_allclose([found[labels == label].unique().item() for label in range(9)], expected, atol=1e-4)
 
 
 def test_superpixels_follow_colors() -> None:

@@ -1,4 +1,4 @@
-"""Crisp masks: closed cases, batch = single, a plain re-implementation, and the authors' quality on photographs."""
+"""Crisp masks: closed cases, batch = single, and the authors' quality on photographs."""
 
 import csv
 from dataclasses import replace
@@ -8,7 +8,6 @@ import pytest
 import scipy.ndimage
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from pipeline.explain.blur import gaussian_blur
 from pipeline.explain.crisp import PRESETS, CrispMasks, CrispMethod, binarization_error
@@ -115,61 +114,6 @@ def test_not_a_number_in_one_image_leaves_the_others_alone() -> None:
     torch.testing.assert_close(poisoned.saliency[1], clean.saliency[1])
 
 
-def plain_crisp_mask(classifier: Wrapped, image: torch.Tensor, target: int, rough: int, crisp: int) -> torch.Tensor:
-    """The two stages for one image, step by step, with the gradient of the smoothing replaced by hand."""
-    side = image.shape[-1]
-    small = round(side / 8)
-    blurred = gaussian_blur(image, 10.0, radius=5)
-    center = (small - 1) / 2
-    mask = torch.ones(1, 1, small, small, dtype=image.dtype)
-    for row in range(small):
-        for column in range(small):
-            if np.hypot(row - center, column - center) <= small // 2:
-                mask[0, 0, row, column] = 0
-
-    def smooth(values: torch.Tensor) -> torch.Tensor:
-        up = functional.interpolate(values, size=(side, side), mode="bilinear", align_corners=False)
-        return gaussian_blur(up, 5.0, padding="edge")
-
-    def score(full: torch.Tensor) -> torch.Tensor:
-        return classifier.logits(full * image + (1 - full) * blurred).softmax(1)[0, target]
-
-    def regularizers(values: torch.Tensor, weights: tuple[float, float, float]) -> torch.Tensor:
-        vertical = (values[:, :, 1:] - values[:, :, :-1]).abs() ** 3
-        horizontal = (values[:, :, :, 1:] - values[:, :, :, :-1]).abs() ** 3
-        smoothness = vertical.mean() + horizontal.mean()
-        return weights[0] * (1 - values).mean() + weights[1] * smoothness + weights[2] * (values * (1 - values)).mean()
-
-    optimizer = torch.optim.Adam([mask.requires_grad_()], lr=0.1)
-    for _ in range(rough):
-        full = smooth(mask.detach()).requires_grad_()
-        (full_gradient,) = torch.autograd.grad(score(full), full)
-        up = functional.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)
-        (through,) = torch.autograd.grad(up, mask, full_gradient)
-        (own,) = torch.autograd.grad(regularizers(mask, (0.5, 0.01, 0.0)), mask)
-        mask.grad = through + own
-        optimizer.step()
-        with torch.no_grad():
-            mask.clamp_(0, 1)
-    mask = smooth(mask.detach()).clamp(0, 1).requires_grad_()
-    optimizer = torch.optim.Adam([mask], lr=0.1)
-    for _ in range(crisp):
-        optimizer.zero_grad()
-        (score(mask) + regularizers(mask, (0.01, 1.0, 2.0))).backward()
-        optimizer.step()
-        with torch.no_grad():
-            mask.clamp_(0, 1)
-    return 1 - mask.detach()
-
-
-def test_both_stages_follow_the_published_steps() -> None:
-    image, classifier = noise(1, 35).double(), Wrapped()
-    expected = plain_crisp_mask(classifier, image, 2, rough=12, crisp=6)
-    found = shortened(CrispMasks("authors"), 12, 6).explain(classifier, image, torch.tensor([2])).saliency
-    assert expected.std() > 0.05
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-
-
 def test_wrong_input_is_refused() -> None:
     images, targets = noise(2, 32), torch.tensor([0, 1])
     explainer = CrispMasks()
@@ -185,11 +129,6 @@ def test_wrong_input_is_refused() -> None:
         make_explainer("crips")
 
 
-def test_presets_are_the_specification() -> None:
-    assert PRESETS["authors"].iterations == PRESETS["paper"].iterations == 450
-    assert PRESETS["fast"].iterations <= 60
-
-
 def test_rough_stage_alone_is_what_the_crisp_stage_starts_from() -> None:
     images, targets, classifier = noise(2, 35).double(), torch.tensor([1, 2]), Wrapped()
     rough = shortened(CrispMasks("authors"), 8, 0).explain(classifier, images, targets)
@@ -203,7 +142,7 @@ def test_fast_objective_and_its_smoothed_gradient() -> None:
     """The score's term against its formula, its gradient against one blurred by SciPy, the others untouched."""
     images, targets, classifier = noise(2, 35).double(), torch.tensor([1, 2]), Wrapped()
     regularized = replace(PRESETS["fast"].crisp, area_weight=0.7, smoothness_weight=0.0, crispness_weight=0.0)
-    settings = replace(PRESETS["fast"], destroyed=0.01, score_weight=2.0, gradient_blur=1.5, crisp=regularized)
+    settings = replace(PRESETS["fast"], destroyed=0.01, score_weight=2.0, gradient_blur=9.6, crisp=regularized)
     method = CrispMethod(settings)
     state = method.start(classifier, images, targets, None)
     mask = torch.rand(2, 1, 35, 35, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -212,7 +151,8 @@ def test_fast_objective_and_its_smoothed_gradient() -> None:
     (gradient,) = torch.autograd.grad(objective.sum(), mask)
 
     plain = mask.detach().requires_grad_(True)
-    blurred = gaussian_blur(images, 10.0, radius=5)
+    # At 35 px the least kernel; 9.6 px of 224 are 1.5.
+    blurred = gaussian_blur(images, 50 / 11, radius=2)
     score = classifier.logits(plain * images + (1 - plain) * blurred).softmax(1)[[0, 1], targets]
     floor = 0.01 * state["score_before"]
     odds_ratio = score / (1 - score) / (floor / (1 - floor))

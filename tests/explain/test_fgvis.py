@@ -140,6 +140,32 @@ def test_search_reaches_the_goal_and_is_as_sparse_as_a_grid(game: str) -> None:
     assert (area < 0.95 * areas[0]).any() or (~reached[-1]).any()
 
 
+class Crowded(nn.Module):
+    """One logit that is the sum of `weights` times the image, and 49 that are 0."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    def forward(self, images: Tensor) -> Tensor:
+        total = (images * self.weights).sum(dim=(1, 2, 3))
+        return torch.stack([total, *[torch.zeros_like(total)] * 49], dim=1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"search": "trials", "trials": 4}, {"sparsity_weight": 0.0}])
+def test_a_deleted_class_is_no_longer_on_top(settings: dict[str, float]) -> None:
+    """Among fifty classes a tenth of the score, at a logit of 1.7, is still the largest: there the game is not over."""
+    # At the image, a tenth of the weights: strong evidence, weak evidence, and some against the class.
+    weights = torch.tensor([24.0] * 5 + [1.0] * 6 + [-20.0], dtype=torch.float64).view(3, 2, 2)
+    classifier = Normalizing(Crowded(weights))
+    image = classifier.reference.view(1, 3, 1, 1) + 0.1 * classifier.scale * torch.ones(1, 3, 2, 2).double()
+    assert classifier.logits(image)[0, 0].item() == pytest.approx(10.6)
+    found = FGVis(FGVisSettings("deletion", first_rate=0.02, **settings)).explain(classifier, image, torch.tensor([0]))
+    assert found.diagnostics["reached"].item() == 1 and found.diagnostics["top"].item() == 0
+    left = classifier.logits(explanation_images(image, 1 - found.saliency, classifier.reference))
+    assert left[0, 0].item() < 0
+
+
 class Hiding(nn.Module):
     """Class 1 rests on a neuron that fires where the left column is brighter than the right, class 0 on their sum."""
 

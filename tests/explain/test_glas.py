@@ -180,6 +180,25 @@ def test_recursion_against_algorithm_1_step_by_step() -> None:
     assert recursions[-1].over.all() and not recursions[0].over.any()
 
 
+@pytest.mark.parametrize("brightness", [0.02, 0.9])
+def test_the_recursion_ends_by_the_square_root_of_the_mean_over_the_score(brightness: float) -> None:
+    """At a threshold just below √(mean S / P(y | I)) after the first round it ends there, just above it does not;
+    the ratio itself, some 3 or a third of it, would be on the same side of both thresholds."""
+    image = brightness * noise(1, 3, SIDE, SIDE)
+    settings, target = GlasSettings(1.5, 1.5, 1.5, 8), torch.tensor([0])
+
+    def scores(batch: Tensor) -> Tensor:
+        light = batch.mean(dim=(1, 2, 3))
+        return torch.stack([light, 1 - light], dim=1)
+
+    first = next(RecursiveGlas(settings, exhausted=1e9).recursions(scores, image, target))
+    root = math.sqrt(first.fused.double().mean() / first.scores.item())
+    assert abs(math.log(root)) > 0.2
+    for threshold, over in ((0.98 * root, True), (1.02 * root, False)):
+        found = next(RecursiveGlas(settings, exhausted=threshold).recursions(scores, image, target))
+        assert found.over.tolist() == [over]
+
+
 def test_recursion_finds_the_second_instance() -> None:
     image = torch.zeros(2, 3, 64, 64)
     image[:, :, 10:18, 10:18] = 0.9
