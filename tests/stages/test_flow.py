@@ -107,7 +107,7 @@ class ByHand:
 
     def advance(self) -> None:
         work, unit = self.waiting.pop(self.choose(self.waiting))
-        work.begun()
+        work.begun(unit)
         self.did.append((work.stage.name, unit.label))
         if unit.label in self.failing:
             work.finished(Failure(unit, "by request"))
@@ -274,7 +274,7 @@ def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
                 super().advance()
                 return
             del self.waiting[0]
-            work.begun()
+            work.begun(unit)
             work.finished(Failure(unit, "no ink") if unit.label == "b" else Outcome(unit, value=unit.label))
 
     state = state_of(tmp_path)
