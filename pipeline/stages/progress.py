@@ -121,6 +121,7 @@ class StageProgress:
         self._pace = Pace()
         self._partly: dict[str, tuple[int, float]] = {}
         self._printed = self._judged = whole.clock()
+        self._begun = False
         if whole.bars:
             self._task = whole.bars.add_task(
                 stage, total=1, start=False, noun=noun, open=True, images=0, planned=0, speed=None, over=None
@@ -148,9 +149,12 @@ class StageProgress:
         """A worker takes a unit, from its beginning even if another worker had done a part of it."""
         self._pace.begin(unit, self._whole.clock())
         self._count(unit, 0, 0.0)
+        if self._begun:
+            self._show()
+            return
+        self._begun, self._printed = True, self._whole.clock()
         if self._whole.bars:
             self._whole.bars.start_task(self._task)
-        self._show()
 
     def tell(self, unit: Unit, images: int, work: float) -> None:
         """So many images of an unfinished unit are done; so many, if those under way count by their shares."""

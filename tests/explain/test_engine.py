@@ -203,17 +203,14 @@ def test_batch_grows_while_memory_allows(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("batch_size", [1, 3, 4, None])
 def test_progress_counts_every_pass(batch_size: int | None) -> None:
     """Against the passes that the network has been given: without an early stop, every one moves the bar as much."""
-    network, method, told = Nearest(), Approach(), []
+    network, method = Nearest(), Approach()
     method.can_converge = False
-    finished = 0
-    for _ in Engine(method, network, CPU, batch_size).run(items(7), lambda work: told.append((work, finished))):
-        finished += 1
-        assert told[-1][0] >= finished
-    work = [one[0] for one in told]
-    assert work == sorted(work) and work[-1] == 7 == sum(network.batches) / 40
+    told: list[float] = []
+    for finished, _ in enumerate(Engine(method, network, CPU, batch_size).run(items(7), told.append), start=1):
+        assert told[-1] >= finished
+    assert told == sorted(told) and told[-1] == 7 == sum(network.batches) / 40
     moments = [sum(network.batches[: step + 1]) / 40 for step in range(len(network.batches))]
-    # Once more where images leave, which takes no pass.
-    assert sorted(set(work)) == pytest.approx(moments)
+    assert sorted(set(told)) == pytest.approx(moments)
 
 
 def test_progress_where_images_leave_early() -> None:
