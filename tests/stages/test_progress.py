@@ -258,5 +258,5 @@ def test_times_and_single_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(10):
             advance(1)
     lines = out.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == [f"{done}/10" for done in range(10)]
-    assert " left" not in lines[1] and " left" in lines[6]
+    assert [line.split()[1] for line in lines] == [f"{done}/10" for done in range(1, 10)]
+    assert " left" not in lines[0] and " left" in lines[5]
