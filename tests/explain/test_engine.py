@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.explain.engine import Engine, Item, Method, Stage, State, explain_stream
 from pipeline.explain.interface import Explanation, LogitsFunction
 from pipeline.explain.updates import Adam
+from pipeline.explain.work_done import WorkDone
 
 CPU = torch.device("cpu")
 
@@ -226,6 +227,17 @@ def test_progress_where_images_leave_early() -> None:
     assert all(1 / 1.5 <= work / passes <= 1.5 for work, passes in shares if work > 0.2)
     # Until one knows what is usual, only whole images count.
     assert all(work <= passes * 1.5 for work, passes in shares)
+
+
+def test_nothing_is_learned_from_an_image_that_is_given_up() -> None:
+    told: list[float] = []
+    done = WorkDone(400, early=True, tell=told.append)
+    done.under_way([0, 0, 0], 10)
+    done.leave([1])
+    done.under_way([10, 10], 40)
+    done.leave([50])
+    done.under_way([40], 0)
+    assert told == pytest.approx([0, 1, 2 + 40 / 50])
 
 
 def test_progress_survives_failure_and_lack_of_memory() -> None:

@@ -186,6 +186,25 @@ def test_nothing_is_estimated_of_too_little() -> None:
     assert pace.left(124.1) == pytest.approx(6 * 61)
 
 
+def test_a_second_is_no_measure_and_what_is_overdue_has_no_end() -> None:
+    pace = Pace()
+    units = [Unit("a", (), size=20, name=name) for name in "ab"]
+    pace.plan(units)
+    for unit in units:
+        pace.begin(unit, 0.0)
+        pace.tell(unit, 1.0, 1.0)
+    # Two units, each word up to a second late.
+    for unit in units:
+        pace.tell(unit, 5.0, 5.0)
+    assert pace.left(5.0) is None
+    for unit in units:
+        pace.tell(unit, 6.0, 6.0)
+    assert pace.left(6.0) == pytest.approx(14.0) and pace.left(10.0) == pytest.approx(10.0)
+    pace.tell(units[0], 8.0, 8.0)
+    assert pace.left(19.0) == pytest.approx(1.0)
+    assert pace.left(21.0) is None and pace.speed(21.0) == pytest.approx(2.0)
+
+
 def test_a_unit_that_begins_again_is_measured_again() -> None:
     pace = Pace()
     units = [Unit("a", (), size=100, name=name) for name in "ab"]
