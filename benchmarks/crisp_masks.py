@@ -1,11 +1,10 @@
 """Seconds per image of our crisp masks against the published algorithm, written as its authors run it.
 
-    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_masks.py            # the three networks, processor
-    python benchmarks/crisp_masks.py --gpu                                           # ResNet-50, one GPU, no data
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_masks.py
 
 The alternative (`published_crisp_mask.py`) takes one photograph at a time; we take all in one stream. Same network,
 same photographs, same number of threads, one process, one after the other. Prints Markdown; docs/crisp-masks.md
-keeps the figures.
+keeps the figures. What a GPU does: `gpu.py`.
 """
 
 import argparse
@@ -109,64 +108,6 @@ def print_row(network_name: str, method: str, rows: dict[str, tuple[Tensor, floa
     )
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Measured floating-point operations per second of a product of two square matrices of 8192."""
-    side = 8192
-    left = torch.randn(side, side, device=device, dtype=dtype)
-    for _ in range(5):
-        left @ left
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(20):
-        left @ left
-    torch.cuda.synchronize()
-    return 20 * 2 * side**3 / (time.perf_counter() - started)
-
-
-def on_gpu(sizes: list[int], passes_over: int) -> None:
-    """ResNet-50 with random weights on one GPU: images per second, share of the matrix peak, memory."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from pipeline.models.loading import load_classifier
-    from pipeline.models.preparation import PRECISIONS, use_precision
-
-    if not torch.cuda.is_available():
-        raise SystemExit("no GPU here: run this where PyTorch finds one")
-    device = torch.device("cuda")
-    peak = matrix_peak(device, torch.bfloat16)
-    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, bf16 matrix peak {peak / 1e12:.0f} TFLOP/s\n")
-    print("| precision | batch | images / s (fast) | passes / s | share of bf16 peak | peak GPU MB | host MB growth |")
-    print("|---|---|---|---|---|---|---|")
-    for precision in PRECISIONS:
-        use_precision(precision)
-        classifier = load_classifier("torchvision:resnet50", "random").to(device)
-        prepared = PreparedClassifier(classifier, precision)
-        with FlopCounterMode(display=False) as counter:
-            image = torch.rand(1, 3, 224, 224, device=device, requires_grad=True)
-            torch.autograd.grad(prepared.logits(image).sum(), image)
-        for size in sizes:
-            generator = torch.Generator().manual_seed(size)
-            images = torch.rand(size, 3, 224, 224, generator=generator)
-            items = (Item(number, images[number % size], number % 1000) for number in range(passes_over * size))
-            torch.cuda.reset_peak_memory_stats()
-            host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            steps = sum(
-                int(explanation.iterations)
-                for _, explanation in explain_stream(CrispMasks("fast"), prepared, items, device, size)
-            )
-            torch.cuda.synchronize()
-            seconds = time.perf_counter() - started
-            share = counter.get_total_flops() * steps / seconds / peak
-            growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - host) / 1024
-            print(
-                f"| {precision} | {size} | {passes_over * size / seconds:.1f} | {steps / seconds:.0f} | {share:.1%} "
-                f"| {torch.cuda.max_memory_allocated() / 2**20:.0f} | {growth:.0f} |",
-                flush=True,
-            )
-
-
 def main() -> None:
     """Read the command line and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -175,14 +116,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--presets", nargs="+", default=list(PRESETS_COMPARED), choices=PRESETS_COMPARED)
     parser.add_argument("--bfloat16", action="store_true", help="`fast` in bfloat16 too: for processors that have it")
-    parser.add_argument("--gpu", action="store_true", help="measure ResNet-50 on the GPU instead")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256, 512], help="for --gpu")
     arguments = parser.parse_args()
-    if arguments.gpu:
-        on_gpu(arguments.batch_sizes, passes_over=2)
-    else:
-        names, presets = arguments.networks, arguments.presets
-        on_processor(arguments.images, arguments.threads, names, presets, arguments.bfloat16)
+    names, presets = arguments.networks, arguments.presets
+    on_processor(arguments.images, arguments.threads, names, presets, arguments.bfloat16)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class SimulatedWorkers:
         self.samples.append((done, self.now / 3600, waiting, len(self.in_flight), seconds, memory()))
 
     def _begin(self, gpu: bool, work: Work, unit: Unit) -> None:
-        work.begun()
+        work.begun(unit)
         self.free[gpu] -= 1
         self.spans.setdefault(work.stage.name, [self.now, self.now])
         took = unit.size * SECONDS.get(work.stage.name, SECONDS_FOR_OTHERS)

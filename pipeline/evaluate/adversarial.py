@@ -1,6 +1,6 @@
 """Can evidence be generated for a class that is not in the image? The study of FGVis's filter (§3.2, Table 1)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,12 @@ def generate_adversarials(
     iterations: int = 500,
     batch_size: int | None = None,
     learning_rate: float = 0.1,
+    progress: Callable[[float], None] = lambda work: None,
 ) -> Iterator[tuple[Any, AdversarialOutcome]]:
     """Generation game without sparsity term, for images with their adversarial targets; gives (key, outcome).
 
     An image counts as soon as one of the explanations on the way has the target as its most likely class; no image is
-    given up before `iterations` steps unless its mask no longer changes.
+    given up before `iterations` steps unless its mask no longer changes. `progress`: as in `Engine.run`.
     """
     settings = FGVisSettings(
         game="generation",
@@ -69,7 +70,7 @@ def generate_adversarials(
         first_rate=learning_rate,
         learning_rate=learning_rate,
     )
-    for key, explanation in Engine(FGVisMethod(settings), classifier, device, batch_size).run(items):
+    for key, explanation in Engine(FGVisMethod(settings), classifier, device, batch_size).run(items, progress):
         # The mask of the last step has not been seen by the stop rule.
         generated = bool(explanation.diagnostics["reached"]) or bool(explanation.diagnostics["top"])
         yield key, AdversarialOutcome(generated, float(explanation.score_after), int(explanation.iterations))

@@ -10,7 +10,7 @@ Shapes: B images in the batch, n of them entering or leaving, H by W pixels.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from pipeline.explain.capacity import Capacity
 from pipeline.explain.interface import Explainer, Explanation, LogitsFunction, validate_batch
 from pipeline.explain.updates import UpdateRule
+from pipeline.explain.work_done import WorkDone
 
 State = dict[str, Tensor]
 """What is known of the images in the batch: tensors by name, row b of each belongs to image b."""
@@ -28,6 +29,8 @@ State = dict[str, Tensor]
 STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 4}
 # Until the batch has found its size: a stage of many steps with few images is a waste.
 STEPS_WHILE_GROWING = 2
+# Of explainers that do not optimize: images explained together, and passes after which there should be a result.
+MOST_TOGETHER, PASSES_TOGETHER = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,14 @@ class Engine:
         self._keys: list[Any] = []
         self._parked: list[tuple[list[Any], State]] = []
 
-    def run(self, items: Iterable[Item]) -> Iterator[tuple[Any, Explanation]]:
+    def run(
+        self, items: Iterable[Item], progress: Callable[[float], None] = lambda work: None
+    ) -> Iterator[tuple[Any, Explanation]]:
         """Explain a stream of images of one size; gives (key, explanation of that one image) as each is done.
 
         Images are taken from the stream only when there is room for them. An image whose objective is not
-        finite leaves at once, with scores that say so.
+        finite leaves at once, with scores that say so. `progress` is told after each step how much is done of the
+        images taken so far: see `WorkDone`.
 
         Raises:
             torch.OutOfMemoryError: a single image does not fit.
@@ -133,6 +139,8 @@ class Engine:
         waiting = iter(items)
         self._state, self._keys, self._parked = {}, [], []
         self._exhausted = False
+        most = sum(len(stage.learning_rates) for stage in self.method.stages)
+        self._done = WorkDone(most, self.method.can_converge, progress)
         while True:
             while self._parked and self._has_room():
                 self._admit(*self._parked.pop())
@@ -213,7 +221,8 @@ class Engine:
 
     def _look(self) -> Iterator[tuple[Any, Explanation]]:
         """Send on the images whose stage is over, to their next stage or out."""
-        stages, over, failed = torch.stack([self._state[name] for name in ("stage", "over", "failed")]).tolist()
+        looked_at = [self._state[name] for name in ("stage", "over", "failed", "passes")]
+        stages, over, failed, passes = torch.stack(looked_at).tolist()
         last = len(self.method.stages) - 1
         leaving = [row for row in range(len(stages)) if over[row] and (failed[row] or stages[row] == last)]
         with torch.no_grad():
@@ -225,7 +234,10 @@ class Engine:
                 return
             explanation = self.method.finish(self.classifier, self._rows(leaving))
             keys = [self._keys[row] for row in leaving]
-            self._keep([row for row in range(len(stages)) if row not in set(leaving)])
+            staying = sorted(set(range(len(stages))) - set(leaving))
+            self._keep(staying)
+        self._done.leave([passes[row] for row in leaving])
+        self._done.under_way([passes[row] for row in staying])
         for number, key in enumerate(keys):
             yield key, explanation.rows(number, number + 1)
 
@@ -246,7 +258,7 @@ class Engine:
     # Steps.
 
     def _run_to_next_look(self) -> None:
-        stages, steps = torch.stack([self._state["stage"], self._state["step"]]).tolist()
+        stages, steps, passes = torch.stack([self._state[name] for name in ("stage", "step", "passes")]).tolist()
         lengths = [len(stage.learning_rates) for stage in self.method.stages]
         count = min(lengths[stage] - step for stage, step in zip(stages, steps, strict=True))
         if self.method.can_converge:
@@ -254,8 +266,9 @@ class Engine:
         if self.capacity.growing and not self._exhausted:
             count = min(count, STEPS_WHILE_GROWING)
         present = frozenset(stages)
-        for _ in range(count):
+        for further in range(1, count + 1):
             self._step(present)
+            self._done.under_way(passes, further)
         self.capacity.observe(len(self._keys))
 
     def _step(self, present: frozenset[int]) -> None:
@@ -323,17 +336,20 @@ def explain_stream(
     items: Iterable[Item],
     device: torch.device,
     batch_size: int | None = None,
+    progress: Callable[[float], None] = lambda work: None,
 ) -> Iterator[tuple[Any, Explanation]]:
     """Explain a stream of images of one size with any explainer; gives (key, explanation of one image).
 
-    An explainer that optimizes keeps its batch full; any other takes the stream in batches. `batch_size` `None`
-    lets the engine find it; other explainers then take batches of 16.
+    An explainer that optimizes keeps its batch full, and tells `progress` after each step how much is done, in images,
+    those in the batch by their shares. Any other takes the stream in batches. `batch_size` `None` lets the engine find
+    it; other explainers then take 16 images, and fewer where each takes many passes by itself.
     """
     if isinstance(explainer, OptimizingExplainer):
-        yield from Engine(explainer.method(), classifier, device, batch_size).run(items)
+        yield from Engine(explainer.method(), classifier, device, batch_size).run(items, progress)
         return
     waiting = iter(items)
-    while batch := list(itertools.islice(waiting, batch_size or 16)):
+    size = batch_size or max(1, min(MOST_TOGETHER, PASSES_TOGETHER // explainer.passes))
+    while batch := list(itertools.islice(waiting, size)):
         images = torch.stack([item.image for item in batch]).to(device)
         targets = torch.tensor([item.target for item in batch], device=device)
         generators = [item.generator for item in batch if item.generator is not None]

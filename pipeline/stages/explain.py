@@ -71,7 +71,14 @@ class ExplainStage(Stage):
 
         started = time.perf_counter()
         explainer = make_explainer(settings.explainer, *own_settings(settings), memory=settings.pass_memory)
-        found = explain_stream(explainer, worker.prepared_classifier, stream(), worker.device, settings.batch_size)
+        found = explain_stream(
+            explainer,
+            worker.prepared_classifier,
+            stream(),
+            worker.device,
+            settings.batch_size,
+            progress=lambda work: worker.reach(unit, work),
+        )
         for image_id, explanation in found:
             self._add(worker, unit.label, rows[image_id], explanation, output)
             worker.advance(unit)

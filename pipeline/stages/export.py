@@ -16,7 +16,6 @@ from pipeline.objects import ObjectError, is_remote
 from pipeline.stages.evaluation import stored_config
 from pipeline.stages.failures import room_to_write
 from pipeline.stages.progress import one_progress
-from pipeline.stages.units import Unit
 from pipeline.store.tables import StoreError, TableStore
 from schemas import TABLES
 
@@ -61,7 +60,7 @@ def _export(folders: Sequence[str], format_name: str, output: str, console: Cons
 
 def _database(folders: Sequence[str], path: Path, console: Console) -> str:
     with one_progress(console, "export", len(TABLES), "tables") as progress:
-        rows = export_database(folders, path, lambda name, size: progress.finish(_unit(name, size)))
+        rows = export_database(folders, path, lambda name, tables: progress(tables))
     return f"{path}: {len(TABLES)} tables, {rows} rows"
 
 
@@ -72,7 +71,7 @@ def _photographs(folder: str, format_name: str, output: Path, console: Console) 
     with one_progress(console, "export", total) as progress:
 
         def advance(label: str, images: int) -> None:
-            progress.finish(_unit(label, images))
+            progress(images)
 
         if format_name == "coco":
             counts = export_coco(store, preprocessing, config.data.images, output, advance)
@@ -93,10 +92,6 @@ def preprocessing_of(config: RunConfig) -> Preprocessing:
         std=model.std,
         squash=model.squash,
     )
-
-
-def _unit(name: str, size: int) -> Unit:
-    return Unit(name, (), size=size, name=name)
 
 
 def _said(counts: Counts, classes: int) -> str:

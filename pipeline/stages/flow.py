@@ -165,27 +165,26 @@ class StageWalk:
         self._line = StageProgress(self._progress, self.stage.name, self.stage.counts)
         self._show_planned(self._all_units())
 
-    def _begin(self) -> None:
+    def _begin(self, unit: Unit) -> None:
         if not self._begun:
             self._begun = True
             self._started = datetime.now(UTC), time.perf_counter()
-            self._line.begin()
             self._work.watch.begun()
+        self._line.begin(unit)
 
     def _show_planned(self, units: Sequence[Unit]) -> None:
         missing = [unit for unit in units if unit.name not in self._done]
         self._work.watch.planned(units, missing)
-        total = sum(unit.size for unit in units)
-        there = total - sum(unit.size for unit in missing)
-        self._line.plan(total, there, more=len(self._units) < self.parts)
+        there = sum(unit.size for unit in units) - sum(unit.size for unit in missing)
+        self._line.plan(missing, there, more=len(self._units) < self.parts)
 
-    def _told(self, unit: Unit, images: int) -> None:
-        self._line.tell(unit, images)
+    def _told(self, unit: Unit, images: int, work: float) -> None:
+        self._line.tell(unit, images, work)
         self._work.watch.told(unit, images)
 
     def _finished(self, result: Outcome | Failure) -> None:
         unit = result.unit
-        self._line.finish(unit)
+        self._line.finish(unit, failed=isinstance(result, Failure))
         self._work.watch.finished(result)
         if isinstance(result, Failure):
             self._failures.append(result)

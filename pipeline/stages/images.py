@@ -81,6 +81,7 @@ class ImagesStage(Stage):
             if batch:
                 self._predict(worker, batch, rows)
                 output.rows.extend(rows)
+            worker.advance(unit, len(uris))
         output.rows.sort(key=lambda row: row["uri"])
         return output
 

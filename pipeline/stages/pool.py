@@ -102,7 +102,7 @@ class WorkerPool:
         stage: Stage,
         units: Sequence[Unit],
         finished: Callable[[Outcome | Failure], None],
-        told: Callable[[Unit, int], None] = lambda unit, images: None,
+        told: Callable[[Unit, int, float], None] = lambda unit, images, work: None,
         watch: StageWatch | None = None,
     ) -> None:
         """Do all units of one stage in any order; raises as `advance`."""
@@ -190,10 +190,10 @@ class WorkerPool:
             if attempt.unit.name in counts and attempt.probe is None:
                 allowed = self.timeout if attempt.unit.bounded else math.inf
                 self._busy[reference] = (actor, attempt, now + allowed)
-                attempt.work.told(attempt.unit, counts[attempt.unit.name])
+                attempt.work.told(attempt.unit, *counts[attempt.unit.name])
 
     def _submit(self, actor: Any, attempt: Attempt) -> None:
-        attempt.work.begun()
+        attempt.work.begun(attempt.unit)
         stage = attempt.work.stage
         if attempt.probe is not None:
             reference = actor.probe.remote(stage, attempt.unit, attempt.probe)

@@ -54,6 +54,7 @@ class ProposeStage(Stage):
                 output.errors.append(
                     error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"], retry=True)
                 )
+                worker.advance(unit)
                 continue
             seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
             boxes = selective_search(image, seed, config.proposals.limit, config.proposals.minimum_side)
@@ -75,4 +76,5 @@ class ProposeStage(Stage):
                         "features": descriptors[number].tobytes(),
                     }
                 )
+            worker.advance(unit)
         return output

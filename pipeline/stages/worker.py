@@ -57,7 +57,7 @@ class WorkerContext:
         self.config = setup.config
         self.store = TableStore(setup.output)
         self._told = 0.0
-        self._done: dict[str, int] = {}
+        self._done, self._work = 0, 0.0
 
     @cached_property
     def device(self) -> torch.device:
@@ -82,13 +82,25 @@ class WorkerContext:
         """The classifier made ready for the many passes of an explanation."""
         return PreparedClassifier(self.classifier, self.config.explain.precision)
 
+    def begin(self) -> None:
+        """Count a unit's progress from nothing."""
+        self._done, self._work = 0, 0.0
+
     def advance(self, unit: Unit, images: int = 1) -> None:
         """Tell the driver's progress bar that images of an unfinished unit are done."""
-        self._done[unit.name] = self._done.get(unit.name, 0) + images
+        self._done += images
+        self._tell(unit)
+
+    def reach(self, unit: Unit, work: float) -> None:
+        """Tell it how much of an unfinished unit is done, in images: those under way count by their shares."""
+        self._work = work
+        self._tell(unit)
+
+    def _tell(self, unit: Unit) -> None:
         now = time.monotonic()
         if self.setup.board is not None and now - self._told > TOLD_EVERY_SECONDS:
             self._told = now
-            self.setup.board.tell.remote(unit.name, self._done[unit.name])
+            self.setup.board.tell.remote(unit.name, self._done, max(float(self._done), self._work))
 
     def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows of the unit's shards of `table` as dictionaries."""
@@ -218,11 +230,13 @@ class Worker:
 
     def probe(self, stage: "Stage", unit: Unit, item: str) -> None:
         """Compute one item of a unit and throw the result away: does it survive?"""
+        self.context.begin()
         stage.compute(self.context, unit, (item,))
 
     def run(self, stage: "Stage", unit: Unit, excluded: Mapping[str, str]) -> Outcome:
         """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
         _reset_peak_memory()
+        self.context.begin()
         started, processor_started = time.perf_counter(), time.process_time()
         with room_to_write(self.context.setup.output):
             outcome = stage.perform(self.context, unit, excluded)

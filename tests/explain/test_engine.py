@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.explain.engine import Engine, Item, Method, Stage, State, explain_stream
 from pipeline.explain.interface import Explanation, LogitsFunction
 from pipeline.explain.updates import Adam
+from pipeline.explain.work_done import WorkDone
 
 CPU = torch.device("cpu")
 
@@ -200,6 +201,52 @@ def test_batch_grows_while_memory_allows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(network.batches) == 4
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4, None])
+def test_progress_counts_every_pass(batch_size: int | None) -> None:
+    """Against the passes that the network has been given: without an early stop, every one moves the bar as much."""
+    network, method = Nearest(), Approach()
+    method.can_converge = False
+    told: list[float] = []
+    for finished, _ in enumerate(Engine(method, network, CPU, batch_size).run(items(7), told.append), start=1):
+        assert told[-1] >= finished
+    assert told == sorted(told) and told[-1] == 7 == sum(network.batches) / 40
+    moments = [sum(network.batches[: step + 1]) / 40 for step in range(len(network.batches))]
+    assert sorted(set(told)) == pytest.approx(moments)
+
+
+def test_progress_where_images_leave_early() -> None:
+    """Of at most 400 passes each takes some 50: told is what the true number of passes would say, within a half."""
+    stream, told = items(40), []
+    network = Nearest()
+    method = Approach(first=300, second=100, tolerance=1e-3)
+    list(Engine(method, network, CPU, 8).run(stream, lambda work: told.append((work, sum(network.batches)))))
+    whole = told[-1][1]
+    assert told[-1][0] == 40 and whole < 40 * 100
+    assert [work for work, _ in told] == sorted(work for work, _ in told)
+    shares = [(work / 40, passes / whole) for work, passes in told]
+    assert all(1 / 1.5 <= work / passes <= 1.5 for work, passes in shares if work > 0.2)
+    # Until one knows what is usual, only whole images count.
+    assert all(work <= passes * 1.5 for work, passes in shares)
+
+
+def test_nothing_is_learned_from_an_image_that_is_given_up() -> None:
+    told: list[float] = []
+    done = WorkDone(400, early=True, tell=told.append)
+    done.under_way([0, 0, 0], 10)
+    done.leave([1])
+    done.under_way([10, 10], 40)
+    done.leave([50])
+    done.under_way([40], 0)
+    assert told == pytest.approx([0, 1, 2 + 40 / 50])
+
+
+def test_progress_survives_failure_and_lack_of_memory() -> None:
+    stream, told = items(13), []
+    stream[2] = Item("image 2", torch.full_like(stream[2].image, torch.nan), 0)
+    list(Engine(Approach(tolerance=1e-3), Nearest(memory=5), CPU, 12).run(stream, told.append))
+    assert told == sorted(told) and told[-1] == 13
+
+
 def test_adam_is_torchs() -> None:
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(20, 2, 3, 5, dtype=torch.float64, generator=generator)
@@ -222,6 +269,10 @@ def test_a_stream_serves_explainers_without_an_engine() -> None:
             return Explanation(images[:, :1], mean, targets.double(), torch.full_like(targets, len(images)))
 
     stream = items(7)
+    taken = Plain()
+    for taken.passes, most in ((1, 7), (170, 6), (4000, 1)):
+        sizes = [one.iterations.item() for _, one in explain_stream(taken, Nearest(), stream, CPU)]
+        assert max(sizes) == most and len(sizes) == 7
     found = dict(explain_stream(Plain(), Nearest(), stream, CPU, batch_size=3))
     assert [explanation.iterations.item() for explanation in found.values()] == [3, 3, 3, 3, 3, 3, 1]
     for item in stream:

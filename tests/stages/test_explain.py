@@ -45,6 +45,7 @@ class Worker:
         self.settings = settings
         self.config = load_config(None, ["explain.batch_size=2", *settings])
         self.advanced, self.prediction = 0, 1
+        self.reached: list[float] = []
 
     def read(self, unit: Unit, table: str, columns: list[str]) -> list[dict]:
         row = {"class_index": 1, "prediction": self.prediction, "explained": True}
@@ -57,6 +58,11 @@ class Worker:
 
     def advance(self, unit: Unit, images: int = 1) -> None:
         self.advanced += images
+
+    def reach(self, unit: Unit, work: float) -> None:
+        # An image that leaves counts whole before it is handed out.
+        assert work >= self.advanced - sum(picture is None for picture in self.pictures.values())
+        self.reached.append(work)
 
 
 def pictures(count: int) -> dict[str, Tensor]:
@@ -83,7 +89,9 @@ def test_bad_images_are_listed_and_the_others_are_as_ever() -> None:
     output = explain(worker)
     assert [(row["image_id"], row["retry"]) for row in output.errors] == [("image 1", False), ("image 3", True)]
     assert "not finite" in output.errors[0]["reason"] and output.errors[1]["reason"] == "broken file"
-    assert worker.advanced == 5
+    # Of the four that could be read three took 58 steps and one was given up after its first, two at a time.
+    assert worker.advanced == 5 and worker.reached[-1] == 4 and worker.reached == sorted(worker.reached)
+    assert 100 < len(worker.reached) < 200 and worker.reached[0] == pytest.approx(2 / 58)
     kept = {row["image_id"]: row for row in clean.rows}
     assert [row["image_id"] for row in output.rows] == ["image 0", "image 2", "image 4"]
     for row in output.rows:

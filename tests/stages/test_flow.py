@@ -107,7 +107,7 @@ class ByHand:
 
     def advance(self) -> None:
         work, unit = self.waiting.pop(self.choose(self.waiting))
-        work.begun()
+        work.begun(unit)
         self.did.append((work.stage.name, unit.label))
         if unit.label in self.failing:
             work.finished(Failure(unit, "by request"))
@@ -274,7 +274,7 @@ def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
                 super().advance()
                 return
             del self.waiting[0]
-            work.begun()
+            work.begun(unit)
             work.finished(Failure(unit, "no ink") if unit.label == "b" else Outcome(unit, value=unit.label))
 
     state = state_of(tmp_path)
@@ -282,55 +282,59 @@ def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
     assert [outcome.value for outcome in outcomes] == ["a", "c"]
 
 
-def test_stages_without_gpu_do_not_wait_behind_those_with(tmp_path) -> None:
+@pytest.fixture(scope="module")
+def resources():  # noqa: ANN201
+    with ray_session(RaySettings(cpus=2, gpus=1)) as found:
+        yield found
+
+
+def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -> None:
     """Real workers: two of one class can be done, and the class after them, while the GPU has the next one."""
     slow, quick = First(), PerClass()
     slow.seconds, quick.reads = 1.0, ("images",)
     quick.units = lambda plan: units_per_class(plan, ("images",))
-    with ray_session(RaySettings(cpus=2, gpus=1)) as resources:
-        state = state_of(tmp_path)
-        with watched_run(state.config, state.run, 12, resources) as watch:
-            state.watch = watch
-            workers = Workers(state.config, worker_setup(state), lambda: dict(resources))
-            with_gpu, without = workers.pool(slow), workers.pool(quick)
-            try:
-                # A worker that has started already.
-                without.add(Work(quick, lambda result: None), [Unit("a", (), name="warm", fingerprint="f")])
-                while workers.pending:
-                    workers.advance()
-                run_stages(state, [slow, quick], workers)
-                (log,) = (tmp_path / "logs").iterdir()
-                events = [json.loads(line) for line in log.read_text().splitlines()]
-                order = [(one["stage"], one["class"]) for one in events if one["event"] == "unit finished"]
-                last = max(place for place, (stage, _) in enumerate(order) if stage == "first")
-                assert ("per class", "a") in order[:last]
-                assert (with_gpu.size, without.size) == (1, 1)
-                # Nothing waits for a GPU any more: its worker makes room.
-                deadline = time.monotonic() + 60
-                quick.seconds = 0.3
-                units = [Unit("a", (), name=digest(n), fingerprint="f") for n in range(1000)]
-                without.add(Work(quick, lambda result: None), units)
-                while without.size < 2:
-                    assert time.monotonic() < deadline
-                    workers.advance()
-                assert with_gpu.alive == 0 and with_gpu.idle_seconds > IDLE_SECONDS
-            finally:
-                workers.close()
+    state = state_of(tmp_path)
+    with watched_run(state.config, state.run, 12, resources) as watch:
+        state.watch = watch
+        workers = Workers(state.config, worker_setup(state), lambda: dict(resources))
+        with_gpu, without = workers.pool(slow), workers.pool(quick)
+        try:
+            # A worker that has started already.
+            without.add(Work(quick, lambda result: None), [Unit("a", (), name="warm", fingerprint="f")])
+            while workers.pending:
+                workers.advance()
+            run_stages(state, [slow, quick], workers)
+            (log,) = (tmp_path / "logs").iterdir()
+            events = [json.loads(line) for line in log.read_text().splitlines()]
+            order = [(one["stage"], one["class"]) for one in events if one["event"] == "unit finished"]
+            last = max(place for place, (stage, _) in enumerate(order) if stage == "first")
+            assert ("per class", "a") in order[:last]
+            assert (with_gpu.size, without.size) == (1, 1)
+            # Nothing waits for a GPU any more: its worker makes room.
+            deadline = time.monotonic() + 60
+            quick.seconds = 0.3
+            units = [Unit("a", (), name=digest(n), fingerprint="f") for n in range(1000)]
+            without.add(Work(quick, lambda result: None), units)
+            while without.size < 2:
+                assert time.monotonic() < deadline
+                workers.advance()
+            assert with_gpu.alive == 0 and with_gpu.idle_seconds > IDLE_SECONDS
+        finally:
+            workers.close()
 
 
-def test_workers_come_with_nodes(tmp_path, monkeypatch) -> None:
+def test_workers_come_with_nodes(resources, tmp_path, monkeypatch) -> None:
     """The pools follow what the cluster has; where all of it is gone for now, they wait."""
     monkeypatch.setattr("pipeline.stages.workers.RESOURCES_SECONDS", -1.0)
     cluster = {"CPU": 2.0, "memory": 2.0**40}
-    with ray_session(RaySettings(cpus=2, gpus=0)):
-        workers = Workers(RunConfig(), worker_setup(state_of(tmp_path)), lambda: dict(cluster))
-        try:
-            pool = workers.pool(PerClass())
-            sizes = []
-            for cpus in (2.0, 6.0, 1.0, 0.0, 4.0):
-                cluster["CPU"] = cpus
-                workers._fit()
-                sizes.append(pool.size)
-            assert sizes == [2, 6, 1, 1, 4]
-        finally:
-            workers.close()
+    workers = Workers(RunConfig(), worker_setup(state_of(tmp_path)), lambda: dict(cluster))
+    try:
+        pool = workers.pool(PerClass())
+        sizes = []
+        for cpus in (2.0, 6.0, 1.0, 0.0, 4.0):
+            cluster["CPU"] = cpus
+            workers._fit()
+            sizes.append(pool.size)
+        assert sizes == [2, 6, 1, 1, 4]
+    finally:
+        workers.close()

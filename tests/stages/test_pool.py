@@ -117,8 +117,10 @@ def test_a_hung_worker_is_noticed(resources, tmp_path) -> None:
 def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> None:
     class Slow(Fragile):
         def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
-            for _ in items:
-                time.sleep(2.5)
+            for item in items:
+                time.sleep(1.25)
+                worker.reach(unit, items.index(item) + 0.5)
+                time.sleep(1.25)
                 worker.advance(unit)
             return Output([])
 
@@ -126,10 +128,12 @@ def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> 
     pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=6.0)
     results, told = [], []
     # Without the word of progress it would be stopped after 6 of its 10 seconds.
-    pool.run(Slow(), [unit("slow", "a", "b", "c", "d")], results.append, lambda unit, images: told.append(images))
+    units = [unit("slow", "a", "b", "c", "d")]
+    pool.run(Slow(), units, results.append, lambda unit, images, work: told.append((images, work)))
     pool.close()
     assert not isinstance(results[0], Failure) and results[0].errors is None
-    assert told == sorted(told) and 1 <= told[0] <= told[-1] <= 4
+    assert told == sorted(told) and set(told) <= {(n, n + part) for n in range(5) for part in (0.0, 0.5)}
+    assert any(work > images for images, work in told) and told[-1][0] >= 2
 
 
 def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:

@@ -51,7 +51,13 @@ class AdversarialStudy(Study):
                 yield Item(image_id, image, targets[image_id])
 
         outcomes = generate_adversarials(
-            classifier, attacked(), worker.device, FILTERS[variant], iterations, worker.config.explain.batch_size
+            classifier,
+            attacked(),
+            worker.device,
+            FILTERS[variant],
+            iterations,
+            worker.config.explain.batch_size,
+            progress=lambda work: worker.reach(unit, work),
         )
         for image_id, outcome in outcomes:
             protocol = {"target": targets[image_id], "iterations": iterations, "steps": outcome.iterations}
