@@ -30,7 +30,7 @@ OPTIONS = {
     ("job", "options"),
     [
         (summarize, OPTIONS | {"--dry-run"}),
-        (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
+        (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
         (report, {"--help", "--run", "--submit"}),
         (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
