@@ -58,7 +58,7 @@ class MapStabilityStudy(SampledMapStudy):
         explainer = make_explainer(explain.explainer, *own_settings(explain), memory=explain.pass_memory)
         found = explain_stream(explainer, worker.prepared_classifier, changed(), worker.device, explain.batch_size)
         for (image_id, name), explanation in found:
-            if explanation.saliency.isfinite().all():
+            if explanation.saliency.isfinite().all() and explanation.score_before.isfinite().all():
                 again = stored_saliency(explanation)
                 output.rows += self._figures(worker, unit, rows[image_id], name, again)
             else:
