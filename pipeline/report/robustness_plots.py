@@ -29,8 +29,8 @@ def draw_stability(axes: Any, chosen: Sequence[Any]) -> None:
         places = [(rows.index(variant) + shift, figure) for variant, figure in own.items()]
         _points(axes, places, f"C{number}", explainer)
     _rows(axes, [row.removeprefix(OVERLAP) for row in rows])
-    axes.set(title="map stability", xlabel="overlap of the salient pixels with the map made anew")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set(title="map stability", xlabel="overlap of the salient pixels\nwith those of the map made anew")
+    _legend(axes)
 
 
 def draw_transfer(axes: Any, chosen: Sequence[Any]) -> None:
@@ -47,9 +47,10 @@ def draw_transfer(axes: Any, chosen: Sequence[Any]) -> None:
             ]
             label = f"{explainer}{CONTROL}" if control else explainer
             _points(axes, places, f"C{number}", label, filled=not control)
-    _rows(axes, [row.removeprefix(DROP) for row in rows])
-    axes.set(title="transfer", xlabel="drop of the class's score without the salient pixels")
-    axes.legend(frameon=False, fontsize=8)
+    # The weights file on a line of its own.
+    _rows(axes, [row.removeprefix(DROP).replace(" (", "\n(") for row in rows])
+    axes.set(title="transfer", xlabel="drop of the class's score\nwithout the salient pixels")
+    _legend(axes)
 
 
 def _points(axes: Any, places: Sequence[tuple[float, Any]], color: str, label: str, filled: bool = True) -> None:
@@ -70,6 +71,11 @@ def _points(axes: Any, places: Sequence[tuple[float, Any]], color: str, label: s
         linewidth=1,
         label=label,
     )
+
+
+def _legend(axes: Any) -> None:
+    """Below, where it hides no point."""
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.24))
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
