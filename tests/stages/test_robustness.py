@@ -1,5 +1,6 @@
 """The studies of maps that are made again, on a worker of the test's own, and what they need."""
 
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from jobs.evaluate import build_parser
 from pipeline.config import ConfigurationError, RunConfig, load_config
 from pipeline.evaluate.map_stability import CHANGES
+from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import make_explainer
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
@@ -18,7 +20,7 @@ from pipeline.report.robustness_plots import draw_stability, draw_transfer, stab
 from pipeline.stages.evaluation import check_studies, default_studies
 from pipeline.stages.explain import image_generator, own_settings
 from pipeline.stages.figures import Figure
-from pipeline.stages.studies import STUDIES
+from pipeline.stages.studies import STUDIES, robustness
 from pipeline.stages.units import Output, Unit
 from schemas import make_table
 
@@ -60,7 +62,18 @@ def explained(worker: Worker, image: Tensor, target: int, seed: int, image_id: s
 
 
 @pytest.mark.parametrize("explainer", ["grad-cam", "rise"])
-def test_maps_are_made_again_of_the_changed_photographs(explainer: str) -> None:
+def test_maps_are_made_again_of_the_changed_photographs(explainer: str, monkeypatch) -> None:  # noqa: ANN001
+    shown: dict[tuple[str, str], Tensor] = {}
+
+    def watched(own: object, network: object, items: Iterable[Item], *settings: object) -> Iterator:
+        def noted() -> Iterator[Item]:
+            for item in items:
+                shown[item.key] = item.image
+                yield item
+
+        return explain_stream(own, network, noted(), *settings)
+
+    monkeypatch.setattr(robustness, "explain_stream", watched)
     generator = np.random.default_rng(0)
     photographs = {
         f"image {number}": np.kron(generator.integers(0, 256, (20, 26, 3)), np.ones((10, 10, 1))).astype(np.uint8)
@@ -93,6 +106,9 @@ def test_maps_are_made_again_of_the_changed_photographs(explainer: str) -> None:
             "last bit": (inside, 4, whole, whole),
             "another seed": (inside, 5, whole, whole),
         }
+        # The pixels of the photograph beside the square, where it has them.
+        assert torch.equal(shown[image_id, "shift of 3 px"], moved)
+        assert torch.equal(shown[image_id, "JPEG quality 90"], CHANGES["JPEG quality 90"].apply(inside))
         for name, (image, seed, of_changed, of_own) in cases.items():
             again = explained(worker, image, 1, seed, image_id)
             a, b = ((m / 255 > max(0, np.quantile(m / 255, 0.9))) for m in (own[image_id], again))
