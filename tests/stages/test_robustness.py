@@ -76,7 +76,10 @@ def test_maps_are_made_again_of_the_changed_photographs(explainer: str, monkeypa
     monkeypatch.setattr(robustness, "explain_stream", watched)
     generator = np.random.default_rng(0)
     photographs = {
-        f"image {number}": np.kron(generator.integers(0, 256, (20, 26, 3)), np.ones((10, 10, 1))).astype(np.uint8)
+        f"image {number}": (
+            np.kron(generator.integers(0, 200, (20, 26, 3)), np.ones((10, 10, 1)))
+            + generator.integers(56, size=(200, 260, 3))
+        ).astype(np.uint8)
         for number in range(5)
     }
     settings = [f"explain.explainer={explainer}", "explain.rise.masks=60", "seed=4", "evaluation.stability_images=3"]
