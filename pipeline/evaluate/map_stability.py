@@ -20,8 +20,6 @@ from torch.nn import functional
 
 from pipeline.evaluate.sanity import rank_correlations
 
-# How the figures of the overlap are called, before the name of the change.
-OVERLAP = "overlap, "
 JPEG_QUALITY = 90
 # To the right and downwards, in pixels of an image of 224.
 SHIFT = 3

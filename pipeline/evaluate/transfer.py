@@ -13,9 +13,6 @@ from torch.nn import functional
 from pipeline.explain.interface import LogitsFunction, validate_batch
 from pipeline.explain.perturbation import PERTURBATIONS
 
-# How the figures are called, around the network's name.
-DROP, CONTROL, BEYOND = "drop on ", ", another image's map", ", beyond another image's map"
-
 
 @dataclass(frozen=True)
 class Transfer:

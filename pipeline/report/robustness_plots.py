@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.evaluate.map_stability import OVERLAP
-from pipeline.evaluate.transfer import BEYOND, CONTROL, DROP
-
+# What the studies call their figures: the first before the name of the change, the others around the network's.
+OVERLAP = "overlap, "
+DROP, CONTROL, BEYOND = "drop on ", ", another image's map", ", beyond another image's map"
 GAP = 0.16
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.evaluate.map_stability import CHANGES, OVERLAP, map_stability, shift_length
-from pipeline.evaluate.transfer import BEYOND, CONTROL, DROP, transfer
+from pipeline.evaluate.map_stability import CHANGES, map_stability, shift_length
+from pipeline.evaluate.transfer import transfer
 from pipeline.evaluate.wholeness import LEAST, wholeness
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import make_explainer
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
 from pipeline.settings import ModelSettings
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
 from pipeline.stages.failures import WorkerUnfit
