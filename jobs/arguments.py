@@ -19,6 +19,7 @@ SHORTCUTS = {
     "weights": "model.weights",
     "output": "output",
     "address": "ray.address",
+    "other_models": "evaluation.other_models",
 }
 
 
@@ -53,7 +54,7 @@ def run_job(
     def action(console: "Console") -> int | None:
         from pipeline.config import annotated_default, load_config
 
-        given = {key: getattr(options, name) for name, key in SHORTCUTS.items()}
+        given = {key: getattr(options, name, None) for name, key in SHORTCUTS.items()}
         shortcuts = {key: value for key, value in given.items() if value is not None}
         config = load_config(options.config, options.overrides, shortcuts)
         if options.print_config:

@@ -1,13 +1,15 @@
 """How far to trust maps and summaries: figures of finished runs, or a paper's experiments, as tables and plots.
 
     python -m jobs.evaluate --run runs/mine --run runs/other
+    python -m jobs.evaluate --run runs/mine --other-model torchvision:mobilenet_v2 --other-weights mobile.safetensors
     python -m jobs.evaluate --paper fgvis --images photographs/ --model torchvision:resnet50 --weights r50.safetensors
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import run_job, run_parser
 
@@ -31,7 +33,42 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--study", action="append", metavar="NAME", help="a study; can be repeated; default: all that can be done"
     )
+    parser.add_argument(
+        "--other-model",
+        action=OtherModel,
+        dest="other_models",
+        metavar="SPEC",
+        help="a network with the same classes that is shown what the maps say; can be repeated "
+        "(evaluation.other_models)",
+    )
+    parser.add_argument(
+        "--other-weights",
+        action=OtherModel,
+        dest="other_models",
+        metavar="FILE",
+        help="weights of the --other-model before it: a file, enum name or random",
+    )
     return parser
+
+
+class OtherModel(argparse.Action):
+    """--other-model begins another network, --other-weights gives the last one its weights."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        models = [dict(model) for model in getattr(namespace, self.dest) or ()]
+        if self.metavar == "SPEC":
+            models.append({"name": values})
+        elif models and "weights" not in models[-1]:
+            models[-1]["weights"] = values
+        else:
+            parser.error("--other-weights FILE belongs behind the --other-model SPEC whose weights they are")
+        setattr(namespace, self.dest, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
     from pipeline.stages.evaluation import run_evaluation, stored_config
 
-    runs = [stored_config(folder, options.overrides) for folder in options.run or ()]
+    others = [f"evaluation.other_models={json.dumps(options.other_models)}"] if options.other_models else []
+    runs = [stored_config(folder, [*others, *options.overrides]) for folder in options.run or ()]
     for path in run_evaluation(runs or [config], console, options.paper, options.study or ()):
         console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
     for folder in () if options.paper else options.run or ():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
+    from pipeline.settings import ModelSettings
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
@@ -45,18 +46,25 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
 def named_files(config: "RunConfig") -> dict[str, str | None]:
     """Settings that name files or folders to be read, where they do."""
     data, model = config.data, config.model
-    weights = model.weights if model.weights and model.weights.endswith((".safetensors", ".pt", ".pth")) else None
-    return {
+    further = {}
+    for number, other in enumerate(config.evaluation.other_models):
+        further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
+        further[f"evaluation.other_models.{number}.labels"] = other.labels
+    return further | {
         "data.images": None if data.images == "demo" else data.images,
         "data.manifest": data.manifest,
         "data.class_map": data.class_map,
         "data.parts": data.parts,
         "data.boxes": data.boxes,
         "data.landmarks": data.landmarks,
-        "model.weights": weights,
+        "model.weights": _weights_file(model),
         "model.labels": model.labels,
         "explain.cam.edges": config.explain.cam.edges,
     }
+
+
+def _weights_file(model: "ModelSettings") -> str | None:
+    return model.weights if model.weights and model.weights.endswith((".safetensors", ".pt", ".pth")) else None
 
 
 def without_submit(arguments: Sequence[str]) -> list[str]:

@@ -57,13 +57,14 @@ def annotated_default(config: RunConfig | None = None) -> str:
     lines = ["# visual-summaries configuration; a run's own file holds only the lines that differ."]
 
     def write(section: BaseModel, indent: str) -> None:
+        plain = section.model_dump(mode="json")
         for name, field in type(section).model_fields.items():
             value = getattr(section, name)
             if isinstance(value, Section):
                 lines.append(f"{indent}{name}:  # {field.description}")
                 write(value, indent + "  ")
             else:
-                text = json.dumps(value, ensure_ascii=False)
+                text = json.dumps(plain[name], ensure_ascii=False)
                 lines.append(f"{indent}{name}: {text}  # {field.description}")
 
     write(config, "")

@@ -254,6 +254,12 @@ class EvaluationSettings(Section):
     )
     sanity_images: int = Field(4, ge=1, description="images of each class whose maps are made with randomized weights")
     sanity_steps: int = Field(4, ge=1, description="how many times more layers are randomized, from the output back")
+    stability_images: int = Field(
+        4, ge=1, description="images of each class whose maps are made again, five times, of hardly changed images"
+    )
+    other_models: tuple[ModelSettings, ...] = Field(
+        (), description="networks with the same classes that are shown what the maps say; each as the section model"
+    )
     tags: int = Field(5, ge=1, description="tags of a member: the classifier's best labels of its crop")
     subsamples: int = Field(4, ge=1, description="random 80 % of a class's images that its clusters are found in again")
 

@@ -249,12 +249,13 @@ _ALL = [
     ),
     _table(
         "measurements",
-        "one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`",
+        "one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each "
+        "experiment and its figures are described in evaluation.md",
         _column("image_id", pa.string(), "sha256 of the image file's bytes; empty for a figure of a summary or class"),
         _LABEL,
         _column("summary", pa.int32(), "number of the summary within the class that it is about", nullable=True),
-        _column("study", pa.string(), "experiment, e.g. adversarial"),
-        _column("variant", pa.string(), "what was compared, e.g. filter on"),
+        _column("study", pa.string(), "experiment, e.g. map stability"),
+        _column("variant", pa.string(), "what was compared, and how, e.g. overlap, horizontal flip"),
         _column("model", pa.string(), "classifier, as the configuration names it"),
         _column("explainer", pa.string(), "method and preset of the maps; empty where no map takes part"),
         _column("value", pa.float64(), "the figure; for what either happens or not, 1 or 0"),

@@ -313,7 +313,7 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('metrics'));
 
--- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`
+-- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each experiment and its figures are described in evaluation.md
 SET VARIABLE measurements_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'measurements');
 CREATE OR REPLACE VIEW measurements AS
 SELECT

@@ -72,14 +72,16 @@ class Preprocessing:
             antialias=bool(preset.antialias),
         )
 
-    def analyzed_image(self, image: Any) -> Tensor:
+    def analyzed_image(self, image: Any, margin: int = 0) -> Tensor:
         """The part of an image that the network sees, before scaling and normalization.
 
         Args:
             image: uint8 [H, W, 3] RGB, an array or a tensor, of any height and width from 1 pixel.
+            margin: pixels more on every side, less than `crop_side`: what lies beside the part that the network sees,
+                mirrored where the image ends.
 
         Returns:
-            uint8 [3, S, S] on the CPU, S = `crop_side`.
+            uint8 [3, S, S] on the CPU, S = `crop_side` + 2 · `margin`.
 
         Raises:
             ValueError: the image is not uint8 [H, W, 3] or has no pixels.
@@ -96,10 +98,11 @@ class Preprocessing:
         mode = InterpolationMode(self.interpolation)
         if self.squash:
             side = [self.crop_side, self.crop_side]
-            return functional.resize(channels_first, side, interpolation=mode, antialias=self.antialias)
+            resized = functional.resize(channels_first, side, interpolation=mode, antialias=self.antialias)
+            return _center(resized, self.crop_side, margin)
         middle = _middle(channels_first)
         resized = functional.resize(middle, [self.resize_side], interpolation=mode, antialias=self.antialias)
-        return functional.center_crop(resized, [self.crop_side, self.crop_side]).contiguous()
+        return _center(resized, self.crop_side, margin)
 
     def analyzed_box(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Where the analyzed image lies in an original of `height` × `width` pixels.
@@ -125,6 +128,18 @@ class Preprocessing:
             left + self.crop_side * kept_width / resized_width,
             top + self.crop_side * kept_height / resized_height,
         )
+
+
+def _center(image: Tensor, side: int, margin: int) -> Tensor:
+    """The central square of `side` pixels with `margin` more on every side, mirrored where the image ends."""
+    top, left = (round((size - side) / 2.0) for size in image.shape[-2:])
+    bottom, right = image.shape[-2] - side - top, image.shape[-1] - side - left
+    lacking = [max(0, margin - beside) for beside in (left, top, right, bottom)]
+    if any(lacking):
+        image = functional.pad(image, lacking, padding_mode="reflect")
+    top, left = top - margin + lacking[1], left - margin + lacking[0]
+    whole = side + 2 * margin
+    return image[:, top : top + whole, left : left + whole].contiguous()
 
 
 def _middle_size(size: int, other: int) -> int:

@@ -2,10 +2,13 @@
 
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+
+from pipeline.report.robustness_plots import draw_stability, draw_transfer, stability_figures, transfer_figures
 
 # What each paper says of a figure: (study, variant) → (its table, explainer → published value or values).
 # Other networks on other images: the order and size of effects, not figures to be met.
@@ -94,6 +97,16 @@ PUBLISHED: dict[str, dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
 }
 
 
+# What the figures of a study say, above its table.
+MEANINGS = {
+    "map stability": "The run's map of an image against the map made anew of the image hardly changed, the change "
+    "undone: overlap is the intersection over union of the salient pixels, rank correlation Spearman's of the maps. "
+    "Both are 1 where a map stays; what moves with a re-encoded file or a shift of 3 px is no property of the picture.",
+    "wholeness": "How the salient pixels hang together: a map of a part is one region or a few, a map of specks none.",
+    "transfer": "How much of the class's score is lost without the salient pixels (blurred, over photographs that the "
+    "network named puts into the class), and without those of another image's map. What is evidence for the class, and "
+    "not for the run's network alone, is missed by every network, and much more than the other image's.",
+}
 INTERVALS = "Intervals of 95 % over what n counts: Wilson's of what either happens or not, else bootstrap."
 # Studies that compare classes: (study, what the first column is sorted by).
 BY_CLASS = {"color bias": "classes that depend most on color first"}
@@ -115,7 +128,8 @@ def all_figures(found: Sequence[Any]) -> str:
     lines = ["# All figures", "", f"{INTERVALS} Classes: in the CSV and Parquet files beside this."]
     for study in dict.fromkeys(figure.study for figure in found):
         chosen = [figure for figure in found if figure.study == study and not figure.label]
-        lines += ["", f"## {escaped(study)}", "", *_table(chosen)]
+        meaning = [MEANINGS[study], ""] if study in MEANINGS else []
+        lines += ["", f"## {escaped(study)}", "", *meaning, *_table(chosen)]
     return "\n".join(lines) + "\n"
 
 
@@ -169,20 +183,36 @@ def _class_table(chosen: Sequence[Any]) -> list[str]:
     return lines
 
 
-def plot_curves(curves: Sequence[Any], path: str) -> None:
-    """Deletion and insertion curves with the band of the middle half of the images, as a PNG."""
+def panels(curves: Sequence[Any], found: Sequence[Any]) -> list[Callable[[Any], None]]:
+    """What is better seen than read: functions that draw on an axes; `curves` are `Curve`s, `found` `Figure`s."""
+    drawn: list[Callable[[Any], None]] = [
+        partial(_draw_curves, curves=[one for one in curves if one.variant == variant], first=number == 0)
+        for number, variant in enumerate(dict.fromkeys(curve.variant for curve in curves))
+    ]
+    for draw, chosen in ((draw_stability, stability_figures(found)), (draw_transfer, transfer_figures(found))):
+        drawn += [partial(draw, chosen=chosen)] if chosen else []
+    return drawn
+
+
+def plot_panels(drawn: Sequence[Callable[[Any], None]], file: Any) -> None:
+    """Panels side by side, as a PNG."""
     from matplotlib.figure import Figure as Canvas
 
-    variants = list(dict.fromkeys(curve.variant for curve in curves))
-    canvas = Canvas(figsize=(5.2 * len(variants), 3.8), dpi=150, layout="constrained")
-    for place, (axes, variant) in enumerate(zip(np.ravel(canvas.subplots(1, len(variants))), variants, strict=True)):
-        for curve in (one for one in curves if one.variant == variant):
-            share = np.linspace(0, 1, len(curve.mean))
-            (line,) = axes.plot(share, curve.mean, label=f"{curve.explainer} ({curve.n} images)")
-            axes.fill_between(share, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
-        done = "deleted" if variant == "deletion" else "shown"
-        axes.set(title=variant, xlabel=f"share of pixels {done}, most salient first", ylim=(0, 1), xlim=(0, 1))
-        axes.set_ylabel("score of the class: mean, and the middle\nhalf of the images" if place == 0 else "")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    canvas.savefig(path)
+    canvas = Canvas(figsize=(5.2 * len(drawn), 3.8), dpi=150, layout="constrained")
+    for draw, axes in zip(drawn, np.ravel(canvas.subplots(1, len(drawn))), strict=True):
+        draw(axes)
+    canvas.savefig(file)
+
+
+def _draw_curves(axes: Any, curves: Sequence[Any], first: bool) -> None:
+    """Deletion or insertion curves with the band of the middle half of the images."""
+    for curve in curves:
+        share = np.linspace(0, 1, len(curve.mean))
+        (line,) = axes.plot(share, curve.mean, label=f"{curve.explainer} ({curve.n} images)")
+        axes.fill_between(share, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
+    variant = curves[0].variant
+    done = "deleted" if variant == "deletion" else "shown"
+    axes.set(title=variant, xlabel=f"share of pixels {done}, most salient first", ylim=(0, 1), xlim=(0, 1))
+    axes.set_ylabel("score of the class: mean, and the middle\nhalf of the images" if first else "")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline.config import ConfigurationError, RunConfig, load_config
 from pipeline.objects import place
-from pipeline.report.evaluation import all_figures, paper_tables, plot_curves
+from pipeline.report.evaluation import all_figures, panels, paper_tables, plot_panels
 from pipeline.stages.failures import room_to_write
 from pipeline.stages.figures import Curve, Figure, curves, figures, figures_table
 from pipeline.stages.flow import run_stages
@@ -19,8 +19,8 @@ from pipeline.stages.stage import Stage
 from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.store.tables import TableStore
 
-ALWAYS = ("faithfulness", "explanation maps", "summaries", "specialists")
-ANNOTATED = "localization"
+ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
+ANNOTATED, TRANSFER = "localization", "transfer"
 
 # A paper's experiments: studies, and the explainers that they compare (none: the run's own).
 PAPERS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -76,7 +76,8 @@ def run_evaluation(
             lines += curves(store)
         name = f"evaluation-{paper}" if paper else "evaluation"
         text = (paper_tables(paper, found) + "\n" if paper else "") + all_figures(found)
-        plot = partial(plot_curves, lines) if lines else None
+        drawn = panels(lines, found)
+        plot = partial(plot_panels, drawn) if drawn else None
         with room_to_write(config.output):
             written.append(write_results(place(config.output), name, text, figures_table(found), plot))
     return written
@@ -91,7 +92,8 @@ def chosen_explainers(config: RunConfig, explainers: Sequence[str]) -> tuple[str
 def default_studies(config: RunConfig) -> tuple[str, ...]:
     """Those that need nothing that is not there."""
     annotated = bool(config.data.boxes or config.data.landmarks)
-    return (*ALWAYS, ANNOTATED) if annotated else ALWAYS
+    further = {ANNOTATED: annotated, TRANSFER: bool(config.evaluation.other_models)}
+    return (*ALWAYS, *(name for name, possible in further.items() if possible))
 
 
 def check_studies(names: Iterable[str], config: RunConfig) -> None:
@@ -99,8 +101,7 @@ def check_studies(names: Iterable[str], config: RunConfig) -> None:
     for name in names:
         if name not in STUDIES:
             raise ConfigurationError(f"unknown study {name!r}; known: {', '.join(STUDIES)}")
-        if name == ANNOTATED and not (config.data.boxes or config.data.landmarks):
-            raise ConfigurationError(f"the study {name} needs to know where objects are: set {STUDIES[name].needs}")
+        STUDIES[name].check(config)
 
 
 def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunConfig]:

@@ -7,6 +7,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipeline.config import RunConfig
@@ -108,7 +109,7 @@ class ExplainStage(Stage):
             reason = "the explanation is not finite (NaN or infinity): check the image and the network"
             output.errors.append(error_row(self.name, label, reason, row["image_id"], row["uri"]))
             return
-        stored = explanation.saliency[0].mul(255).round().byte().cpu().numpy()
+        stored = stored_saliency(explanation)
         output.rows.append(
             {
                 "image_id": row["image_id"],
@@ -123,6 +124,11 @@ class ExplainStage(Stage):
             }
             | figures
         )
+
+
+def stored_saliency(explanation: Explanation) -> np.ndarray:
+    """One image's map `[C,H,W]` uint8, as the table `maps` holds it."""
+    return explanation.saliency[0].mul(255).round().byte().cpu().numpy()
 
 
 @cache

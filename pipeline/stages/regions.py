@@ -103,7 +103,12 @@ def cut_of(config: RunConfig) -> dict[str, float | None]:
 
 def salient_mask(row: Mapping[str, Any], config: RunConfig) -> np.ndarray:
     """Salient pixels `[H,W]` bool of a row of `maps` (of the mean over channels of a 3-channel map)."""
-    saliency = decode_saliency(row).mean(axis=0) / 255.0
+    return salient_of(decode_saliency(row), config)
+
+
+def salient_of(stored: np.ndarray, config: RunConfig) -> np.ndarray:
+    """The same of a map `[C,H,W]` uint8 as it is stored."""
+    saliency = stored.mean(axis=0) / 255.0
     cut = cut_of(config)
     smoothing = cut["smoothing"] * saliency.shape[1] / REFERENCE_SIDE
     return salient_pixels(saliency, cut["threshold"], smoothing, cut["share"])

@@ -110,8 +110,9 @@ class WorkerContext:
         """Where the images of the unit's class are: image id → its row of `images`, id and uri alone."""
         return {row["image_id"]: row for row in self.read(unit, "images", ["image_id", "uri"])}
 
-    def analyzed_image(self, row: Mapping[str, Any]) -> Tensor:
-        """The square that the classifier sees, uint8 `[3,S,S]`, of a row of `images`.
+    def analyzed_image(self, row: Mapping[str, Any], margin: int = 0) -> Tensor:
+        """The square that the classifier sees, uint8 `[3,S,S]`, of a row of `images`; with `margin` pixels more on
+        every side.
 
         Raises:
             DecodeError: unreadable, or not the file that the run began with.
@@ -119,7 +120,7 @@ class WorkerContext:
         decoded = read_image(row["uri"])
         if decoded.image_id != row["image_id"]:
             raise DecodeError("the file has changed since the run began; run again")
-        return self.setup.preprocessing.analyzed_image(decoded.image)
+        return self.setup.preprocessing.analyzed_image(decoded.image, margin)
 
     def model_input(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
@@ -187,17 +188,19 @@ def decoded_images(
     rows: Mapping[str, Mapping[str, Any]],
     items: Iterable[str],
     output: Output,
+    margin: int = 0,
 ) -> Iterator[tuple[str, Tensor]]:
     """(image id, image `[3,S,S]` float32 in [0,1]) of a unit's items, made ahead in a thread.
 
-    `rows`: image id → row of `images`. What cannot be decoded goes to the errors of `output` and counts as done.
+    `rows`: image id → row of `images`. `margin`: pixels more on every side. What cannot be decoded goes to the errors
+    of `output` and counts as done.
     """
 
     def images() -> Iterator[tuple[str, Tensor]]:
         for image_id in items:
             row = rows[image_id]
             try:
-                yield image_id, worker.analyzed_image(row).float().div_(255)
+                yield image_id, worker.analyzed_image(row, margin).float().div_(255)
             except DecodeError as error:
                 output.errors.append(error_row(stage, unit.label, str(error), image_id, row["uri"], retry=True))
                 worker.advance(unit)

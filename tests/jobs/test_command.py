@@ -9,6 +9,8 @@ import yaml
 
 from jobs import cluster, compare, evaluate, export, report, review, summarize
 from jobs.command import main
+from jobs.submission import named_files
+from pipeline.config import load_config
 from pipeline.stages.evaluation import PAPERS
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +32,7 @@ OPTIONS = {
     ("job", "options"),
     [
         (summarize, OPTIONS | {"--dry-run"}),
-        (evaluate, OPTIONS | {"--paper", "--run", "--study"}),
+        (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
         (report, {"--help", "--run", "--submit"}),
         (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
@@ -70,6 +72,21 @@ def test_printed_configuration_can_be_read_again(tmp_path, capsys) -> None:
     path.write_text(capsys.readouterr().out)
     assert main(["summarize", "--print-config", "--config", str(path)]) == 0
     assert capsys.readouterr().out == path.read_text()
+
+
+def test_other_networks_are_printed_and_read_again(tmp_path, capsys) -> None:
+    given = ["--other-model", "torchvision:resnet18", "--other-weights", "r.pt", "--other-model", "a:b"]
+    assert main(["evaluate", "--print-config", *given]) == 0
+    path = tmp_path / "run.yaml"
+    path.write_text(capsys.readouterr().out)
+    others = yaml.safe_load(path.read_text())["evaluation"]["other_models"]
+    names = [("torchvision:resnet18", "r.pt"), ("a:b", None)]
+    assert [(other["name"], other["weights"]) for other in others] == names
+    assert main(["evaluate", "--print-config", "--config", str(path)]) == 0
+    assert capsys.readouterr().out == path.read_text()
+    files = named_files(load_config(path))
+    assert files["evaluation.other_models.0.weights"] == "r.pt"
+    assert files["evaluation.other_models.1.weights"] is None
 
 
 def test_settings_and_options_may_be_mixed(capsys) -> None:

@@ -43,6 +43,24 @@ def test_extreme_images(size: tuple[int, int], squash: bool) -> None:
     assert (analyzed == color[:, None, None]).all()
 
 
+@pytest.mark.parametrize("size", [(300, 400), (231, 230), (700, 240)])
+def test_a_margin_is_what_lies_beside(size: tuple[int, int]) -> None:
+    image = random_image(*size)
+    # A larger crop of the same picture, as far as it reaches.
+    expected = Preprocessing(256, 236).analyzed_image(image)
+    assert torch.equal(Preprocessing(256, 224).analyzed_image(image, margin=6), expected)
+    plain = Preprocessing(64, 64).analyzed_image(image)
+    wide = Preprocessing(64, 64).analyzed_image(image, margin=3)
+    assert torch.equal(wide[:, 3:-3, 3:-3], plain)
+    shorter = 1 if size[0] < size[1] else 2
+    ends = wide.movedim(shorter, 0)
+    assert torch.equal(ends[:3], ends[4:7].flip(0)) and torch.equal(ends[-3:], ends[-7:-4].flip(0))
+    squashed = Preprocessing(64, 64, squash=True).analyzed_image(image)
+    mirrored = np.pad(squashed.numpy(), ((0, 0), (2, 2), (2, 2)), mode="reflect")
+    found = Preprocessing(64, 64, squash=True).analyzed_image(image, margin=2)
+    np.testing.assert_array_equal(found.numpy(), mirrored)
+
+
 def test_long_image_shows_its_middle() -> None:
     line = np.zeros((1, 20_001, 3), np.uint8)
     line[0, 10_000] = 255

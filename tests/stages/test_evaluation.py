@@ -15,8 +15,9 @@ import pytest
 import torch
 from conftest import SETTINGS
 from runs import MEASURED, ROOT, environment, stage_units, tables
+from scipy import ndimage
 
-from pipeline.config import load_config
+from pipeline.config import RunConfig, load_config
 from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.decode import read_image
 from pipeline.data.parts import read_parts
@@ -24,8 +25,11 @@ from pipeline.evaluate.adversarial import adversarial_targets, generate_adversar
 from pipeline.evaluate.explanation_maps import explanation_map_scores
 from pipeline.evaluate.faithfulness import deletion_curve, insertion_curve
 from pipeline.evaluate.localization import inside, landmark_distance, localization_point, maximum_point
+from pipeline.evaluate.map_stability import CHANGES
 from pipeline.explain.engine import Item
+from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.models.preprocessing import Preprocessing
 from pipeline.report.evaluation import escaped
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.worker import classifier_of
@@ -129,9 +133,24 @@ def test_an_evaluation_adds_to_a_run_and_resumes(evaluated, whole_run, demo_fold
     assert (output / "evaluation-fgvis.md").read_text() == text
 
 
+OTHER_NETWORK = """
+import torch
+from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, load_demo_network
+
+def network():
+    module, generator = load_demo_network(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.add_(0.1 * weights.std() * torch.randn(weights.shape, generator=generator))
+    return module, {"resize_side": 160, "crop_side": 160, "mean": DEMO_MEAN, "std": DEMO_STD}
+"""
+OTHER = "other_network:network"
+
+
 @pytest.fixture(scope="module")
 def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]]:  # noqa: ANN001
-    """A finished run evaluated by its folder alone, with boxes and landmarks made up from the demo's parts."""
+    """A finished run evaluated by its folder alone, with boxes and landmarks made up from the demo's parts, and with
+    another network."""
     output = tmp_path_factory.mktemp("measured") / "run"
     shutil.copytree(whole_run[0], output)
     boxes, landmarks = ["file,x0,y0,x1,y1"], ["file,part,x,y,visible"]
@@ -142,8 +161,12 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
     for name, lines in (("boxes", boxes), ("landmarks", landmarks)):
         (output.parent / f"{name}.csv").write_text("\n".join(lines) + "\n")
     annotated = [f"data.{name}={output.parent / name}.csv" for name in ("boxes", "landmarks")]
-    command = [sys.executable, "-m", "jobs.evaluate", "--run", str(output), "evaluation.subsamples=2", *annotated]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment())
+    (output.parent / "other_network.py").write_text(OTHER_NETWORK)
+    own = environment()
+    own["PYTHONPATH"] = os.pathsep.join([str(output.parent), *filter(None, [own.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "jobs.evaluate", "--run", str(output), "--other-model", OTHER, *annotated]
+    command += ["evaluation.subsamples=2", "evaluation.stability_images=2"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=own)
     assert result.returncode == 0, result.stdout + result.stderr
     return output, TableStore(output).read_all("measurements").to_pylist()
 
@@ -153,7 +176,7 @@ def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> 
     before, after = tables(whole_run[0]), tables(output)
     assert all(after[name].equals(before[name]) for name in before)
     studies = {"faithfulness", "explanation maps", "localization", "summaries", "specialists"}
-    assert {row["study"] for row in rows} == studies
+    assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer"}
     assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast")}
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
@@ -199,6 +222,90 @@ def test_figures_of_maps_are_the_functions(measured, classifier) -> None:  # noq
         for part, place in landmarks[key].items():
             expected = landmark_distance(point, [place])
             assert value[row["image_id"], f"distance to {part}"]["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def salient_masks(store: TableStore, config: RunConfig) -> dict[str, np.ndarray]:
+    return {row["image_id"]: salient_mask(row, config) for row in store.read_all("maps").to_pylist()}
+
+
+def test_maps_that_do_not_move_overlap_with_themselves(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    rows = [row for row in rows if row["study"] == "map stability"]
+    found = {(row["image_id"], row["variant"]): row["value"] for row in rows}
+    chosen = {image_id for image_id, _ in found}
+    assert len(chosen) == 4 and len(found) == len(rows) == 4 * 2 * len(CHANGES)
+    labels = {row["image_id"]: row["label"] for row in TableStore(output).read_all("images").to_pylist()}
+    assert sorted(labels[image_id] for image_id in chosen) == sorted(2 * list(set(labels.values())))
+    for name in CHANGES:
+        overlap, correlation = (
+            np.array([found[image_id, f"{figure}, {name}"] for image_id in chosen])
+            for figure in ("overlap", "rank correlation")
+        )
+        # These masks draw no random numbers; the demo's parts are as clear after a change as before.
+        least = 0.97 if name in ("another seed", "last bit") else 0.6
+        assert overlap.min() > least and correlation.min() > least and max(overlap.max(), correlation.max()) <= 1
+    moved = np.array([found[image_id, "overlap, horizontal flip"] for image_id in chosen])
+    assert 0.6 < moved.min() and moved.max() < 1
+
+
+def test_wholeness_is_that_of_scipys_labels(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    masks = salient_masks(TableStore(output), load_config(values={"model.name": "demo"}))
+    found = {(row["image_id"], row["variant"]): row["value"] for row in rows if row["study"] == "wholeness"}
+    assert {image_id for image_id, _ in found} == set(masks)
+    for image_id, salient in masks.items():
+        labels, _ = ndimage.label(salient, structure=np.ones((3, 3)))
+        sizes = np.bincount(labels.ravel())[1:]
+        large = sizes[sizes >= 0.01 * salient.size]
+        assert found[image_id, "salient share of the image"] == pytest.approx(salient.mean())
+        assert found[image_id, "number of regions of at least 1%"] == len(large) >= 1
+        share = found[image_id, "share of the salient pixels in regions of at least 1%"]
+        assert share == pytest.approx(large.sum() / sizes.sum())
+
+
+def test_other_networks_are_shown_the_same_photographs(measured, classifier) -> None:  # noqa: ANN001
+    output, rows = measured
+    store = TableStore(output)
+    images = {row["image_id"]: row for row in store.read_all("images").to_pylist()}
+    targets = {row["image_id"]: row["target"] for row in store.read_all("maps").to_pylist()}
+    masks = salient_masks(store, load_config(values={"model.name": "demo"}))
+    scope: dict = {}
+    exec(OTHER_NETWORK, scope)
+    module, settings = scope["network"]()
+    names = tuple(map(str, range(module.output.out_features)))
+    other = PreparedClassifier(Classifier(module, Preprocessing(**settings), names))
+    found = {(row["image_id"], row["variant"]): row for row in rows if row["study"] == "transfer"}
+    for name, network, side in (("demo", classifier, 128), (OTHER, other, 160)):
+        controls = []
+        for image_id, target in targets.items():
+            image = seen(classifier, images[image_id]["uri"])[None]
+            whole = torch.nn.functional.interpolate(image, (side, side), mode="bilinear", antialias=True)
+            right = int(network.logits(whole).argmax()) == target
+            row = found.get((image_id, f"drop on {name}"))
+            assert (row is not None) == right
+            if not right:
+                continue
+            protocol = json.loads(row["protocol"])
+            control = protocol["map of"]
+            controls.append(control)
+            assert protocol["perturbation"] == "authors" and images[control]["label"] == row["label"]
+            channels = [ndimage.gaussian_filter(own, 10, mode="mirror", radius=5) for own in image[0].numpy()]
+            blurred = torch.from_numpy(np.stack(channels))
+            drops = {}
+            for variant, mask in (("", masks[image_id]), (", another image's map", masks[control])):
+                removed = torch.where(torch.from_numpy(mask), blurred, image[0])[None]
+                removed = torch.nn.functional.interpolate(removed, (side, side), mode="bilinear", antialias=True)
+                scores = network.logits(torch.cat([whole, removed.clamp(0, 1)])).softmax(dim=1)[:, target]
+                drops[variant] = float(1 - scores[1] / scores[0])
+            drops[", beyond another image's map"] = drops[""] - drops[", another image's map"]
+            for variant, drop in drops.items():
+                if variant and control == image_id:
+                    assert (image_id, f"drop on {name}{variant}") not in found
+                else:
+                    assert found[image_id, f"drop on {name}{variant}"]["value"] == pytest.approx(drop, abs=2e-3)
+        assert len(controls) > 5 and (name != "demo" or len(set(controls)) == len(controls))
+    text = (output / "evaluation.md").read_text()
+    assert f"| {escaped(f'drop on {OTHER}')} |" in text and "What is evidence for the class" in text
 
 
 def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001

@@ -51,7 +51,7 @@ class Worker:
         row = {"class_index": 1, "prediction": self.prediction, "explained": True}
         return [row | {"image_id": name, "uri": f"{name}.png"} for name in self.pictures]
 
-    def analyzed_image(self, row: dict) -> Tensor:
+    def analyzed_image(self, row: dict, margin: int = 0) -> Tensor:
         if self.pictures[row["image_id"]] is None:
             raise DecodeError("broken file")
         return self.pictures[row["image_id"]]

@@ -2,6 +2,7 @@
 
 from pipeline.stages.studies.fgvis import AdversarialStudy, ColorBiasStudy
 from pipeline.stages.studies.maps import ExplanationMapStudy, FaithfulnessStudy, LocalizationStudy, SanityStudy
+from pipeline.stages.studies.robustness import MapStabilityStudy, TransferStudy, WholenessStudy
 from pipeline.stages.studies.specialists import SpecialistsStudy
 from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.stages.studies.summaries import SummariesStudy
@@ -13,6 +14,9 @@ STUDIES: dict[str, Study] = {
         ExplanationMapStudy(),
         LocalizationStudy(),
         SanityStudy(),
+        MapStabilityStudy(),
+        WholenessStudy(),
+        TransferStudy(),
         SummariesStudy(),
         SpecialistsStudy(),
         AdversarialStudy(),

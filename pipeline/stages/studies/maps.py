@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config import RunConfig
+from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
 from pipeline.evaluate.explanation_maps import explanation_map_scores
 from pipeline.evaluate.faithfulness import STEPS, deletion_curve, insertion_curve
@@ -151,7 +151,12 @@ class LocalizationStudy(MapStudy):
     """Pointing games, intersection over union with boxes, and distance to landmarks."""
 
     name = "localization"
-    needs = "data.boxes or data.landmarks"
+
+    def check(self, config: RunConfig) -> None:
+        if not (config.data.boxes or config.data.landmarks):
+            raise ConfigurationError(
+                f"the study {self.name} needs to know where objects are: set data.boxes or data.landmarks"
+            )
 
     def settings(self, config: RunConfig) -> Any:
         paths = (config.data.boxes, config.data.landmarks)
@@ -225,7 +230,26 @@ def _marked(
     }
 
 
-class SanityStudy(MapStudy):
+class SampledMapStudy(MapStudy):
+    """Base of the studies that make maps anew, which costs as much as the maps: of a few images of each class."""
+
+    def count(self, config: RunConfig) -> int:
+        """Images of a class."""
+        raise NotImplementedError
+
+    def units(self, plan: Plan) -> list[Unit]:
+        # The first shard of each class holds more images than are looked at.
+        first = {unit.label: unit for unit in reversed(super().units(plan))}
+        size = self.count(plan.config)
+        return [replace(unit, size=min(unit.size, size)) for unit in first.values()]
+
+    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
+        seed = worker.config.seed
+        rows = sorted(super().chosen(worker, unit), key=lambda row: digest(seed, row["image_id"], self.name))
+        return rows[: self.count(worker.config)]
+
+
+class SanityStudy(SampledMapStudy):
     """Do the maps change when the network's weights are randomized, from the output back?"""
 
     name = "sanity"
@@ -233,16 +257,8 @@ class SanityStudy(MapStudy):
     def settings(self, config: RunConfig) -> Any:
         return [config.evaluation.sanity_images, config.evaluation.sanity_steps, config.seed]
 
-    def units(self, plan: Plan) -> list[Unit]:
-        # The first shard of each class holds more images than are looked at.
-        first = {unit.label: unit for unit in reversed(super().units(plan))}
-        size = plan.config.evaluation.sanity_images
-        return [replace(unit, size=min(unit.size, size)) for unit in first.values()]
-
-    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
-        seed = worker.config.seed
-        rows = sorted(super().chosen(worker, unit), key=lambda row: digest(seed, row["image_id"], "sanity"))
-        return rows[: worker.config.evaluation.sanity_images]
+    def count(self, config: RunConfig) -> int:
+        return config.evaluation.sanity_images
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         config, rows = worker.config, []

@@ -18,12 +18,13 @@ class Study:
     Attributes:
         name: its name in the settings and in the column `study`.
         reads: tables that it needs.
-        needs: the setting that it cannot do without, by dotted name; empty if there is none.
     """
 
     name: str
     reads: tuple[str, ...] = ("images",)
-    needs: str = ""
+
+    def check(self, config: RunConfig) -> None:
+        """Raise a ConfigurationError where a setting is missing or wrong that it cannot do without."""
 
     def settings(self, config: RunConfig) -> Any:
         """The settings that change its figures, as JSON values."""
