@@ -135,7 +135,10 @@ class ExplainSettings(Section):
         "thresholded-perturbation, gradient, guided-backpropagation, integrated-gradients, smoothgrad, lime, cam, "
         "grad-cam, grad-cam++, smooth-grad-cam++, feature-cam",
     )
-    preset: Literal["fast", "authors", "paper"] = Field("fast", description="schedule and weights of the masks")
+    preset: Literal["robust", "fast", "authors", "paper"] | None = Field(
+        None,
+        description="how crisp masks are made; default: robust, and fast for the perturbations they are compared with",
+    )
     blur: Literal["authors", "paper"] | None = Field(None, description="perturbation; default: the preset's")
     game: Literal["preservation", "deletion", "generation", "repression"] = Field(
         "deletion", description="of the explainer fgvis"
@@ -167,6 +170,14 @@ class ExplainSettings(Section):
         description="black-box explainers and class activation maps: bytes of the images in one forward pass; never "
         "changes a result",
     )
+
+    @model_validator(mode="after")
+    def _preset_fits(self) -> "ExplainSettings":
+        if self.explainer == "crisp" and self.preset in (None, "robust") and self.blur == "paper":
+            raise ValueError("the preset robust has a blur of its own; with blur=paper choose preset=paper or another")
+        if self.explainer.endswith("-perturbation") and self.preset == "robust":
+            raise ValueError(f"{self.explainer} has no preset robust: leave preset out or choose another")
+        return self
 
     @field_validator("explainer")
     @classmethod

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.explain.cams import Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
-from pipeline.explain.crisp import CrispMasks
 from pipeline.explain.feature_cam import FeatureCam
 from pipeline.explain.fgvis import FGVis
 from pipeline.explain.glas import Glas
@@ -15,6 +14,7 @@ from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPertu
 from pipeline.explain.occlusion import Occlusion
 from pipeline.explain.rglas import RecursiveGlas
 from pipeline.explain.rise import Rise
+from pipeline.explain.robust import crisp_masks
 
 # As many pixels as a crisp mask has, for maps that have no level of their own.
 CRISP_SHARE = 0.1
@@ -33,6 +33,7 @@ class Entry:
         smoothing: blur of its maps before the cut, σ in pixels of a 224-px image.
         share: the most salient share of pixels that counts; None: whatever exceeds `threshold`.
         threshold: saliency above it is salient.
+        preset: its preset of `explain.preset`, unless the user names another; None: it has none.
         packs: whether its forward passes are packed, so that it is made with `memory`, bytes for one, too.
     """
 
@@ -41,20 +42,21 @@ class Entry:
     smoothing: float = 0.0
     share: float | None = None
     threshold: float = 0.5
+    preset: str | None = None
     packs: bool = False
 
 
 # Fine lines and single pixels, which are no regions: smoothed.
 FINE = {"smoothing": 5.0, "share": CRISP_SHARE}
 EXPLAINERS = {
-    "crisp": Entry(CrispMasks, ("preset", "blur")),
+    "crisp": Entry(crisp_masks, ("preset", "blur"), preset="robust"),
     "fgvis": Entry(FGVis, ("game", "similarity"), **FINE),
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
     "rise": Entry(Rise, ("rise.masks", "rise.cells", "rise.keep"), share=CRISP_SHARE, packs=True),
     "occlusion": Entry(Occlusion, ("occlusion.window", "occlusion.stride"), share=CRISP_SHARE, packs=True),
-    "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur")),
-    "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur")),
+    "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur"), preset="fast"),
+    "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur"), preset="fast"),
     "gradient": Entry(Gradient, **FINE),
     "guided-backpropagation": Entry(GuidedBackpropagation, **FINE),
     "integrated-gradients": Entry(IntegratedGradients, ("sampling.steps",), **FINE),

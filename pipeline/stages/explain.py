@@ -148,7 +148,18 @@ def explainer_name(config: RunConfig) -> str:
 
 def own_settings(settings: ExplainSettings) -> list[Any]:
     """What the run's explainer is made with."""
-    return [attrgetter(name)(settings) for name in EXPLAINERS[settings.explainer].settings]
+    names = EXPLAINERS[settings.explainer].settings
+    return [preset_of(settings) if name == "preset" else attrgetter(name)(settings) for name in names]
+
+
+def preset_of(settings: ExplainSettings) -> str | None:
+    """The preset of the run's explainer: the user's or its own; None where it has none."""
+    own = EXPLAINERS[settings.explainer].preset
+    given = settings.preset
+    if given == "robust" and own != "robust":
+        # A paper's experiments go through several explainers with the settings of one run.
+        given = None
+    return own and (given or own)
 
 
 def image_generator(seed: int, image_id: str, device: torch.device) -> torch.Generator:

@@ -69,7 +69,8 @@ class RegionsStage(Stage):
 
 def blur_of(config: RunConfig) -> str:
     """The perturbation that the run's maps were made with."""
-    return config.explain.blur or PRESETS[config.explain.preset].blur
+    settings = PRESETS.get(config.explain.preset or "")
+    return config.explain.blur or (settings.blur if settings else "authors")
 
 
 def blurred_drops(

@@ -15,6 +15,7 @@ from pipeline.report.class_pages import write_class_page, written_card
 from pipeline.report.content import ClassCard, IndexContent, StageContent
 from pipeline.report.rendering import look
 from pipeline.report.site import write_site
+from pipeline.stages.explain import explainer_name
 from pipeline.stages.figures import curves
 from pipeline.stages.report_content import (
     DISTRIBUTIONS,
@@ -145,7 +146,7 @@ def write_report(state: "RunState", cards: Sequence[ClassCard]) -> str:
         title="Visual summaries",
         model=state.inputs.classifier_name,
         weights=state.inputs.weights_digest,
-        explainer=f"{config.explain.explainer}, preset {config.explain.preset}",
+        explainer=explainer_name(config),
         seed=config.seed,
         started=stages[0]["started"].strftime("%Y-%m-%d %H:%M UTC"),
         classes=sorted(cards, key=lambda card: card.label),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.review.app import ReviewedRun
-from pipeline.stages.explain import explainer_name
+from pipeline.stages.explain import explainer_name, preset_of
 from pipeline.stages.worker import classifier_of
 
 
@@ -19,6 +19,6 @@ def reviewed_run(config: RunConfig) -> ReviewedRun:
         "model": classifier.name,
         "weights": classifier.weights_digest,
         "explainer": explainer_name(config),
-        "preset": config.explain.preset,
+        "preset": preset_of(config.explain) or "",
     }
     return ReviewedRun(Path(config.output), classifier.preprocessing, classifier.class_names, facts)
