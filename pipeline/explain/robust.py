@@ -4,7 +4,7 @@ The crisp masks of "Understanding Deep Architectures by Visual Summaries", §3.1
 blurring destroys a class score. Many smallest masks do, and which of them is found hangs on the last bit of the image.
 Here a soft mask is found first that has one solution, and the crisp one stays as near to it as the score allows:
 
-1. "evidence": a soft mask s of 28×28 cells that minimizes score(s) + w·mean s², with noise on the picture, which is
+1. "evidence": a soft mask s of 28×28 cells that minimizes score(s) + w·mean s², in a picture with noise that is
    shifted, mirrored, and hidden behind another baseline from step to step. The square makes the solution unique and
    spreads it over all evidence instead of a smallest part of it; the mean over the last steps is kept.
 2. "boundary": its level set, drawn just large enough to hide the class, as the field z of a mask sigmoid(k·z). A
@@ -29,6 +29,7 @@ from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
 from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
 from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.pieces import large_pieces
 from pipeline.explain.updates import Adam
 from pipeline.explain.views import noise_tile, view_of_step
 
@@ -68,10 +69,14 @@ class RobustSettings:
     Attributes:
         averaged: last steps of the first stage whose mean is its mask.
         score_weight: of d²/2, d = softplus(log-odds of the score − log-odds of `destroyed` × the image's score).
-        shift: largest shift of the picture, pixels of a 224-px image.
-        noise: standard deviation of the noise on the picture in the first stage, in units of pixel values in [0, 1].
+        shifts: largest shift of the picture in the first and in the second stage, pixels of a 224-px image.
+        noise: standard deviation of the noise on the picture in the first stage, in units of pixel values in [0, 1];
+            less, by the share of the score that it leaves, for an image whose score does not bear it.
         context: σ of the Gaussian whose mean of the soft mask weighs it, so that the evidence of large salient
             surroundings comes before that of an isolated spot; pixels of a 224-px image.
+        isolation: how much more of the area a salient pixel counts as that has no salient surroundings (the same
+            Gaussian's), so that the mask is in few pieces.
+        least_piece: share of the image below which a connected piece of the second stage's mask is given up.
         shares: smallest and largest share of the image that the first level set may cover.
         usual_share: its share where none within `shares` hides the class.
         hidden: drop of the score that the first level set is to reach.
@@ -79,33 +84,39 @@ class RobustSettings:
         goal: drop of the score at which the third stage ends,
         crisp: if mean 4s(1 − s) is at most this
         moved: and at most this share of the salient pixels changed sides in the last step.
-        yields: at each step of the third stage without the goal, area and pull lose this factor,
-        largest_rate: and the learning rate grows with their inverse root up to this.
+        yields: at each step of the third stage without the goal, a hold of 1 loses this factor, and regains it at each
+            step with the goal. Area and pull are multiplied by it, the last slope's part beyond the second by its
+            fourth root, because steep slopes have no gradient but at the outline,
+        largest_rate: and the learning rate by its inverse root, up to this.
     """
 
     blur: str = "authors"
     evidence: FieldSettings = field(default_factory=lambda: FieldSettings(80, 0.1, 0.03, 28, 8.0, pull=1.4))
-    boundary: FieldSettings = field(default_factory=lambda: FieldSettings(15, 0.05, 0.02, 56, 5.0, 0.1, area=0.2))
-    detail: FieldSettings = field(default_factory=lambda: FieldSettings(45, 0.03, 0.03, 112, 2.0, 0.1, area=0.2))
+    boundary: FieldSettings = field(default_factory=lambda: FieldSettings(15, 0.05, 0.02, 56, 6.0, 0.1, area=0.07))
+    detail: FieldSettings = field(default_factory=lambda: FieldSettings(60, 0.03, 0.03, 112, 2.0, 0.1, area=0.07))
     averaged: int = 40
     destroyed: float = 2e-4
     score_weight: float = 0.0045
-    shift: float = 16.0
-    noise: float = 0.03
+    shifts: tuple[float, float] = (16.0, 8.0)
+    noise: float = 0.07
     context: float = 16.0
+    isolation: float = 2.0
+    least_piece: float = 0.01
     shares: tuple[float, float] = (0.04, 0.25)
     usual_share: float = 0.12
-    hidden: float = 0.9
+    hidden: float = 0.95
     slopes: tuple[float, float, float] = (6.0, 14.0, 40.0)
     ramp: int = 4
     goal: float = 0.995
     crisp: float = 0.03
     moved: float = 0.05
-    yields: float = 0.85
-    largest_rate: float = 0.2
+    yields: float = 0.8
+    largest_rate: float = 0.3
 
 
 SHARE_STEPS = 6
+# Weighed evidence of a pixel, of 1 at most, that is none.
+EMPTY = 1e-9
 # A forward pass costs about a third of a forward and backward one.
 SHARE_PASSES = SHARE_STEPS // 3
 
@@ -192,6 +203,7 @@ class RobustMethod(Method):
             "score_before": score,
             "floor": odds_of_share(self.settings.destroyed, score, odds),
             "goal": odds_of_share(1 - self.settings.goal, score, odds),
+            "noise": self.settings.noise * self._left_by_noise(classifier, images, targets, score),
             "hold": torch.ones_like(score),
             "done": torch.zeros_like(targets).bool(),
             "share": torch.full_like(score, torch.nan),
@@ -223,13 +235,13 @@ class RobustMethod(Method):
         parameter = state[self.stages[stage].parameter]
         rows, columns = self._enlarging[stage]
         if stage == DETAIL:
-            slope = self._slope(DETAIL, step)
+            slope = self._slope(DETAIL, step, state["hold"])
             masks = torch.sigmoid(slope * (state["field"] + rows @ parameter @ columns.T))
             pictures = self.perturbation.apply(state, 1 - masks)
             seen = masks
         else:
             height, width = state["image"].shape[-2:]
-            reach = round(pixels(self.settings.shift, height, width))
+            reach = round(pixels(self.settings.shifts[stage], height, width))
             view = view_of_step(step, height, width, reach)
             # Enlarging and smoothing are linear: their rows in another order are the shifted, mirrored field.
             field_ = rows[view.rows] @ parameter.squeeze(1) @ columns[view.columns].mT
@@ -237,32 +249,43 @@ class RobustMethod(Method):
                 masks = field_[:, None].clamp(0, 1)
                 baseline = self._baseline(state, view.turn)
             else:
-                masks = torch.sigmoid(self._slope(BOUNDARY, step) * (view.of(state["field"]) + field_[:, None]))
+                slope = self._slope(BOUNDARY, step, state["hold"])
+                masks = torch.sigmoid(slope * (view.of(state["field"]) + field_[:, None]))
                 baseline = state["blurred"]
             image = view.of(state["image"])
             pictures = image + masks * (view.of(baseline) - image)
-            if stage == EVIDENCE and self.settings.noise:
-                pictures = pictures + self.settings.noise * view.noise(self._noise)
+            if stage == EVIDENCE:
+                pictures = pictures + state["noise"].view(-1, 1, 1, 1) * view.noise(self._noise)
             seen = masks
-        area = seen.mean(dim=(1, 2, 3))
         if stage == EVIDENCE:
             return masks, settings.pull * seen.square().mean(dim=(1, 2, 3)), pictures
+        rows, columns = self._context
+        company = rows @ seen.detach() @ columns.T
+        area = (seen * (1 + self.settings.isolation * (1 - company))).mean(dim=(1, 2, 3))
         terms = settings.area * area + settings.pull * parameter.square().mean(dim=(1, 2, 3))
         # A copy, because the hold changes before the backward pass.
         return masks, terms * state["hold"].clone(), pictures
+
+    def _left_by_noise(
+        self, classifier: LogitsFunction, images: Tensor, targets: Tensor, scores: Tensor
+    ) -> Tensor:
+        """The share `[n]` of the scores that noise leaves on the images and their mirror images, at most 1."""
+        noise = self.settings.noise * self._noise
+        pairs = [target_scores(classifier, view + noise, targets) for view in (images, images.flip(-1))]
+        return torch.where(scores > 0, sum(pairs) / (2 * scores), 0).clamp(0, 1)
 
     def _baseline(self, state: State, turn: Tensor) -> Tensor:
         """What pixels are hidden behind: the authors' blur, a heavy one, and the image's mean color, in turn."""
         turn = (turn % 3).view(-1, 1, 1, 1)
         return torch.where(turn == 0, state["blurred"], torch.where(turn == 1, state["heavy"], state["color"]))
 
-    def _slope(self, stage: int, step: Tensor) -> Tensor:
+    def _slope(self, stage: int, step: Tensor, hold: Tensor) -> Tensor:
         first, middle, last = self.settings.slopes
         if stage == BOUNDARY:
             share = step / max(1, self.settings.boundary.iterations - 1)
             slope = first + (middle - first) * share
         else:
-            slope = middle + (last - middle) * (step / self.settings.ramp).clamp_max(1)
+            slope = middle + (last - middle) * (step / self.settings.ramp).clamp_max(1) * hold.pow(0.25)
         return slope.to(self._enlarging[0][0].dtype).view(-1, 1, 1, 1)
 
     def _judge(self, state: State, odds: Tensor, masks: Tensor) -> None:
@@ -275,7 +298,8 @@ class RobustMethod(Method):
         crisp = binarization_error(masks) <= self.settings.crisp
         steep = state["step"] >= self.settings.ramp
         state["done"].copy_(here & reached & crisp & rests & steep)
-        state["hold"].copy_(torch.where(here & ~reached, state["hold"] * self.settings.yields, state["hold"]))
+        change = torch.where(reached, 1 / self.settings.yields, self.settings.yields)
+        state["hold"].copy_(torch.where(here, (state["hold"] * change).clamp_max(1), state["hold"]))
         state["previous"].copy_(salient)
 
     def rates(self, state: State, scheduled: Tensor) -> Tensor:
@@ -299,6 +323,9 @@ class RobustMethod(Method):
         if stage == DETAIL:
             rows, columns = self._enlarging[BOUNDARY]
             field_ = state["field"] + rows @ state["boundary"] @ columns.T
+            # What small pieces hide, the third stage finds again at the outlines of the large ones.
+            small = (field_ > 0) & ~large_pieces(field_ > 0, self.settings.least_piece)
+            field_ = torch.where(small, -field_, field_)
             return {"field": field_, "previous": field_ > 0}
         rows, columns = self._enlarging[EVIDENCE]
         averaged = min(self.settings.averaged, self.settings.evidence.iterations)
@@ -330,8 +357,9 @@ class RobustMethod(Method):
             most, least = torch.where(hides, middle, most), torch.where(hides, least, middle)
         share = torch.where(found, most, self.settings.usual_share)
         cut = level(share)
-        unit = (level(torch.full_like(share, 0.02)) - cut).clamp_min(torch.finfo(soft.dtype).tiny ** 0.5)
-        return ((soft - cut) / unit).clamp(-1, 1), share
+        unit = (level(torch.full_like(share, 0.02)) - cut).clamp_min(EMPTY)
+        # Where there is no evidence at all, nothing is salient, however large the share.
+        return torch.where(soft > EMPTY, ((soft - cut) / unit).clamp(-1, 1), -1.0), share
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         rows, columns = self._enlarging[DETAIL]
@@ -363,5 +391,5 @@ class RobustMethod(Method):
             return (smoothing(side, settings.smoothing) @ larger).to(images)
 
         self._enlarging = [(enlarging(height, stage), enlarging(width, stage)) for stage in self.fields]
-        self._context = [smoothing(side, self.settings.context).to(images) for side in (height, width)]
         self._noise = noise_tile(height, width).to(images)
+        self._context = [smoothing(side, self.settings.context).to(images) for side in (height, width)]

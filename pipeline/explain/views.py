@@ -46,6 +46,11 @@ class View:
         return tile[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)
 
 
+def noise_tile(height: int, width: int) -> Tensor:
+    """Standard normal noise `[3,H,W]` float32 on the processor, always the same."""
+    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
+
+
 def view_of_step(step: Tensor, height: int, width: int, reach: int) -> View:
     """The views of images that are at `step` `[B]` int64, shifted by up to `reach` pixels either way."""
     turn, second = step // 2, step % 2
@@ -58,11 +63,6 @@ def view_of_step(step: Tensor, height: int, width: int, reach: int) -> View:
     columns = _inside(across, width)
     rows = _inside(torch.arange(height, device=step.device) + down[:, None], height)
     return View(rows, columns, turn)
-
-
-def noise_tile(height: int, width: int) -> Tensor:
-    """Standard normal noise `[3,H,W]` float32 on the processor, always the same."""
-    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def _inside(places: Tensor, size: int) -> Tensor:
