@@ -93,7 +93,6 @@ def check_place(found: Explanation, inside: Tensor) -> None:
     salient, reach = found.saliency[:, 0] > 0.5, min(inside.shape[1:]) // 10
     around = functional.max_pool2d(inside[:, None].float(), 2 * reach + 1, 1, reach)[:, 0] > 0
     assert (found.score_before > 0.9).all() and (found.score_after < 0.1).all()
-    print((salient & inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)), (salient & ~around).sum(dim=(1, 2)) / salient.sum(dim=(1, 2)), found.iterations)
     assert ((salient & ~around).sum(dim=(1, 2)) <= 0.02 * salient.sum(dim=(1, 2))).all()
     assert ((salient & inside).sum(dim=(1, 2)) > 0.5 * inside.sum(dim=(1, 2))).all()
 
@@ -173,7 +172,6 @@ def test_images_at_different_stages_do_not_disturb_each_other() -> None:
     found = dict(Engine(method, classifier, CPU, 2).run(stream))
     assert any(len(present) > 1 for present in method.together)
     backwards = dict(Engine(RobustMethod(settings), classifier, CPU, 3).run(stream[::-1]))
-    print({key: explanation.iterations.item() for key, explanation in found.items()}, method.together)
     for item in stream:
         alone = dict(explain_stream(RobustMasks(settings), classifier, [item], CPU, 1))[item.key]
         for other in (found[item.key], backwards[item.key]):
@@ -243,7 +241,6 @@ def test_an_image_leaves_when_its_mask_is_good_enough(changes: dict[str, float])
     classifier = RedTexture(images)
     found = RobustMasks(settings).explain(classifier, images, ones(4))
     early = check_leaves(found, images, classifier, settings)
-    print(changes, found.iterations, RobustMasks(settings).passes, found.score_after, binarization_error(found.saliency))
     assert early.sum() >= 3
 
 
@@ -316,7 +313,6 @@ def test_masks_of_photographs_stay(photographs: Sequence) -> None:
     after = classifier.logits(pictures).softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
     stored = explainer.explain(classifier, stored_as_jpeg(images), targets).saliency
     mirrored = explainer.explain(classifier, images.flip(3), targets).saliency.flip(3)
-    print(1 - after / found.score_before, binarization_error(found.saliency), overlap(found.saliency, stored), overlap(found.saliency, mirrored), found.iterations, crisp.mean(dim=(1,2,3)))
     assert (1 - after / found.score_before).mean() >= 0.98
     assert binarization_error(found.saliency).mean() <= 0.03
     assert 0.03 < crisp.mean() < 0.25

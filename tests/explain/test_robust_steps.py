@@ -84,7 +84,7 @@ def plain_step(
     generator = torch.Generator().manual_seed(0)
     tile = torch.randn(3, HEIGHT, WIDTH, generator=generator).double()
     turn, second = divmod(step, 2)
-    reach = round(settings.shift * SCALE)
+    reach = 0 if stage == DETAIL else round(settings.shifts[stage] * SCALE)
     plastic = float(np.real(np.roots([1, 0, -1, -1])[0]))
     down, across = (round((((turn + 1) / plastic**power + 0.5) % 1 * 2 - 1) * reach) for power in (2, 1))
 
@@ -97,14 +97,15 @@ def plain_step(
     first, middle, last = settings.slopes
     if stage == EVIDENCE:
         mask = correction.clamp(0, 1)
-        noisy = score_of(classifier, image + settings.noise * tile, target)
-        noise = settings.noise * min(1.0, float(noisy / before)) * tile.roll((-89 * (turn + 1), -55 * (turn + 1)), (1, 2))
+        scores = [score_of(classifier, shown + settings.noise * tile, target) for shown in (image, image.flip(3))]
+        borne = min(1.0, float(sum(scores) / 2 / before))
+        noise = settings.noise * borne * tile.roll((-89 * (turn + 1), -55 * (turn + 1)), (1, 2))
         hidden = image + mask * (baselines(image)[turn % 3] - image)
         picture, terms = viewed(hidden) + noise, own.pull * viewed(mask).square().mean()
     else:
         slope = first + (middle - first) * step / (settings.boundary.iterations - 1)
         if stage == DETAIL:
-            slope = middle + (last - middle) * min(1, step / settings.ramp)
+            slope = middle + (last - middle) * min(1, step / settings.ramp) * hold**0.25
         mask = torch.sigmoid(slope * (field + correction))
         picture = image + mask * (baselines(image)[0] - image)
         if stage == BOUNDARY:
@@ -124,7 +125,7 @@ def started(settings: RobustSettings, classifier: Network, images: Tensor, targe
 def test_every_step_is_that_of_a_plain_program() -> None:
     """Images at different steps of all three stages, together, with their gradients."""
     classifier, generator = Network(), torch.Generator().manual_seed(2)
-    settings = replace(RobustSettings(), noise=0.06, shift=40.0)
+    settings = replace(RobustSettings(), noise=0.06, shifts=(40.0, 23.0))
     stages = torch.tensor([0, 1, 0, 2, 1, 0, 2, 0])
     steps = torch.tensor([0, 3, 5, 1, 4, 9, 30, 2])
     images, targets = photographs(8), torch.arange(8) % 4
@@ -170,7 +171,7 @@ def test_evidence_is_scipys_minimum() -> None:
     classifier = Network()
     own = replace(RobustSettings().evidence, cells=8, iterations=150, learning_rate=0.1, final_learning_rate=0.01)
     few = replace(RobustSettings().detail, iterations=1)
-    settings = RobustSettings(evidence=own, boundary=few, detail=few, averaged=36, shift=0.0, noise=0.0)
+    settings = RobustSettings(evidence=own, boundary=few, detail=few, averaged=36, shifts=(0.0, 0.0), noise=0.0)
     images, targets = photographs(2), torch.tensor([2, 1])
     method = Watched(settings)
     stream = [Item(row, images[row], int(targets[row])) for row in range(2)]
@@ -197,7 +198,6 @@ def test_evidence_is_scipys_minimum() -> None:
         best = scipy.optimize.minimize(
             mean_objective, np.ones(72), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * 72, options={"maxiter": 150}
         )
-        print(row, mean_objective(found)[0], best.fun, best.nit, np.corrcoef(found, best.x)[0, 1], found.mean(), found.std())
         assert best.x.std() > 0.1
         assert mean_objective(found)[0] <= 1.03 * best.fun
         assert np.corrcoef(found, best.x)[0, 1] > 0.95
@@ -243,7 +243,7 @@ def test_first_level_set_is_the_smallest_that_hides_the_class(needed: float) -> 
         alone = Hidden(images[row : row + 1], classifier.weights[row : row + 1], needed)
         before = alone.logits(images[row : row + 1]).softmax(dim=1)[0, 1]
         reached = []
-        for count in range(round(least * HEIGHT * WIDTH), round(most * HEIGHT * WIDTH)):
+        for count in range(round(least * HEIGHT * WIDTH), round(most * HEIGHT * WIDTH), 4):
             removed = torch.zeros(HEIGHT * WIDTH, dtype=torch.bool)
             removed[ordered[row, :count]] = True
             picture = torch.where(removed.view(HEIGHT, WIDTH), baselines(images[row : row + 1])[0], images[row])
@@ -254,9 +254,8 @@ def test_first_level_set_is_the_smallest_that_hides_the_class(needed: float) -> 
             assert share == pytest.approx(settings.usual_share)
         else:
             smallest = reached[0] / (HEIGHT * WIDTH)
-            assert reached == list(range(reached[0], reached[-1] + 1))
-            assert smallest - 1e-3 <= share <= smallest + (most - least) / 60
-        print(needed, row, share, len(reached))
+            assert reached == list(range(reached[0], reached[-1] + 1, 4))
+            assert smallest - 2e-3 <= share <= smallest + (most - least) / 60
         field = changed["field"][row].flatten()
         count = int(share * HEIGHT * WIDTH)
         assert set((field > 0).nonzero().flatten().tolist()) == set(ordered[row, :count].tolist())
@@ -291,17 +290,24 @@ def test_what_holds_a_mask_yields_only_where_the_score_is_not_destroyed() -> Non
     field[1, :, :, : WIDTH // 8] = 1
     state |= {"field": field, "stage": torch.tensor([DETAIL, DETAIL, BOUNDARY]), "previous": field > 0}
     scheduled = torch.full((3,), 0.03, dtype=torch.float64)
-    for step in range(12):
+    held = 1.0
+    for step in range(16):
         state["step"].fill_(step)
-        objective = method.objective(classifier, state | {"detail": state["detail"]}, frozenset({BOUNDARY, DETAIL}))
+        if step == 10:
+            # From now on the second has the goal too.
+            state["field"][1] = field[0]
+        objective = method.objective(classifier, dict(state), frozenset({BOUNDARY, DETAIL}))
         assert objective.isfinite().all()
-        held = settings.yields ** (step + 1)
+        held = held * settings.yields if step < 10 else min(1, held / settings.yields)
         torch.testing.assert_close(state["hold"], torch.tensor([1, held, 1], dtype=torch.float64))
         done = state["done"].tolist()
         # Without the goal nothing is done, and before the mask is sharp neither.
-        assert done == [step >= settings.ramp, False, False]
-        rates = method.rates(state, scheduled).tolist()
-        assert rates == pytest.approx([0 if done[0] else 0.03, min(0.11, 0.03 * held**-0.5), 0.03])
+        assert done[0] == (step >= settings.ramp) and not done[2] and (step >= 10 or not done[1])
+        expected = [0.03, min(0.11, 0.03 * held**-0.5), 0.03]
+        assert method.rates(state, scheduled).tolist() == pytest.approx(
+            [0 if over else rate for rate, over in zip(expected, done, strict=True)]
+        )
+    assert settings.yields**10 < held < 1
 
 
 def test_a_mask_that_moves_or_is_not_crisp_is_not_done() -> None:
