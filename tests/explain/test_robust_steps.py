@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.explain.engine import Engine, Item, State
+from pipeline.explain.interface import LogitsFunction
 from pipeline.explain.robust import BOUNDARY, DETAIL, EVIDENCE, RobustMethod, RobustSettings
 
 HEIGHT, WIDTH = 48, 56
@@ -110,11 +111,15 @@ def plain_step(
         picture = image + mask * (baselines(image)[0] - image)
         if stage == BOUNDARY:
             picture, mask = viewed(picture), viewed(mask)
-        terms = hold * (own.area * mask.mean() + own.pull * cells.square().mean())
+        company = smooth(mask.detach(), max(1, settings.context * SCALE))
+        area = (mask + settings.isolation * mask * (1 - company)).mean()
+        terms = hold * (own.area * area + own.pull * cells.square().mean())
     return picture, score_term(score_of(classifier, picture, target), before, settings) + terms
 
 
-def started(settings: RobustSettings, classifier: Network, images: Tensor, targets: Tensor) -> tuple[RobustMethod, State]:
+def started(
+    settings: RobustSettings, classifier: LogitsFunction, images: Tensor, targets: Tensor
+) -> tuple[RobustMethod, State]:
     """The method, and its state as the engine completes it."""
     method = RobustMethod(settings)
     state = method.start(classifier, images, targets, None)
@@ -154,16 +159,22 @@ def test_every_step_is_that_of_a_plain_program() -> None:
 
 
 class Watched(RobustMethod):
-    """Keeps the state of the images that begin each stage."""
+    """Keeps the state of the images that begin each stage, and the evidence after each step."""
 
     def __init__(self, settings: RobustSettings) -> None:
         super().__init__(settings)
         self.entering: dict[int, State] = {}
+        self.evidence: list[Tensor] = []
 
     def enter(self, state: State, stage: int) -> State:
         changed = super().enter(state, stage)
         self.entering[stage] = state | changed
         return changed
+
+    def project(self, state: State, stage: int) -> None:
+        super().project(state, stage)
+        if stage == EVIDENCE:
+            self.evidence.append(state["evidence"].clone())
 
 
 def test_evidence_is_scipys_minimum() -> None:
@@ -177,6 +188,9 @@ def test_evidence_is_scipys_minimum() -> None:
     stream = [Item(row, images[row], int(targets[row])) for row in range(2)]
     list(Engine(method, classifier, CPU, 2).run(stream))
     state = method.entering[BOUNDARY]
+    steps = torch.stack(method.evidence)
+    assert len(steps) == own.iterations and steps.min() >= 0 and steps.max() <= 1
+    torch.testing.assert_close(state["evidence sum"] / settings.averaged, steps[-settings.averaged :].mean(dim=0))
     for row in range(2):
         image, target = images[row : row + 1], int(targets[row])
         before = score_of(classifier, image, target)
@@ -278,6 +292,26 @@ def test_without_evidence_nothing_is_salient() -> None:
     assert (field[0] == -1).all() and (field[1] > 0).any()
 
 
+def test_small_pieces_are_given_up_after_the_second_stage() -> None:
+    """By SciPy's labels of connected pixels, diagonal neighbors included."""
+    generator = torch.Generator().manual_seed(6)
+    settings, images = replace(RobustSettings(), least_piece=0.004), photographs(3)
+    method, state = started(settings, Network(), images, torch.arange(3))
+    blots = torch.randn(3, 1, HEIGHT, WIDTH, generator=generator, dtype=torch.float64)
+    state["field"] = 4 * smooth(blots, 1.5) - 0.3
+    state["boundary"] = torch.randn(state["boundary"].shape, generator=generator, dtype=torch.float64)
+    changed = method.enter(state, DETAIL)
+    whole = state["field"] + enlarged(state["boundary"], settings.boundary.smoothing)
+    for row in range(3):
+        labels, count = scipy.ndimage.label(whole[row, 0].numpy() > 0, structure=np.ones((3, 3)))
+        sizes = np.bincount(labels.ravel())
+        small = (sizes < settings.least_piece * HEIGHT * WIDTH)[labels] & (labels > 0)
+        assert count > 3 and small.any() and (labels[~small] > 0).any()
+        expected = torch.where(torch.from_numpy(small), -whole[row, 0], whole[row, 0])
+        torch.testing.assert_close(changed["field"][row, 0], expected)
+        assert torch.equal(changed["previous"][row, 0], expected > 0)
+
+
 def test_what_holds_a_mask_yields_only_where_the_score_is_not_destroyed() -> None:
     """Of three images the first has the goal; the second has not; the third is not yet in the last stage."""
     settings = replace(RobustSettings(), largest_rate=0.11)
@@ -294,15 +328,16 @@ def test_what_holds_a_mask_yields_only_where_the_score_is_not_destroyed() -> Non
     for step in range(16):
         state["step"].fill_(step)
         if step == 10:
-            # From now on the second has the goal too.
+            # From now on the second has the goal too, though its mask is not crisp.
             state["field"][1] = field[0]
+            state["field"][1, :, : HEIGHT // 10] = 0.01
         objective = method.objective(classifier, dict(state), frozenset({BOUNDARY, DETAIL}))
         assert objective.isfinite().all()
         held = held * settings.yields if step < 10 else min(1, held / settings.yields)
         torch.testing.assert_close(state["hold"], torch.tensor([1, held, 1], dtype=torch.float64))
         done = state["done"].tolist()
         # Without the goal nothing is done, and before the mask is sharp neither.
-        assert done[0] == (step >= settings.ramp) and not done[2] and (step >= 10 or not done[1])
+        assert done == [step >= settings.ramp, False, False]
         expected = [0.03, min(0.11, 0.03 * held**-0.5), 0.03]
         assert method.rates(state, scheduled).tolist() == pytest.approx(
             [0 if over else rate for rate, over in zip(expected, done, strict=True)]
