@@ -52,7 +52,7 @@ def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "map.json").write_text(json.dumps({HOSTILE: CLASS_NAMES[0]}))
     settings = (f"data.class_map={folder / 'map.json'}", "error_tolerance=1", "proposals.limit=150")
     settings += ("explain.shard_size=3", "pruning.minimum_members=2", "data.test=0.17", "data.held_out=0")
-    settings += ("explain.policy=all",)
+    settings += ("explain.policy=all", "explain.preset=fast")
     result = run_job(folder / "run", photographs, *settings)
     assert result.returncode == 0, result.stdout + result.stderr
     return folder / "run"

@@ -41,6 +41,25 @@ def test_wrong_settings_are_refused_with_a_hint(override: str, message: str) -> 
         load_config(None, [override])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["explain.blur=paper"], "robust has a blur of its own.*choose preset=paper"),
+        (["explain.blur=paper", "explain.preset=robust"], "robust has a blur of its own.*choose preset=paper"),
+        (
+            ["explain.explainer=meaningful-perturbation", "explain.preset=robust"],
+            "meaningful-perturbation has no preset robust: leave preset out",
+        ),
+        (["explain.preset=robus"], "did you mean robust"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(None, overrides)
+    fitting = load_config(None, ["explain.blur=paper", "explain.preset=fast"])
+    assert (fitting.explain.blur, fitting.explain.preset) == ("paper", "fast")
+
+
 def test_impossible_split_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="nothing would be left to explain"):
         load_config(None, ["data.held_out=0.5", "data.test=0.5"])

@@ -10,6 +10,7 @@ SETTINGS = (
     "proposals.limit=100",
     "ray.workers=2",
     "pruning.minimum_members=2",
+    "explain.preset=fast",
 )
 
 

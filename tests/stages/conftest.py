@@ -11,7 +11,7 @@ from runs import run_job  # noqa: E402
 
 from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
 
-SETTINGS = ("explain.shard_size=4", "explain.batch_size=4", "proposals.limit=150")
+SETTINGS = ("explain.shard_size=4", "explain.batch_size=4", "proposals.limit=150", "explain.preset=fast")
 
 
 @pytest.fixture(scope="session")

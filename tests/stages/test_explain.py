@@ -12,7 +12,7 @@ from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
-from pipeline.stages.explain import ExplainStage, own_settings
+from pipeline.stages.explain import ExplainStage, explainer_name, own_settings, preset_of
 from pipeline.stages.failures import FATAL_IN_WORKER
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.units import Unit
@@ -79,13 +79,13 @@ def explain(worker: Worker):  # noqa: ANN201
 
 
 def test_bad_images_are_listed_and_the_others_are_as_ever() -> None:
-    clean = explain(Worker(pictures(5)))
+    clean = explain(Worker(pictures(5), "explain.preset=fast"))
     assert [row["image_id"] for row in clean.rows] == list(pictures(5)) and not clean.errors
     spoiled = pictures(5)
     spoiled["image 1"] = spoiled["image 1"].clone()
     spoiled["image 1"][:, 0, 0] = torch.tensor([255, 0, 0])
     spoiled["image 3"] = None
-    worker = Worker(spoiled)
+    worker = Worker(spoiled, "explain.preset=fast")
     output = explain(worker)
     assert [(row["image_id"], row["retry"]) for row in output.errors] == [("image 1", False), ("image 3", True)]
     assert "not finite" in output.errors[0]["reason"] and output.errors[1]["reason"] == "broken file"
@@ -110,12 +110,14 @@ FEW = (
 
 
 # The demo's network has two fully connected layers, for which there is no CAM.
-@pytest.mark.parametrize("name", [name for name in EXPLAINERS if name != "cam"])
+@pytest.mark.parametrize("name", ["crisp:robust", *(name for name in EXPLAINERS if name != "cam")])
 def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  # noqa: ANN001
+    name, _, preset = name.partition(":")
+    few = [*FEW, f"explain.preset={preset}"] if preset else FEW
     classifier = load_classifier("demo")
     files = sorted(demo_folder.rglob("*.png"))[:2]
     drawn = {file.stem: classifier.preprocessing.analyzed_image(read_image(str(file)).image) for file in files}
-    worker = Worker(drawn, f"explain.explainer={name}", "explain.target=prediction", *FEW)
+    worker = Worker(drawn, f"explain.explainer={name}", "explain.target=prediction", *few)
     # In double precision, because in single another batch size rounds differently, and an optimization carries that on.
     worker.prepared_classifier = PreparedClassifier(classifier, "float64")
     prediction = classifier.logits(torch.stack(list(drawn.values())).float() / 255).argmax(dim=1)
@@ -140,6 +142,27 @@ def test_every_explainer_fills_the_same_table(name: str, demo_folder) -> None:  
     (again,) = explain(alone).rows
     found, expected = (np.frombuffer(row["saliency"], np.uint8).astype(int) for row in (again, output.rows[1]))
     assert np.abs(found - expected).mean() < 1 and again["iterations"] == output.rows[1]["iterations"]
+
+
+def test_the_preset_is_the_users_or_the_explainers_own() -> None:
+    """By default robust for the crisp masks, fast for the perturbations, none where there is none."""
+
+    def made(*settings: str) -> tuple[str, list]:
+        config = load_config(None, [*settings])
+        return explainer_name(config), own_settings(config.explain)
+
+    assert made() == ("crisp:robust", ["robust", None])
+    assert made("explain.preset=robust", "explain.blur=authors") == ("crisp:robust", ["robust", "authors"])
+    assert made("explain.preset=fast", "explain.blur=paper") == ("crisp:fast", ["fast", "paper"])
+    for name in ("meaningful-perturbation", "thresholded-perturbation"):
+        assert made(f"explain.explainer={name}") == (f"{name}:fast", ["fast", None])
+        assert made(f"explain.explainer={name}", "explain.preset=paper") == (f"{name}:paper", ["paper", None])
+        # A run of the crisp masks is compared with others, each with what it has of the run's settings.
+        compared = load_config(None, ["explain.preset=robust"]).explain.model_copy(update={"explainer": name})
+        assert preset_of(compared) == "fast"
+    assert preset_of(load_config(None, ["explain.explainer=grad-cam", "explain.preset=fast"]).explain) is None
+    for name, entry in EXPLAINERS.items():
+        assert (entry.preset is not None) == ("preset" in entry.settings), name
 
 
 def test_a_network_that_the_explainer_cannot_explain_ends_the_run_at_once() -> None:
