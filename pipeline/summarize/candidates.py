@@ -52,11 +52,12 @@ def cell_shares(masks: np.ndarray, grid: int) -> np.ndarray:
 
     A pixel on the border of two cells counts for each with the share of it that lies there.
     """
-    height, width = masks.shape[1:]
+    count, height, width = masks.shape
+    if height % grid == 0 and width % grid == 0:
+        cells = masks.reshape(count, grid, height // grid, grid, width // grid)
+        return cells.mean(axis=(2, 4), dtype=np.float32)
     rows, columns = _overlaps(height, grid), _overlaps(width, grid)
-    return np.stack([rows @ mask.astype(np.float32) @ columns.T for mask in masks]) if len(masks) else np.zeros(
-        (0, grid, grid), np.float32
-    )
+    return np.array([rows @ mask.astype(np.float32) @ columns.T for mask in masks]).reshape(count, grid, grid)
 
 
 def _overlaps(side: int, grid: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.summarize.candidates import Candidate
 
 COARSEST, FINEST = 3, 6
-DRAWS = 20
+DRAWS = 12
 ROUNDS = 4
 TINY = 1e-9
 
@@ -60,7 +60,8 @@ def candidate_coherence(
     representative: np.ndarray | None = None,
     mirror: bool = True,
     draws: int = DRAWS,
-) -> Coherence:
+    drop_odd: bool = False,
+) -> tuple[Candidate, Coherence]:
     """Likeness of a candidate's members, and what random salient places of the same shapes reach.
 
     Args:
@@ -71,28 +72,43 @@ def candidate_coherence(
         representative: `[N]` bool; images that count. The others are copies of one that does.
         mirror: also lay a member's mirror image on the others, and take what fits better; chance may do so too.
         draws: of a random place for each member.
+        drop_odd: leave out members that are less like the others than random places are, and judge again.
+
+    Returns:
+        The candidate, with the members that are left, and its coherence.
     """
     counting = np.ones(len(candidate), bool) if representative is None else representative[candidate.images]
-    members = np.full(len(candidate), np.nan)
-    mirrored = np.zeros(len(candidate), dtype=bool)
     if counting.sum() < 2:
-        return Coherence(np.nan, np.nan, np.nan, members, mirrored)
-    chosen = candidate.rows(counting)
-    windows = [_window(segment) for segment in chosen.segments]
+        unknown = np.full(len(candidate), np.nan)
+        return candidate, Coherence(np.nan, np.nan, np.nan, unknown, np.zeros(len(candidate), dtype=bool))
+    own, random = _all_laid(candidate, features, shares, np.random.default_rng(seed), draws)
+    coherence = _judged(own, random, counting, mirror)
+    odd = coherence.members < coherence.chance
+    if drop_odd and odd.any() and (counting & ~odd).sum() >= 2:
+        candidate, coherence = candidate.rows(~odd), _judged(own[~odd], random[:, ~odd], counting[~odd], mirror)
+    return candidate, coherence
+
+
+def _judged(own: np.ndarray, random: np.ndarray, counting: np.ndarray, mirror: bool) -> Coherence:
+    members, mirrored = np.full(len(own), np.nan), np.zeros(len(own), dtype=bool)
+    value, members[counting], mirrored[counting] = likeness_of(own[counting], mirror)
+    chance = np.array([likeness_of(drawn[counting], mirror)[0] for drawn in random])
+    return Coherence(value, float(chance.mean()), float(chance.std()), members, mirrored)
+
+
+def _all_laid(
+    candidate: Candidate, features: np.ndarray, shares: np.ndarray, generator: np.random.Generator, draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The members cut alike `[m,r,s,D]`, and the same shapes on random salient places `[draws,m,r,s,D]`."""
+    windows = [_window(segment) for segment in candidate.segments]
     sizes = np.array([(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in windows])
     cut = tuple(np.clip(np.rint(np.median(sizes, axis=0)), COARSEST, FINEST).astype(int))
-    generator = np.random.default_rng(seed)
-    own, chance = [], []
-    for image, segment, (rows, columns), size in zip(chosen.images, chosen.segments, windows, sizes, strict=True):
-        shape = segment[rows, columns]
+    laid = []
+    for image, segment, (rows, columns), size in zip(candidate.images, candidate.segments, windows, sizes, strict=True):
         corners = np.array([[rows.start, columns.start], *_random_corners(shares[image], size, draws, generator)])
-        laid = _laid(features[image], shape, corners, cut)
-        own.append(laid[0])
-        chance.append(laid[1:])
-    value, likeness, flips = likeness_of(np.array(own), mirror)
-    random = np.array([likeness_of(drawn, mirror)[0] for drawn in np.stack(chance, axis=1)])
-    members[counting], mirrored[counting] = likeness, flips
-    return Coherence(value, float(random.mean()), float(random.std()), members, mirrored)
+        laid.append(_laid(features[image], segment[rows, columns], corners, cut))
+    together = np.stack(laid, axis=1)
+    return together[0], together[1:]
 
 
 def likeness_of(laid: np.ndarray, mirror: bool) -> tuple[float, np.ndarray, np.ndarray]:
@@ -149,12 +165,12 @@ def _laid(features: np.ndarray, shape: np.ndarray, corners: np.ndarray, cut: tup
     """A segment of this shape (in its window) laid on several places and cut: `[corners,r,s,D]`."""
     height, width = shape.shape
     rows, columns = _resampling(height, cut[0]), _resampling(width, cut[1])
-    windows = np.stack([features[y : y + height, x : x + width] for y, x in corners])
-    values = np.einsum("rh,nhwd->nrwd", rows, windows * shape[..., None], optimize=True)
-    values = np.einsum("sw,nrwd->nrsd", columns, values, optimize=True)
-    covered = rows @ shape.astype(np.float32) @ columns.T
+    into = np.einsum("rh,sw->rshw", rows, columns).reshape(cut[0] * cut[1], -1) * shape.ravel()
+    windows = np.stack([features[y : y + height, x : x + width].reshape(height * width, -1) for y, x in corners])
+    values = into @ windows
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
-    return values / np.maximum(lengths, TINY) * covered[..., None]
+    values *= into.sum(axis=1)[:, None] / np.maximum(lengths, TINY)
+    return values.reshape(len(corners), *cut, -1)
 
 
 def _resampling(source: int, target: int) -> np.ndarray:

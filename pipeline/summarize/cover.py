@@ -20,6 +20,7 @@ from pipeline.summarize.candidates import Candidate
 
 PRICE = 0.02
 CONFLICT = 0.5
+EXTENTS = (1.0, 0.75, 0.5, 0.35)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class CoverProblem:
         better = np.clip(self.coherence[one] - worth[places], 0, None)
         return float((better * self.evidence[places]).sum() - self.costs[one])
 
+    def extent(self, one: int) -> float:
+        """Mean share of its images' salient pixels that a candidate holds: near 1 for a whole object."""
+        cells = self.shares[0].size
+        images = np.unique(self.places[one] // cells)
+        own = np.bincount(self.places[one] // cells, self.evidence[self.places[one]], len(self.shares))[images]
+        return float(np.mean(own / np.maximum(self.evidence.reshape(-1, cells).sum(axis=1)[images], 1e-12)))
+
     def overlap(self, first: int, second: int) -> float:
         """Shared evidence of two candidates as a share of what the smaller holds, in the images that both are in."""
         cells = self.shares[0].size
@@ -132,6 +140,10 @@ def greedy(problem: CoverProblem, allowed: Sequence[int], chosen: Sequence[int] 
 def fewest(problem: CoverProblem, allowed: Sequence[int] | None = None, conflict: float = CONFLICT) -> Cover:
     """Choose candidates, no two of which hold mostly the same places.
 
+    A greedy choice that begins with a whole object seldom comes back from it, since no single part is worth as much; so
+    the choice is made several times, first among all candidates, then among ever smaller ones, and the most valuable
+    set is kept.
+
     Args:
         problem: the candidates.
         allowed: those that may be chosen; default all.
@@ -144,16 +156,26 @@ def fewest(problem: CoverProblem, allowed: Sequence[int] | None = None, conflict
             if problem.overlap(one, other) >= conflict:
                 conflicts[one].add(other)
                 conflicts[other].add(one)
-    chosen = greedy(problem, allowed)
+    extents = {one: problem.extent(one) for one in allowed}
+    best: list[int] = []
+    for most in EXTENTS:
+        start = greedy(problem, [one for one in allowed if extents[one] <= most])
+        found = _settled(problem, start, allowed, conflicts)
+        best = found if problem.value(found) > problem.value(best) else best
+    return _told(problem, best)
+
+
+def _settled(
+    problem: CoverProblem, chosen: list[int], allowed: Sequence[int], conflicts: dict[int, set[int]]
+) -> list[int]:
+    """A chosen set without conflicts and without what is not worth its price, filled up with what is."""
     while True:
-        chosen = _without_conflicts(problem, chosen, conflicts)
-        chosen = _without_idle(problem, chosen)
+        chosen = _without_idle(problem, _without_conflicts(problem, chosen, conflicts))
         free = [one for one in allowed if not conflicts[one] & set(chosen)]
         more = greedy(problem, free, chosen)
         if len(more) == len(chosen):
-            break
+            return chosen
         chosen = more
-    return _told(problem, chosen)
 
 
 def _without_conflicts(problem: CoverProblem, chosen: list[int], conflicts: dict[int, set[int]]) -> list[int]:

@@ -129,12 +129,9 @@ def judge_candidates(
     photographs = max(1, int(first.sum()))
     judged = []
     for candidate in candidates:
-        coherence = candidate_coherence(candidate, features, shares, seed, first)
-        if settings.drop_odd:
-            odd = coherence.members < coherence.chance
-            if odd.any() and not odd.all():
-                candidate = candidate.rows(~odd)
-                coherence = candidate_coherence(candidate, features, shares, seed, first)
+        candidate, coherence = candidate_coherence(
+            candidate, features, shares, seed, first, drop_odd=settings.drop_odd
+        )
         number = len(np.unique(groups[candidate.images]))
         held = (candidate.segments * shares[candidate.images] * weights[candidate.images, None, None]).sum()
         coverage = float(held / max((shares * weights[:, None, None]).sum(), 1e-12))
