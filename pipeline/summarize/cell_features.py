@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 TINY = 1e-6
 
@@ -59,6 +60,16 @@ def fit_basis(cells: np.ndarray, layers: Sequence[int], components: int = 64) ->
     described = _described(cells, tuple(layers), mean, deviation)
     _, _, directions = np.linalg.svd(described.T @ described, hermitian=True)
     return Basis(tuple(layers), mean, deviation, np.ascontiguousarray(directions[:components].T))
+
+
+def with_context(features: np.ndarray, width: int = 5) -> np.ndarray:
+    """What is around each cell: the mean of the features of `width` by `width` cells, scaled to unit length.
+
+    `[N,G,G,D]` → the same. Cells beyond the border repeat those on it. A width of 1 changes nothing.
+    """
+    if width == 1:
+        return features
+    return _unit(ndimage.uniform_filter(features, (0, width, width, 0), mode="nearest"))
 
 
 def _described(cells: np.ndarray, layers: tuple[int, ...], mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -75,8 +75,8 @@ class CoverProblem:
         cells = shares[0].size if len(shares) else 0
         idle = ((1 - shares) * image_weights[:, None, None]).ravel() / max(self.total, 1e-12)
         self.places = [
-            np.flatnonzero(candidate.segments.reshape(len(candidate), -1).ravel()) % max(cells, 1)
-            + np.repeat(candidate.images, candidate.segments.reshape(len(candidate), -1).sum(axis=1)) * cells
+            np.flatnonzero(candidate.segments) % max(cells, 1)
+            + np.repeat(candidate.images, candidate.segments.sum(axis=(1, 2))) * cells
             for candidate in candidates
         ]
         self.costs = self.coherence * waste * np.array([idle[places].sum() for places in self.places])

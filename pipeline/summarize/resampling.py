@@ -62,5 +62,5 @@ def found_again(
         for number, summary in enumerate(summaries):
             own = summary.rows(np.isin(summary.images, images))
             found[at, number] = any(same_part(own, other) for other in again) if len(own) else np.nan
-    known = ~np.isnan(found)
-    return np.divide(np.nansum(found, axis=0), known.sum(axis=0), out=np.full(len(summaries), np.nan), where=known.any(axis=0))
+    known = (~np.isnan(found)).sum(axis=0)
+    return np.divide(np.nansum(found, axis=0), known, out=np.full(len(summaries), np.nan), where=known > 0)

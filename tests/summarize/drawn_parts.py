@@ -52,7 +52,8 @@ def draw(
         for name, pattern in patterns.items():
             row = top + int(random.integers(-moving, moving + 1))
             high, wide = pattern.shape[:2]
-            features[n, row : row + high, column : column + wide] = pattern + noise * random.normal(size=pattern.shape) / 3
+            noisy = pattern + noise / 3 * random.normal(size=pattern.shape)
+            features[n, row : row + high, column : column + wide] = noisy
             truth[name][n, row : row + high, column : column + wide] = True
             column += wide
         if mirrored and random.random() < 0.5:
