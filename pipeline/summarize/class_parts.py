@@ -70,7 +70,8 @@ def find_parts(
         *factors(seen, shares, masks, settings.factors, seed, weights),
         *region_groups(seen, masks, settings.regions, settings.minimum_area, seed, weights),
     ]
-    return select_parts(candidates, seen, shares, settings.selection, seed, groups)
+    # Judged without the context that made the factors: cells of one place resemble each other by it.
+    return select_parts(candidates, features, shares, settings.selection, seed, groups)
 
 
 def stability(

@@ -37,7 +37,7 @@ class SelectionSettings:
     least_support: float = 0.4
     least_excess: float = 0.1
     least_score: float = 3.0
-    price: float = 0.25
+    price: float = 0.2
     waste: float = 1.0
     drop_odd: bool = True
 
