@@ -240,7 +240,7 @@ def main() -> None:
                 lines.append(
                     f"    {one.candidate.source:10} {name:9} support {one.support:.2f} coverage {one.coverage:.2f} "
                     f"adds {one.added:.2f} coherence {coherence.value:.2f} chance {coherence.chance:.2f} "
-                    f"z {coherence.score:.0f} purity {value:.2f} random {chance:.2f}"
+                    f"z {coherence.score:.0f} specificity {one.specificity:.2f} purity {value:.2f} random {chance:.2f}"
                 )
             figures["summaries a class"].append(len(selection.summaries))
             figures["3 to 8 summaries"].append(3 <= len(selection.summaries) <= 8)

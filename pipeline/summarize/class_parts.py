@@ -71,7 +71,7 @@ def find_parts(
         *region_groups(seen, masks, settings.regions, settings.minimum_area, seed, weights),
     ]
     # Judged without the context that made the factors: cells of one place resemble each other by it.
-    return select_parts(candidates, features, shares, settings.selection, seed, groups)
+    return select_parts(candidates, features, shares, settings.selection, seed, groups, seen)
 
 
 def stability(

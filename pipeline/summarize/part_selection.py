@@ -13,8 +13,10 @@ from pipeline.summarize.candidates import Candidate
 from pipeline.summarize.coherence import Coherence, candidate_coherence
 from pipeline.summarize.cover import CONFLICT, Cover, CoverProblem, fewest
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights, representatives
+from pipeline.summarize.specificity import specificity
 
 CHOSEN, RARE, BY_CHANCE, LITTLE = "", "too few photographs", "no more alike than chance", "adds too little"
+BACKGROUND = "as common where nothing is salient"
 NEAR_DUPLICATE, SUB_PART, WHOLE = "near-duplicate", "sub-part", "whole of parts"
 
 
@@ -27,6 +29,7 @@ class SelectionSettings:
         least_support: photographs with a member as a share of all.
         least_excess: coherence above chance, as a share of what is possible.
         least_score: the same in standard deviations of chance.
+        least_specificity: of a candidate that is not mere background (`specificity.specificity`).
         price: what a summary must add, as a share of what the best candidate alone accounts for, both weighed by
             coherence.
         waste: what a pixel of a member that is not salient costs, against one that is.
@@ -37,6 +40,7 @@ class SelectionSettings:
     least_support: float = 0.4
     least_excess: float = 0.1
     least_score: float = 3.0
+    least_specificity: float = 0.1
     price: float = 0.2
     waste: float = 1.0
     drop_odd: bool = True
@@ -49,6 +53,7 @@ class Judged:
     Attributes:
         candidate: with the members that are left.
         coherence: of them.
+        specificity: how much more often places that look like it are salient than any place, 0..1.
         photographs: that have a member, copies counted once.
         support: their share of the class's.
         coverage: share of the class's salient pixels that the members hold.
@@ -62,6 +67,7 @@ class Judged:
 
     candidate: Candidate
     coherence: Coherence
+    specificity: float
     photographs: int
     support: float
     coverage: float
@@ -99,6 +105,7 @@ def select_parts(
     settings: SelectionSettings | None = None,
     seed: int = 0,
     groups: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
 ) -> Selection:
     """Choose a class's summaries.
 
@@ -109,10 +116,11 @@ def select_parts(
         settings: when a candidate is a summary.
         seed: of the random places that chance is taken from.
         groups: `[N]` as `photograph_groups` gives them, which is the default.
+        seen: `[N,G,G,D]` features with their context, to tell parts from background; default `features`.
     """
     settings = settings or SelectionSettings()
     groups = photograph_groups(features, seed=seed) if groups is None else groups
-    judged = judge_candidates(candidates, features, shares, groups, settings, seed)
+    judged = judge_candidates(candidates, features, shares, groups, settings, seed, seen)
     return choose(judged, shares, groups, settings)
 
 
@@ -123,8 +131,9 @@ def judge_candidates(
     groups: np.ndarray,
     settings: SelectionSettings,
     seed: int = 0,
+    seen: np.ndarray | None = None,
 ) -> list[Judged]:
-    """Support, coverage and coherence of every candidate, without members that do not fit; arguments as above."""
+    """What is known of every candidate, without its members that do not fit; arguments as above."""
     weights, first = photograph_weights(groups), representatives(groups)
     photographs = max(1, int(first.sum()))
     judged = []
@@ -140,7 +149,10 @@ def judge_candidates(
             reason = RARE
         elif not (coherence.excess >= settings.least_excess and coherence.score >= settings.least_score):
             reason = BY_CHANCE
-        judged.append(Judged(candidate, coherence, number, number / photographs, coverage, reason))
+        specific = specificity(candidate, features if seen is None else seen, shares, weights)
+        if reason == CHOSEN and specific < settings.least_specificity:
+            reason = BACKGROUND
+        judged.append(Judged(candidate, coherence, specific, number, number / photographs, coverage, reason))
     return judged
 
 
