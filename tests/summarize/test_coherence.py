@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from drawn_parts import draw, pattern
 
-from pipeline.summarize.coherence import candidate_coherence, likeness_of
+from pipeline.summarize.candidates import candidate_of_cells
+from pipeline.summarize.coherence import Coherence, candidate_coherence, likeness_of
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -64,3 +65,20 @@ def test_one_member_has_no_coherence() -> None:
     counting = np.arange(5) == 0
     _, found = candidate_coherence(drawn.candidate("head"), drawn.features, drawn.shares, representative=counting)
     assert np.isnan(found.value)
+
+
+def test_a_class_that_looks_alike_everywhere_gives_no_credit() -> None:
+    drawn = draw({"ball": pattern(0, 9, 9, spread=0.0)}, 10, moving=3, noise=0.1)
+    inner = np.zeros_like(drawn.truth["ball"])
+    for n, cells in enumerate(drawn.truth["ball"]):
+        row, column = np.argwhere(cells)[0]
+        inner[n, row + 3 : row + 6, column + 3 : column + 6] = True
+        # All of the image looks like the ball.
+        drawn.features[n] = drawn.features[n, row + 4, column + 4]
+    piece = candidate_of_cells("piece", inner, drawn.masks)
+    _, found = candidate_coherence(piece, drawn.features, drawn.shares)
+    assert found.value > 0.9
+    assert found.excess < 0.05
+    known = Coherence(0.5, 0.2, 0.1, np.array([]), np.array([]))
+    assert known.excess == pytest.approx(0.3 / 0.8)
+    assert known.score == pytest.approx(3)
