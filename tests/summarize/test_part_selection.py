@@ -1,0 +1,139 @@
+"""Summaries of drawn classes whose parts are known."""
+
+import numpy as np
+import pytest
+from drawn_parts import DEPTH, GRID, Drawn, draw, pattern, unit
+
+from pipeline.summarize.candidates import Candidate, candidate_of_cells
+from pipeline.summarize.duplicates import photograph_groups, photograph_weights
+from pipeline.summarize.factors import factors
+from pipeline.summarize.part_selection import NEAR_DUPLICATE, SUB_PART, WHOLE, Selection, select_parts
+from pipeline.summarize.region_groups import region_groups
+
+THREE = {"head": pattern(0, 4, 4), "wing": pattern(1, 5, 4), "tail": pattern(2, 4, 5)}
+
+
+def summaries(drawn: Drawn, seed: int = 0) -> Selection:
+    weights = photograph_weights(photograph_groups(drawn.features))
+    candidates = factors(drawn.features, drawn.shares, drawn.masks, (2, 3, 4), seed, weights)
+    candidates += region_groups(drawn.features, drawn.masks, (1, 2, 3), weights=weights, seed=seed)
+    return select_parts(candidates, drawn.features, drawn.shares, seed=seed)
+
+
+def best(drawn: Drawn, selection: Selection) -> list[tuple[str, float]]:
+    """For each summary the true part that it overlaps most."""
+    found = []
+    for one in selection.summaries:
+        overlaps = {part: drawn.found(one.candidate, part) for part in drawn.truth}
+        part = max(overlaps, key=overlaps.get)
+        found.append((part, overlaps[part]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_articulated_and_mirrored_parts_are_found_each_once(seed: int) -> None:
+    drawn = draw(THREE, 12, moving=4, seed=seed)
+    selection = summaries(drawn, seed)
+    found = best(drawn, selection)
+    assert sorted(part for part, _ in found) == ["head", "tail", "wing"]
+    assert min(overlap for _, overlap in found) > 0.8
+    assert all(one.support == 1 for one in selection.summaries)
+    assert selection.accounted > 0.9
+
+
+def test_parts_that_move_go_before_the_whole_and_the_whole_where_nothing_moves() -> None:
+    for moving, chosen, under in ((4, {"head", "wing", "tail"}, WHOLE), (0, {"head+wing+tail"}, SUB_PART)):
+        drawn = draw(THREE, 12, moving=moving)
+        candidates = [drawn.candidate(*parts) for parts in (("head",), ("wing",), ("tail",), ("head", "wing", "tail"))]
+        selection = select_parts(candidates, drawn.features, drawn.shares)
+        assert {one.candidate.source for one in selection.summaries} == chosen
+        assert {one.relation for one in selection.others} == {under}
+        assert selection.accounted == pytest.approx(1)
+
+
+def test_a_thing_without_parts_is_one_summary() -> None:
+    rows, columns = np.mgrid[:7, :7] - 3
+    ball = {"ball": pattern(5, 7, 7, spread=0.0)}
+    drawn = draw(ball, 16, moving=3)
+    for n, cells in enumerate(drawn.truth["ball"]):
+        corners = np.argwhere(cells)[0]
+        outside = np.argwhere(rows**2 + columns**2 > 10) + corners
+        background = np.random.default_rng(n).normal(size=(len(outside), DEPTH))
+        drawn.features[n, outside[:, 0], outside[:, 1]] = unit(background)
+        cells[outside[:, 0], outside[:, 1]] = False
+        drawn.masks[n] = cells.repeat(4, axis=0).repeat(4, axis=1)
+    selection = summaries(drawn)
+    assert [part for part, overlap in best(drawn, selection) if overlap > 0.9] == ["ball"]
+    assert len(selection.summaries) == 1
+
+
+def without_common_part(count: int, seed: int) -> Drawn:
+    """Every image shows things of its own."""
+    images = [draw({"own": pattern(100 + 50 * seed + n, 6, 6)}, 1, moving=4, seed=100 * seed + n) for n in range(count)]
+    joined = {"own": np.concatenate([one.truth["own"] for one in images])}
+    features, masks = (np.concatenate([getattr(one, name) for one in images]) for name in ("features", "masks"))
+    return Drawn(features, masks, joined)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_without_a_common_part_has_no_summary(seed: int) -> None:
+    selection = summaries(without_common_part(14, seed), seed)
+    assert selection.summaries == []
+    assert selection.accounted == 0
+    assert {one.reason for one in selection.others} <= {"too few photographs", "no more alike than chance"}
+
+
+def test_copies_of_one_photograph_make_no_part() -> None:
+    own = without_common_part(8, 7)
+    noise = 0.03 * np.random.default_rng(0).normal(size=(8, GRID, GRID, DEPTH))
+    copies = unit(own.features[:1] + noise).astype(np.float32)
+    copies[::2] = copies[::2, :, ::-1]
+    masks = own.masks[:1].repeat(8, axis=0)
+    masks[::2] = masks[::2, :, ::-1]
+    planted = Drawn(
+        np.concatenate([own.features, copies]), np.concatenate([own.masks, masks]), {"own": np.zeros((16, GRID, GRID))}
+    )
+    groups = photograph_groups(planted.features)
+    assert groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, *[0] * 8]
+    assert photograph_weights(groups).tolist() == pytest.approx([1 / 9, *[1] * 7, *[1 / 9] * 8])
+    assert summaries(planted).summaries == []
+    # Taken for photographs of their own, the copies are a part.
+    candidate = candidate_of_cells("copies", planted.shares > 0.5, planted.masks).rows(np.array([0, *range(8, 16)]))
+    unaware = select_parts([candidate], planted.features, planted.shares, groups=np.arange(16))
+    assert len(unaware.summaries) == 1
+    aware = select_parts([candidate], planted.features, planted.shares)
+    assert aware.summaries == []
+    assert aware.others[0].photographs == 1
+
+
+def test_sub_parts_and_near_duplicates_go_under_their_part() -> None:
+    drawn = draw({"head": pattern(0, 4, 4), "wing": pattern(1, 5, 4)}, 16, moving=4)
+    head, wing = drawn.candidate("head"), drawn.candidate("wing")
+    upper = head.segments.copy()
+    upper[:, :, :][np.cumsum(head.segments, axis=1) > 1] = False
+    sub = Candidate("sub", head.images, head.boxes, upper)
+    almost = Candidate("almost", *(values[:10] for values in (head.images, head.boxes, head.segments)))
+    selection = select_parts([sub, wing, almost, head], drawn.features, drawn.shares)
+    rank = {one.candidate.source: one.rank for one in selection.summaries}
+    assert set(rank) == {"head", "wing"}
+    assert {one.candidate.source: (one.belongs_to, one.relation) for one in selection.others} == {
+        "sub": (rank["head"], SUB_PART),
+        "almost": (rank["head"], NEAR_DUPLICATE),
+    }
+
+
+def test_what_is_unaccounted_for_can_be_looked_at() -> None:
+    drawn = draw(THREE, 12, moving=4)
+    selection = select_parts([drawn.candidate("head")], drawn.features, drawn.shares)
+    rest = drawn.truth["wing"] | drawn.truth["tail"]
+    np.testing.assert_array_equal(selection.unaccounted > 0, rest)
+    assert selection.accounted == pytest.approx(16 / (16 + 20 + 20))
+    assert selection.summaries[0].coverage == pytest.approx(16 / 56)
+
+
+def test_the_same_seed_gives_the_same_summaries() -> None:
+    drawn = draw(THREE, 6, moving=4)
+    first, second = summaries(drawn, 3), summaries(drawn, 3)
+    for a, b in zip(first.summaries + first.others, second.summaries + second.others, strict=True):
+        np.testing.assert_array_equal(a.candidate.segments, b.candidate.segments)
+        assert (a.coherence.value, a.coherence.chance, a.reason) == (b.coherence.value, b.coherence.chance, b.reason)
