@@ -175,7 +175,7 @@ def test_images_at_different_stages_do_not_disturb_each_other() -> None:
     for item in stream:
         alone = dict(explain_stream(RobustMasks(settings), classifier, [item], CPU, 1))[item.key]
         for other in (found[item.key], backwards[item.key]):
-            torch.testing.assert_close(other.saliency, alone.saliency, rtol=0, atol=1e-6)
+            torch.testing.assert_close(other.saliency, alone.saliency, rtol=0, atol=1e-4)
             assert other.iterations.tolist() == alone.iterations.tolist()
 
 
