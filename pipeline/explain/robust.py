@@ -90,7 +90,6 @@ class RobustSettings:
         largest_rate: and the learning rate by its inverse root, up to this.
     """
 
-    blur: str = "authors"
     evidence: FieldSettings = field(default_factory=lambda: FieldSettings(80, 0.1, 0.03, 28, 8.0, pull=1.4))
     boundary: FieldSettings = field(default_factory=lambda: FieldSettings(15, 0.05, 0.02, 56, 6.0, 0.1, area=0.07))
     detail: FieldSettings = field(default_factory=lambda: FieldSettings(60, 0.03, 0.03, 112, 2.0, 0.1, area=0.07))
@@ -114,6 +113,8 @@ class RobustSettings:
     largest_rate: float = 0.3
 
 
+# σ of the second baseline, px of a 224-px image.
+HEAVY_BLUR = 12.0
 SHARE_STEPS = 6
 # Weighed evidence of a pixel, of 1 at most, that is none.
 EMPTY = 1e-9
@@ -163,7 +164,7 @@ class RobustMethod(Method):
 
     def __init__(self, settings: RobustSettings) -> None:
         self.settings = settings
-        self.perturbation = PERTURBATIONS[settings.blur]
+        self.perturbation = PERTURBATIONS["authors"]
         self.fields = (settings.evidence, settings.boundary, settings.detail)
         names = ("evidence", "boundary", "detail")
         self.stages = [
@@ -189,7 +190,7 @@ class RobustMethod(Method):
             stage.parameter: images.new_zeros(len(images), 1, rows.shape[1], columns.shape[1])
             for stage, (rows, columns) in zip(self.stages, self._enlarging, strict=True)
         }
-        sigma = pixels(12.0, height, width, least=1)
+        sigma = pixels(HEAVY_BLUR, height, width, least=1)
         empty = images.new_zeros(len(images), 1, height, width)
         return parameters | {
             "evidence": parameters["evidence"] + 1,
@@ -299,7 +300,8 @@ class RobustMethod(Method):
         steep = state["step"] >= self.settings.ramp
         state["done"].copy_(here & reached & crisp & rests & steep)
         change = torch.where(reached, 1 / self.settings.yields, self.settings.yields)
-        state["hold"].copy_(torch.where(here, (state["hold"] * change).clamp_max(1), state["hold"]))
+        moving = here & ~state["done"]
+        state["hold"].copy_(torch.where(moving, (state["hold"] * change).clamp_max(1), state["hold"]))
         state["previous"].copy_(salient)
 
     def rates(self, state: State, scheduled: Tensor) -> Tensor:
@@ -363,7 +365,9 @@ class RobustMethod(Method):
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         rows, columns = self._enlarging[DETAIL]
-        slope = self.settings.slopes[-1]
+        # Who is done leaves with the mask that was judged; who is not has no hold on its slope either.
+        hold = torch.where(state["done"], state["hold"], 1)
+        slope = self._slope(DETAIL, torch.full_like(state["step"], self.settings.ramp), hold)
         saliency = torch.sigmoid(slope * (state["field"] + rows @ state["detail"] @ columns.T))
         after = target_scores(classifier, self.perturbation.apply(state, 1 - saliency), state["target"])
         return Explanation(
