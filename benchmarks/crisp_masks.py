@@ -16,14 +16,15 @@ from photographs import NETWORKS, Photograph, correct_photographs, machine, netw
 from published_crisp_mask import published_crisp_mask
 from torch import Tensor
 
-from pipeline.explain.crisp import CrispMasks, binarization_error
+from pipeline.explain.crisp import binarization_error
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.registry import make_explainer
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
-PRESETS_COMPARED = ("authors", "fast")
+PRESETS_COMPARED = ("authors", "fast", "robust")
 
 
 def quality(classifier: Classifier, photographs: list[Photograph], saliency: Tensor) -> dict[str, float]:
@@ -64,7 +65,7 @@ def run_ours(
     """Maps, seconds per image and passes per image of a preset."""
     items = [Item(number, photograph.image, photograph.target) for number, photograph in enumerate(photographs)]
     started = time.perf_counter()
-    found = dict(explain_stream(CrispMasks(preset), classifier, items, device))
+    found = dict(explain_stream(make_explainer("crisp", preset), classifier, items, device))
     seconds = (time.perf_counter() - started) / len(items)
     maps = torch.cat([found[number].saliency for number in range(len(items))])
     passes = sum(int(explanation.iterations) for explanation in found.values()) / len(items)
