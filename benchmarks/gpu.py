@@ -26,12 +26,11 @@ from pipeline.explain.fgvis import FGVis
 from pipeline.explain.fgvis_settings import FGVisSettings
 from pipeline.explain.interface import Explanation, LogitsFunction, target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.registry import make_explainer
+from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, use_precision
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.settings import ExplainSettings
 from pipeline.summarize.neighbors import all_pairs
 from pipeline.summarize.pair_scores import match_pairs
 from pipeline.summarize.similarity import ImageProposals
@@ -444,7 +443,7 @@ def tables(said: Sequence[tuple[Row, list[str]]]) -> str:
 def main() -> int:
     """Read the command line and measure; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default=ExplainSettings().preset, help="of the crisp masks (default: %(default)s)")
+    parser.add_argument("--preset", default=EXPLAINERS["crisp"].preset, help="of the crisp masks (%(default)s)")
     parser.add_argument("--weights", default="random", help="of ResNet-50; default: random")
     parser.add_argument("--minutes", type=float, default=10.0, help="in all (default: 10)")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

@@ -31,6 +31,7 @@ class ExplainStage(Stage):
     reads = ("images",)
     writes = "maps"
     uses_model = True
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain

@@ -32,6 +32,7 @@ class MembersStage(Stage):
     reads = ("images", "maps", "regions", "clusters")
     writes = "members"
     uses_model = True
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [config.pruning.model_dump(), cut_of(config), blur_of(config)]

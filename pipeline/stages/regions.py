@@ -27,6 +27,7 @@ class RegionsStage(Stage):
     reads = ("images", "maps")
     writes = "regions"
     uses_model = True
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [cut_of(config), config.regions.minimum_area, blur_of(config)]

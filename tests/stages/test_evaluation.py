@@ -289,7 +289,9 @@ def test_other_networks_are_shown_the_same_photographs(measured, classifier) -> 
             control = protocol["map of"]
             controls.append(control)
             assert protocol["perturbation"] == "authors" and images[control]["label"] == row["label"]
-            channels = [ndimage.gaussian_filter(own, 10, mode="mirror", radius=5) for own in image[0].numpy()]
+            # 11 px of σ = 10 px at 224 px are 7 px of σ = 5.7 px at 128 px.
+            sigma = 10 * 128 / 224
+            channels = [ndimage.gaussian_filter(own, sigma, mode="mirror", radius=3) for own in image[0].numpy()]
             blurred = torch.from_numpy(np.stack(channels))
             drops = {}
             for variant, mask in (("", masks[image_id]), (", another image's map", masks[control])):

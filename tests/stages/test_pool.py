@@ -224,14 +224,14 @@ def test_the_board_comes_back_where_its_process_is_lost(resources, tmp_path) -> 
     setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
     pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
     try:
-        ray.get(pool._board.tell.remote("one", 1))
+        ray.get(pool._board.tell.remote("one", 1, 0.5))
         ray.kill(pool._board, no_restart=False)
         deadline = time.monotonic() + 60
         counts = {}
         while "one" not in counts and time.monotonic() < deadline:
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(pool._board.tell.remote("one", 2))
+                ray.get(pool._board.tell.remote("one", 2, 1.5))
                 counts = ray.get(pool._board.take.remote())
-        assert counts == {"one": 2}
+        assert counts == {"one": (2, 1.5)}
     finally:
         pool.close()

@@ -71,7 +71,7 @@ class StudiesStage(Stage):
     name = "studies"
     writes = "measurements"
     by_class = False
-    version = 2
+    version = 3
     uses_model = True
 
     def __init__(self, studies: Iterable[Study]) -> None:
