@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from watched import violations, watched  # noqa: E402
+from watched import violations, wait_until, watched  # noqa: E402
 
 from pipeline.store.tables import TableStore  # noqa: E402
 
@@ -70,7 +70,7 @@ def test_questions_are_answered_stored_and_exported(chromium, axe: str, served, 
             page.screenshot(path=artefacts / f"review-start-{width}-{scheme}.png")
             for kind in QUESTIONS:
                 page.goto(f"{address}/review/{kind}")
-                page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
+                wait_until(page, "[...document.images].every((image) => image.complete && image.naturalWidth)")
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 assert violations(page, axe) == []
                 page.screenshot(path=artefacts / f"review-{kind}-{width}-{scheme}.png", full_page=True)

@@ -1,9 +1,18 @@
 """A page of the browser that is watched: messages, errors, dialogs and everything it asks for."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Wait until an expression is true, asking again from outside: pages forbid that a string is evaluated in them."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, f"not true within 30 s: {condition}"
+        page.wait_for_timeout(50)
 
 
 class Watched:
@@ -32,7 +41,7 @@ class Watched:
         """Open a file and scroll through it, so that all its pictures load."""
         self.page.goto(path.as_uri())
         self.page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
-        self.page.wait_for_function("[...document.images].every((image) => image.complete)")
+        wait_until(self.page, "[...document.images].every((image) => image.complete)")
 
     def broken_pictures(self) -> list[str]:
         return self.page.evaluate(
