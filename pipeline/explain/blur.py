@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def gaussian_matrix(
@@ -44,6 +45,12 @@ def gaussian_matrix(
     matrix = torch.zeros(size, size, dtype=torch.float64)
     matrix.scatter_add_(1, source, weights.expand_as(source).contiguous())
     return matrix.to(device=device, dtype=dtype)
+
+
+def bilinear_matrix(cells: int, size: int) -> Tensor:
+    """Matrix `[size,cells]` float64 that enlarges a vector of `cells` values to `size` pixels, bilinearly."""
+    identity = torch.eye(cells, dtype=torch.float64)[None]
+    return functional.interpolate(identity, size=size, mode="linear", align_corners=False)[0].T
 
 
 def gaussian_blur(images: Tensor, sigma: float, radius: int | None = None, padding: str = "mirror") -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.blur import gaussian_matrix, inscribed_disc
+from pipeline.explain.blur import bilinear_matrix, gaussian_matrix, inscribed_disc
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
 from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
 from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.updates import Adam
+from pipeline.explain.updates import Adam, falling_rates
 
 ROUGH, CRISP = 0, 1
 
@@ -41,8 +41,7 @@ class StageSettings:
     @property
     def learning_rates(self) -> tuple[float, ...]:
         final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
-        last = max(1, self.iterations - 1)
-        return tuple(self.learning_rate + (final - self.learning_rate) * k / last for k in range(self.iterations))
+        return falling_rates(self.learning_rate, final, self.iterations)
 
 
 @dataclass(frozen=True)
@@ -268,8 +267,7 @@ class CrispMethod(Method):
             pixels(length, *images.shape[-2:], least=1)
             for length in (self.settings.coarseness, self.settings.mask_blur)
         )
-        identity = torch.eye(max(1, round(side / cell)), dtype=torch.float64)[None]
-        upsample = functional.interpolate(identity, size=side, mode="linear", align_corners=False)[0].T
+        upsample = bilinear_matrix(max(1, round(side / cell)), side)
         smooth = gaussian_matrix(side, sigma, padding="edge", dtype=torch.float64) @ upsample
         return upsample.to(images), smooth.to(images)
 

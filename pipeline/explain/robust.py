@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.blur import gaussian_blur, gaussian_matrix
+from pipeline.explain.blur import bilinear_matrix, gaussian_blur, gaussian_matrix
 from pipeline.explain.crisp import CrispMasks, binarization_error, odds_of_share
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
 from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
 from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.pieces import large_pieces
-from pipeline.explain.updates import Adam
+from pipeline.explain.updates import Adam, falling_rates
 from pipeline.explain.views import noise_tile, view_of_step
 
 EVIDENCE, BOUNDARY, DETAIL = 0, 1, 2
@@ -57,9 +57,7 @@ class FieldSettings:
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
-        change = self.final_learning_rate - self.learning_rate
-        last = max(1, self.iterations - 1)
-        return tuple(self.learning_rate + change * k / last for k in range(self.iterations))
+        return falling_rates(self.learning_rate, self.final_learning_rate, self.iterations)
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,6 @@ class RobustMethod(Method):
             slope = self._slope(DETAIL, step, state["hold"])
             masks = torch.sigmoid(slope * (state["field"] + rows @ parameter @ columns.T))
             pictures = self.perturbation.apply(state, 1 - masks)
-            seen = masks
         else:
             height, width = state["image"].shape[-2:]
             reach = round(pixels(self.settings.shifts[stage], height, width))
@@ -257,12 +254,11 @@ class RobustMethod(Method):
             pictures = image + masks * (view.of(baseline) - image)
             if stage == EVIDENCE:
                 pictures = pictures + state["noise"].view(-1, 1, 1, 1) * view.noise(self._noise)
-            seen = masks
         if stage == EVIDENCE:
-            return masks, settings.pull * seen.square().mean(dim=(1, 2, 3)), pictures
+            return masks, settings.pull * masks.square().mean(dim=(1, 2, 3)), pictures
         rows, columns = self._context
-        company = rows @ seen.detach() @ columns.T
-        area = (seen * (1 + self.settings.isolation * (1 - company))).mean(dim=(1, 2, 3))
+        company = rows @ masks.detach() @ columns.T
+        area = (masks * (1 + self.settings.isolation * (1 - company))).mean(dim=(1, 2, 3))
         terms = settings.area * area + settings.pull * parameter.square().mean(dim=(1, 2, 3))
         # A copy, because the hold changes before the backward pass.
         return masks, terms * state["hold"].clone(), pictures
@@ -390,9 +386,7 @@ class RobustMethod(Method):
 
         def enlarging(side: int, settings: FieldSettings) -> Tensor:
             cells = max(1, round(settings.cells * side / min(height, width)))
-            identity = torch.eye(min(cells, side), dtype=torch.float64)[None]
-            larger = functional.interpolate(identity, size=side, mode="linear", align_corners=False)[0].T
-            return (smoothing(side, settings.smoothing) @ larger).to(images)
+            return (smoothing(side, settings.smoothing) @ bilinear_matrix(min(cells, side), side)).to(images)
 
         self._enlarging = [(enlarging(height, stage), enlarging(width, stage)) for stage in self.fields]
         self._noise = noise_tile(height, width).to(images)

@@ -7,6 +7,12 @@ import torch
 from torch import Tensor
 
 
+def falling_rates(first: float, final: float, steps: int) -> tuple[float, ...]:
+    """Learning rates of `steps` steps that go linearly from `first` to `final`."""
+    last = max(1, steps - 1)
+    return tuple(first + (final - first) * step / last for step in range(steps))
+
+
 class UpdateRule(ABC):
     """How a gradient moves a parameter.
 
