@@ -39,8 +39,14 @@ def data_directory() -> Path:
 
 
 def network(name: str) -> Classifier:
-    """One of the ImageNet classifiers."""
-    return load_classifier(f"torchvision:{name}", data_directory() / "weights" / f"{name}.safetensors")
+    """One of the ImageNet classifiers; EfficientNet-Lite's code lies with the data."""
+    data = data_directory()
+    model = f"torchvision:{name}"
+    if name == "efficientnet_lite0":
+        model = "efficientnet_lite:lite0"
+        if str(data / "networks") not in sys.path:
+            sys.path.insert(0, str(data / "networks"))
+    return load_classifier(model, data / "weights" / f"{name}.safetensors")
 
 
 def correct_photographs(

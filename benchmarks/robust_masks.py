@@ -13,14 +13,13 @@ takes some four minutes a file, `robust` one. docs/robust-masks.md keeps the tab
 import argparse
 import csv
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from photographs import data_directory, machine
+from photographs import data_directory, machine, network
 
 from pipeline.data.decode import read_image
 from pipeline.evaluate.intervals import mean_interval
@@ -33,7 +32,6 @@ from pipeline.explain.interface import target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.summarize.regions import salient_pixels
 
@@ -57,15 +55,6 @@ class Shown:
     name: str
     target: int
     images: dict[str, torch.Tensor]
-
-
-def network(name: str) -> Classifier:
-    """One of the ImageNet classifiers; EfficientNet-Lite's code lies with the data."""
-    data = data_directory()
-    if str(data / "networks") not in sys.path:
-        sys.path.insert(0, str(data / "networks"))
-    model = "efficientnet_lite:lite0" if name == "efficientnet_lite0" else f"torchvision:{name}"
-    return load_classifier(model, data / "weights" / f"{name}.safetensors")
 
 
 def photographs(classifier: Classifier, half: int) -> list[Shown]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from mask_sheet import INK, MARGIN, TILE, tile
+from photographs import network
 from PIL import Image, ImageDraw, ImageFont
-from robust_masks import NETWORKS, maps_of, network, photographs
+from robust_masks import NETWORKS, maps_of, photographs
 
 METHODS = ("fast", "authors", "robust")
 LABEL, CAPTION = 62, 20
