@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from jobs.command import main
+from pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -47,7 +48,9 @@ def test_code_blocks(workplace: Path, capsys: pytest.CaptureFixture) -> None:
     assert "fan-tailed bird" in found and "DROP TABLE" in found and "most_common_mistake" in found
     assert "disagreement" in several and "fan-tailed bird" in several
     assert re.search(r"fan-tailed bird +1\.0", pandas_text)
-    assert "fan-tailed bird" in polars_text and "┆ 2" in polars_text
+    kept = [row for row in TableStore(workplace / "runs" / "mine").read_all("summaries").to_pylist() if row["kept"]]
+    own = [row["support"] for row in kept if row["label"] == "fan-tailed bird"]
+    assert own and re.search(rf"fan-tailed bird +┆ {len(own)} +┆ {max(own):g}", polars_text)
     assert "DROP TABLE" in coco_text
     assert [text.split(":")[0] for text in printed[""]] == ["exported/run.duckdb", "exported", "exported"]
     assert (workplace / "exported" / "regions" / "labels.json").is_file()
