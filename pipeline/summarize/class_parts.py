@@ -29,6 +29,7 @@ class PartSettings:
         factors: numbers of factors, each a source of candidates; none for no factors.
         regions: numbers of groups of the salient regions; none for no regions.
         minimum_area: of a salient region, as a share of the image's pixels.
+        gap: cells that two pieces of a factor may lie apart in an image and still be one member, an even number.
         selection: when a candidate is a summary.
     """
 

@@ -47,12 +47,15 @@ def factor_labels(
     cells = features[image, row, column].astype(np.float32)
     seen = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MOST_CELLS)).round().astype(np.int64))
     sample, weight = cells[seen], cell_weights[image[seen]] * len(seen)
-    patches = KMeans(min(PATCHES, len(seen)), n_init=1, max_iter=10, random_state=seed).fit(sample, sample_weight=weight)
+    patches = KMeans(min(PATCHES, len(seen)), n_init=1, max_iter=10, random_state=seed)
+    patches.fit(sample, sample_weight=weight)
     masses = np.bincount(patches.labels_, weight, len(patches.cluster_centers_))
     for labels, k in zip(found, granularities, strict=True):
         k = min(k, len(masses))
-        starts = KMeans(k, n_init=RESTARTS, max_iter=30, random_state=seed).fit(patches.cluster_centers_, sample_weight=masses)
-        means = KMeans(k, init=starts.cluster_centers_, n_init=1, max_iter=20, tol=1e-3).fit(sample, sample_weight=weight)
+        starts = KMeans(k, n_init=RESTARTS, max_iter=30, random_state=seed)
+        starts.fit(patches.cluster_centers_, sample_weight=masses)
+        means = KMeans(k, init=starts.cluster_centers_, n_init=1, max_iter=20, tol=1e-3)
+        means.fit(sample, sample_weight=weight)
         labels[image, row, column] = means.predict(cells)
     return found
 

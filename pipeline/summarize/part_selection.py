@@ -34,6 +34,8 @@ class SelectionSettings:
             coherence.
         waste: what a pixel of a member that is not salient costs, against one that is.
         drop_odd: leave out members that are less like the others than random salient places are.
+        support_power: what a pixel is worth is its candidate's coherence above chance times this power of its support;
+            with 1, how much it is like a random photograph of the class, those without a member included.
     """
 
     least_photographs: int = 3

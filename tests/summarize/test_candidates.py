@@ -63,3 +63,11 @@ def test_one_member_an_image() -> None:
         Candidate("x", np.array([4, 4]), boxes, segments)
     with pytest.raises(ValueError, match="boxes"):
         Candidate("x", np.array([1, 2, 3]), boxes, segments)
+
+
+def test_pieces_across_a_gap_are_one() -> None:
+    cells = np.zeros((7, 9), dtype=bool)
+    cells[1, [0, 3]] = cells[1, [6, 7, 8]] = True
+    cells[5, :3] = True
+    np.testing.assert_array_equal(largest_piece(cells, gap=2), cells & (np.arange(7) == 1)[:, None])
+    assert np.argwhere(largest_piece(cells)).tolist() == [[1, 6], [1, 7], [1, 8]]

@@ -32,3 +32,12 @@ def test_candidates_from_elsewhere_compete() -> None:
 def test_shapes_must_fit() -> None:
     with pytest.raises(ValueError, match=r"\[N,G,G,D\]"):
         find_parts(np.zeros((3, 4, 4, 2)), np.zeros((2, 8, 8), bool))
+
+
+def test_candidates_from_elsewhere_are_in_the_resamples_too() -> None:
+    drawn = draw(PARTS, 12, moving=4, noise=0.2)
+    none = PartSettings(context=3, factors=(), regions=())
+    more = [drawn.candidate("wing")]
+    selection = find_parts(drawn.features, drawn.masks, none, more=more)
+    assert stability(selection, drawn.features, drawn.masks, none, resamples=3, more=more).tolist() == [1]
+    assert stability(selection, drawn.features, drawn.masks, none, resamples=3).tolist() == [0]

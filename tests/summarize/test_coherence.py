@@ -82,3 +82,19 @@ def test_a_class_that_looks_alike_everywhere_gives_no_credit() -> None:
     known = Coherence(0.5, 0.2, 0.1, np.array([]), np.array([]))
     assert known.excess == pytest.approx(0.3 / 0.8)
     assert known.score == pytest.approx(3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turning_members_reaches_nearly_the_best_of_all_orientations(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    laid = random.normal(size=(7, 3, 4, 5)) + 0.7 * random.normal(size=(3, 4, 5))
+    turned = random.random(7) < 0.5
+    laid[turned] = laid[turned][:, :, ::-1]
+    found = likeness_of(laid, True)[0]
+    values = []
+    for code in range(2**6):
+        placed = [one[:, ::-1] if code >> at & 1 else one for at, one in enumerate(laid)]
+        values.append(likeness_of(np.array(placed), False)[0])
+    assert found <= max(values) + 1e-9
+    assert found > likeness_of(laid, False)[0] - 1e-9
+    assert found > np.quantile(values, 0.9)

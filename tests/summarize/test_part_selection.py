@@ -7,7 +7,17 @@ from drawn_parts import DEPTH, GRID, Drawn, draw, pattern, unit
 from pipeline.summarize.candidates import Candidate, candidate_of_cells
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights
 from pipeline.summarize.factors import factors
-from pipeline.summarize.part_selection import NEAR_DUPLICATE, SUB_PART, WHOLE, Selection, select_parts
+from pipeline.summarize.part_selection import (
+    BACKGROUND,
+    BY_CHANCE,
+    NEAR_DUPLICATE,
+    RARE,
+    SUB_PART,
+    WHOLE,
+    Selection,
+    SelectionSettings,
+    select_parts,
+)
 from pipeline.summarize.region_groups import region_groups
 
 THREE = {"head": pattern(0, 4, 4), "wing": pattern(1, 5, 4), "tail": pattern(2, 4, 5)}
@@ -80,7 +90,7 @@ def test_a_class_without_a_common_part_has_no_summary(seed: int) -> None:
     selection = summaries(without_common_part(14, seed), seed)
     assert selection.summaries == []
     assert selection.accounted == 0
-    assert {one.reason for one in selection.others} <= {"too few photographs", "no more alike than chance"}
+    assert {one.reason for one in selection.others} <= {RARE, BY_CHANCE, BACKGROUND}
 
 
 def test_copies_of_one_photograph_make_no_part() -> None:
@@ -137,3 +147,15 @@ def test_the_same_seed_gives_the_same_summaries() -> None:
     for a, b in zip(first.summaries + first.others, second.summaries + second.others, strict=True):
         np.testing.assert_array_equal(a.candidate.segments, b.candidate.segments)
         assert (a.coherence.value, a.coherence.chance, a.reason) == (b.coherence.value, b.coherence.chance, b.reason)
+
+
+def test_pieces_of_some_photographs_give_way_to_what_all_have() -> None:
+    drawn = draw({"head": pattern(0, 6, 6)}, 16, moving=4)
+    head = drawn.candidate("head")
+    upper = Candidate("upper", head.images, head.boxes, head.segments & (np.cumsum(head.segments, axis=1) <= 3))
+    half = Candidate("half", head.images, head.boxes, head.segments & ~upper.segments)
+    # In half of the photographs the one piece is known, in the others the other: a split by chance.
+    pieces = [upper.rows(np.arange(0, 16, 2)), half.rows(np.arange(1, 16, 2))]
+    selection = select_parts([*pieces, head], drawn.features, drawn.shares, SelectionSettings(least_excess=0.0))
+    assert [one.candidate.source for one in selection.summaries] == ["head"]
+    assert {one.reason for one in selection.others} == {"adds too little"}
