@@ -38,6 +38,8 @@ def test_each_part_counts_once_and_each_summary_for_one_part() -> None:
     assert found.summary_of.tolist() == [0, 2, -1]
     assert (found.found, found.parts, found.summaries) == (2, 3, 4)
     assert found_parts(overlaps, 0.3).summary_of.tolist() == [0, 2, 3]
+    # Two parts count for more than one that is found exactly.
+    assert found_parts(np.array([[1, 0.3], [0.3, 0]]), 0.3).summary_of.tolist() == [1, 0]
     # One summary around both parts is one part.
     assert found_parts(np.array([[0.6, 0.55]])).summary_of.tolist() == [0, -1]
     assert found_parts(np.zeros((0, 2))).summary_of.tolist() == [-1, -1]
