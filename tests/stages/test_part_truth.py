@@ -1,5 +1,6 @@
 """Kept summaries against known parts, from tables made up here: by hand, to the last row and the printed sentence."""
 
+import json
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pipeline.config import ConfigurationError, load_config
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.stages.evaluation import check_studies, default_studies
 from pipeline.stages.outcome import known_parts, print_outcome
 from pipeline.stages.part_truth import class_truths, truth_rows
+from pipeline.stages.studies import STUDIES
+from pipeline.stages.units import Output, Unit
 from pipeline.store.tables import TableStore
 
 SIDE = 100
@@ -32,6 +37,7 @@ class Worker:
     def __init__(self) -> None:
         preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3)
         self.setup = SimpleNamespace(preprocessing=preprocessing)
+        self.config = SimpleNamespace(model=SimpleNamespace(name="network"))
         images = [(label, number) for label in ("bird", "fish", "stone") for number in range(4)]
         summaries = [("bird", 7, 0), ("bird", 2, 1), ("bird", 5, 2), ("fish", 7, 0)]
         places = {
@@ -62,7 +68,8 @@ class Worker:
         }
 
     def read(self, unit: Any, table: str, columns: list[str]) -> list[dict[str, Any]]:
-        return [{name: row[name] for name in columns} for row in self.tables[table]]
+        rows = [row for row in self.tables[table] if unit is None or row["label"] == unit.label]
+        return [{name: row[name] for name in columns} for row in rows]
 
 
 @pytest.fixture
@@ -147,3 +154,50 @@ def test_without_any_summary_precision_is_unknown(parts: str) -> None:
         "Known parts: 0 of 3 found, each by one of 0 summaries: precision –, recall 0.00 (0.00 – 0.00), "
         "F1 0.00 (0.00 – 0.00)."
     )
+
+
+def test_the_study_has_a_row_for_each_class_and_summary(parts: str) -> None:
+    rows = {}
+    for label in ("bird", "fish", "stone"):
+        output = Output([])
+        STUDIES["truth"].measure(Worker(), Unit(label, (), payload=parts), (), output)
+        assert not output.errors
+        rows |= {(label, row["summary"], row["variant"]): row for row in output.rows}
+    assert {label for label, _, _ in rows} == {"bird", "fish"}
+    assert len(rows) == 2 * 6 + 3 + 1
+    for least, figures in ((0.5, (1 / 3, 1 / 2, 2 / 5)), (0.3, (2 / 3, 1, 4 / 5))):
+        names = [f"part {name} of a class, overlap ≥ {least}" for name in ("precision", "recall", "F1")]
+        own = [rows["bird", None, name] for name in names]
+        assert [row["value"] for row in own] == pytest.approx(figures)
+    found = json.loads(own[0]["protocol"])
+    assert found == {"parts": 2, "summaries": 3, "summary of a part": {"head": 1, "tail": 0}}
+    nearest = [rows["bird", summary, "largest overlap with a part"] for summary in (0, 1, 2)]
+    assert [json.loads(row["protocol"])["part"] for row in nearest] == ["tail", "head", "head"]
+    assert [row["value"] for row in nearest] == pytest.approx([0.4, 0.8, 0.6])
+
+
+def test_the_study_needs_parts_that_are_known(parts: str) -> None:
+    for values, known in (({"data.parts": parts}, True), ({"data.images": "demo"}, True), ({}, False)):
+        config = load_config(values={"model.name": "demo", **values})
+        assert ("truth" in default_studies(config)) == known
+        if known:
+            check_studies(["truth"], config)
+        else:
+            with pytest.raises(ConfigurationError, match=r"set data\.parts"):
+                check_studies(["truth"], config)
+
+
+def test_another_truth_is_other_work(parts: str) -> None:
+    def units() -> list[Unit]:
+        shards = {"summaries": {"bird": ("s",), "fish": ("t",)}, "members": {"bird": ("m",)}, "images": {}}
+        plan = SimpleNamespace(
+            inputs=SimpleNamespace(parts=parts), by_label=shards.get, images_in=lambda table, label: 1
+        )
+        return STUDIES["truth"].units(plan)
+
+    before = units()
+    assert [unit.label for unit in before] == ["bird", "fish"] and before == units()
+    with open(parts, "a") as file:
+        file.write("bird/0.jpg,bird,wing,0,0,9,9,true\n")
+    assert [unit.identity[1:] for unit in units()] == [unit.identity[1:] for unit in before]
+    assert all(one.identity != other.identity for one, other in zip(units(), before, strict=True))
