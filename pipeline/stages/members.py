@@ -121,6 +121,13 @@ def chosen_candidates(
     return groups
 
 
+def member_segment(member: Mapping[str, Any]) -> np.ndarray | None:
+    """The cells `[G,G]` bool of a row of `members`; None where all in its box belong to it."""
+    if member["segment"] is None:
+        return None
+    return decode_run_length(member["segment"], (member["side"], member["side"]))
+
+
 def _source(config: RunConfig) -> str:
     return "candidates" if needs_features(config) else "clusters"
 
@@ -140,14 +147,12 @@ def _shown_in_image(
     members: Sequence[tuple[int, Mapping[str, Any], bool]],
 ) -> list[dict[str, Any]]:
     salient = salient_mask(row, worker.config)
-    own = sorted(regions, key=lambda region: region["region"])
-    masks = [decode_run_length(region["run_length"], salient.shape) for region in own]
+    regions = sorted(regions, key=lambda region: region["region"])
+    masks = [decode_run_length(region["run_length"], salient.shape) for region in regions]
     found, parts, unions = [], [], []
     for _, member, _ in members:
         box = np.array([member[edge] for edge in EDGES])
-        segment = None
-        if member["segment"] is not None:
-            segment = decode_run_length(member["segment"], (member["side"], member["side"]))
+        segment = member_segment(member)
         parts.append(part_pixels(salient, box, segment))
         touched = [number for number, mask in enumerate(masks) if (mask & parts[-1]).any()]
         if segment is None:
@@ -156,7 +161,7 @@ def _shown_in_image(
         found.append(
             {
                 "hull": convex_hull(parts[-1], box).ravel().tolist(),
-                "regions": [own[number]["region"] for number in touched],
+                "regions": [regions[number]["region"] for number in touched],
                 "drop": None,
                 **dict.fromkeys(EVIDENCE),
             }
@@ -166,12 +171,12 @@ def _shown_in_image(
             columns["drop"] = drop
     measured = [at for at, (_, _, chosen) in enumerate(members) if chosen and parts[at].any()]
     if measured:
+        own, whole = (np.stack([pixels[at] for at in measured]) for pixels in (parts, unions))
         evidence = part_evidence(
             worker.classifier,
             worker.model_input([image])[0],
             row["target"],
-            *(torch.from_numpy(np.stack([masks[at] for at in measured])).to(worker.device) for masks in (parts, unions)),
-            torch.from_numpy(salient).to(worker.device),
+            *(torch.from_numpy(pixels).to(worker.device) for pixels in (own, whole, salient)),
             RANDOM_PLACES,
             int(digest(worker.config.seed, row["image_id"], "places")[:12], 16),
             worker.config.model.batch_size,
