@@ -39,6 +39,18 @@ def _box(of: str) -> list[pa.Field]:
     ]
 
 
+def _evidence(of: str) -> list[pa.Field]:
+    shown = "score / score of the whole image where only {} is shown"
+    figures = {
+        "necessity": f"(before − after) / before when the salient pixels of {of} alone are removed",
+        "random_necessity": "the same of random salient places of the same shape in the same images",
+        "sufficiency": shown.format(of),
+        "random_sufficiency": "the same of random salient places of the same shape in the same images",
+        "region_sufficiency": shown.format("the salient regions that it touches"),
+    }
+    return [_column(name, pa.float32(), text, "share", nullable=True) for name, text in figures.items()]
+
+
 _LABEL = _column("label", pa.string(), "class of the run (folder or manifest label)")
 _IMAGE = _column("image_id", pa.string(), "sha256 of the image file's bytes, hexadecimal")
 # Millions of rows name a few hundred images.
@@ -172,15 +184,62 @@ _ALL = [
         _column("net_similarity", pa.float64(), "sum of similarities to exemplars plus preferences"),
     ),
     _table(
-        "members",
-        "at most one proposal per image and cluster, before and after pruning by structural similarity",
-        _LABEL,
-        _column("cluster", pa.int32(), "cluster number within the class"),
+        "features",
+        "what the classifier sees at each cell of a grid on each explained image, in the principal components of its "
+        "class; to find the class's parts",
         _IMAGE,
-        _column("proposal", pa.int32(), "number within the image"),
+        _LABEL,
+        _column("features", pa.binary(), "float16, C order, shape beside; the vector of every cell has length 1"),
+        _column("features_shape", pa.list_(pa.int32()), "rows and columns of cells, components"),
+    ),
+    _table(
+        "candidates",
+        "every candidate for a summary, chosen or not: one row per candidate and image, at most one place in an image; "
+        "from `source` on, what is known of the candidate is the same in all of its rows",
+        _LABEL,
+        _column("candidate", pa.int32(), "number within the class"),
+        _IMAGE,
+        *_box("the place"),
+        _column("segment", pa.list_(pa.int32()), "row-major run lengths of the cells that belong to it, others first",
+                "cell"),
+        _column("side", pa.int32(), "cells to a side of the image", "cell"),
+        _column("likeness", pa.float32(), "mean likeness with the other places; null for a copy of another photograph",
+                "-1..1", nullable=True),
+        _column("mirrored", pa.bool_(), "whether its mirror image is more like the others"),
+        _column("source", pa.string(), "where it comes from: regions or factors and how many there were, or proposals"),
+        _column("photographs", pa.int32(), "with a place, copies counted once", "images"),
+        _column("support", pa.float32(), "these / photographs of the class", "share"),
+        _column("coverage", pa.float32(), "salient pixels of the class that its places hold", "share"),
+        _column("coherence", pa.float32(), "mean likeness of two places laid on each other", "-1..1", nullable=True),
+        _column("chance", pa.float32(), "the same of random salient places of these shapes", "-1..1", nullable=True),
+        _column("chance_deviation", pa.float32(), "standard deviation of the latter", nullable=True),
+        _column("specificity", pa.float32(), "how much more often what looks like it is salient than any place",
+                "0..1"),
+        _column("rank", pa.int32(), "among the chosen, from 0; null for others", nullable=True),
+        _column("gain", pa.float32(), "what it adds to those before it: salient pixels weighed by coherence", "share"),
+        _column("added", pa.float32(), "salient pixels that it adds to those before it", "share"),
+        _column("found_again", pa.float32(), "share of resamples of the images in which it is found again", "share",
+                nullable=True),
+        _column("belongs_to", pa.int32(), "rank of the chosen one that it mostly lies on", nullable=True),
+        _column("relation", pa.string(), "to that one: near-duplicate, sub-part or whole of parts", nullable=True),
+        _column("reason", pa.string(), "why it is not chosen; null when chosen", nullable=True),
+    ),
+    _table(
+        "members",
+        "where each summary is in each image, at most one place: of chosen candidates, or of clusters of proposals "
+        "before and after pruning by structural similarity",
+        _LABEL,
+        _column("cluster", pa.int32(), "number of the cluster or candidate within the class"),
+        _column("source", pa.string(), "where it comes from: regions, factors or proposals"),
+        _IMAGE,
+        _column("proposal", pa.int32(), "number within the image; null where it is no proposal", nullable=True),
         *_box("the member"),
+        _column("segment", pa.list_(pa.int32()), "row-major run lengths of the cells that belong to it, others first; "
+                "null: all in the box", "cell", nullable=True),
+        _column("side", pa.int32(), "cells to a side of the image", "cell", nullable=True),
         _column("rank", pa.int32(), "0 for the exemplar, then by falling similarity"),
-        _column("similarity", pa.float32(), "score between the member and the exemplar"),
+        _column("similarity", pa.float32(), "of proposals the score between the member and the exemplar, otherwise "
+                "its mean likeness with the other members", nullable=True),
         _column("ssim", pa.float32(), "median structural similarity to the other members", "-1..1", nullable=True),
         _column("share_below", pa.float32(), "share of its structural similarities below the class's global "
                 "median", "share", nullable=True),
@@ -191,24 +250,38 @@ _ALL = [
         _column("hull", pa.list_(pa.float32()), "x, y, x, y, … of the convex hull of the salient pixels inside "
                 "the box", "pixel"),
         _column("regions", pa.list_(pa.int32()), "numbers of the salient regions that the box touches"),
-        _column("drop", pa.float32(), "(before − after) / before when these regions are blurred together", "share"),
+        _column("drop", pa.float32(), "(before − after) / before when these regions are blurred together", "share",
+                nullable=True),
+        *_evidence("the member"),
         _column("cluster_reason", pa.string(), "why the whole cluster is no summary; else null", nullable=True),
         _KEPT,
         _REASON,
     ),
     _table(
         "summaries",
-        "visual summaries of a class: clusters of a common salient part, kept and pruned",
+        "visual summaries of a class: a common salient part each, kept and pruned",
         _LABEL,
-        _column("summary", pa.int32(), "number within the class: kept ones first, by falling support"),
-        _column("cluster", pa.int32(), "cluster number within the class"),
+        _column("summary", pa.int32(), "number within the class: kept ones first, by what they account for, clusters "
+                "of proposals by falling support"),
+        _column("cluster", pa.int32(), "number of the cluster or candidate within the class"),
+        _column("source", pa.string(), "where it comes from: regions or factors and how many there were, or proposals"),
         _column("exemplar_image", pa.string(), "image id of the exemplar"),
-        _column("exemplar_proposal", pa.int32(), "number of the exemplar within its image"),
+        _column("exemplar_proposal", pa.int32(), "number of the exemplar within its image; null where it is no "
+                "proposal", nullable=True),
         *_box("the exemplar"),
         _column("members", pa.int32(), "members kept", "images"),
         _column("members_before", pa.int32(), "members before pruning", "images"),
         _column("support", pa.float32(), "members kept / explained images of the class", "share"),
-        _column("similarity", pa.float32(), "mean score of the kept members to the exemplar", nullable=True),
+        _column("coverage", pa.float32(), "salient pixels of the class that its members hold", "share", nullable=True),
+        _column("added", pa.float32(), "salient pixels that it adds to the summaries before it", "share",
+                nullable=True),
+        *_evidence("a member, mean over those that were measured"),
+        _column("measured", pa.int32(), "members whose necessity and sufficiency were measured", "images"),
+        _column("coherence", pa.float32(), "mean likeness of two members laid on each other", "-1..1", nullable=True),
+        _column("chance", pa.float32(), "the same of random salient places of these shapes", "-1..1", nullable=True),
+        _column("found_again", pa.float32(), "share of resamples of the images in which it is found again", "share",
+                nullable=True),
+        _column("similarity", pa.float32(), "mean similarity of the kept members", nullable=True),
         _column("ssim", pa.float32(), "median structural similarity over pairs", "-1..1", nullable=True),
         _column("class_ssim", pa.float32(), "median of the class's clusters' medians", "-1..1", nullable=True),
         _column("drop", pa.float32(), "mean drop of the kept members", "share", nullable=True),

@@ -26,6 +26,9 @@ class ClusterStage(Stage):
     version = 3
     uses_images = True
 
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
+
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching
         return [config.clustering.model_dump(), matching.score, matching.mode, config.seed]

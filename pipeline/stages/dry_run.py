@@ -36,6 +36,7 @@ class StagePlan:
     complete: int
     images: int | None
     counts: str = "images"
+    wanted: bool = True
 
     @property
     def done(self) -> bool:
@@ -60,7 +61,7 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         found = Found(state.store, stage, fingerprint)
         complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units, found).values()]
         images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
-        lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts))
+        lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts, stage.wanted(config)))
         state.plan.shards[stage.writes] = [
             PlannedShard(
                 state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name), unit.label, unit.size
@@ -169,6 +170,8 @@ def print_plan(config: RunConfig, console: Console) -> None:
         stages.add_column(name, justify="left" if name == "stage" else "right")
     lines = plan_stages(config, inputs, console)
     for line in lines:
+        if not line.wanted:
+            continue
         unknown = "later"
         stages.add_row(
             line.stage,

@@ -23,6 +23,9 @@ class MatchStage(Stage):
     counts = "pairs"
     plans_from_rows = True
 
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
+
     def settings(self, config: RunConfig) -> Any:
         return [config.matching.score, config.matching.mode]
 

@@ -1,7 +1,7 @@
 """Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.parts import analyzed_boxes, part_overlap
 from pipeline.objects import place
+from pipeline.stages.features import needs_features
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
@@ -42,7 +43,7 @@ class MetricsStage(Stage):
     by_class = False
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.seed, PART_OVERLAP]
+        return [config.seed, PART_OVERLAP, config.summaries.selection]
 
     def units(self, plan: Plan) -> list[Unit]:
         shards = {table: plan.by_label(table) for table in TABLES_READ}
@@ -90,13 +91,28 @@ class MetricsStage(Stage):
         ]
 
     def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
-        kept = dict.fromkeys(labels, 0)
-        for row in worker.read(unit, "summaries", ["label", "kept"]):
-            kept[row["label"]] += row["kept"]
-        method = "clusters that survive pruning by structural similarity"
-        rows = [_row(label, "summaries", count, n=1, method=method) for label, count in kept.items()]
+        rows = [row for row in worker.read(unit, "summaries", ["label", "kept", "added"]) if row["kept"]]
+        kept = dict.fromkeys(labels, 0) | Counter(row["label"] for row in rows)
+        if not needs_features(worker.config):
+            method = "clusters that survive pruning by structural similarity"
+            return self._of_classes(worker, "summaries", kept, "", method)
+        accounted = dict.fromkeys(labels, 0.0)
+        for row in rows:
+            accounted[row["label"]] += row["added"]
+        method = "the fewest parts that account for the salient evidence of the class's photographs"
+        share = "salient pixels of the class's photographs that are in a summary, photographs' copies counted once"
+        return [
+            *self._of_classes(worker, "summaries", kept, "", method),
+            *self._of_classes(worker, "accounted for", accounted, "share", share),
+        ]
+
+    def _of_classes(
+        self, worker: WorkerContext, name: str, values: Mapping[str, float], unit: str, method: str
+    ) -> list[dict[str, Any]]:
+        """A figure of each class, and its mean."""
+        rows = [_row(label, name, value, 1, unit, method) for label, value in values.items()]
         over_classes = f"{method}; mean over classes, 95 % bootstrap interval over classes"
-        return [*rows, self._mean_row(worker, "", "summaries", list(kept.values()), "", over_classes)]
+        return [*rows, self._mean_row(worker, "", name, list(values.values()), unit, over_classes)]
 
     def _specialization(
         self, worker: WorkerContext, unit: Unit, labels: list[tuple[str, int]]

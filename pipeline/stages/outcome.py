@@ -11,6 +11,7 @@ from pipeline.store.tables import TableStore
 
 SHOWN = {
     "summaries": ("summaries", "{:.0f}"),
+    "accounted for": ("accounted", "{:.0%}"),
     "drop": ("drop", "{:.2%}"),
     "area": ("area", "{:.1%}"),
     "crispness": ("4m(1−m)", "{:.4f}"),

@@ -28,6 +28,9 @@ class ProposeStage(Stage):
     version = 2
     uses_images = True
 
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
+
     def settings(self, config: RunConfig) -> Any:
         proposals = config.proposals
         return [

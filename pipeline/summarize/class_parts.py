@@ -82,6 +82,7 @@ def stability(
     resamples: int = 5,
     share: float | None = 0.8,
     seed: int = 0,
+    more: Sequence[Candidate] = (),
 ) -> np.ndarray:
     """Share of resamples of the class's images in which each of its summaries is found again, by `find_parts`.
 
@@ -89,8 +90,14 @@ def stability(
     """
 
     def rerun(images: np.ndarray, seed: int) -> list[Candidate]:
-        again = find_parts(features[images], masks[images], settings, seed)
+        again = find_parts(features[images], masks[images], settings, seed, [_among(one, images) for one in more])
         return [one.candidate for one in again.summaries]
 
     summaries = [one.candidate for one in selection.summaries]
     return found_again(summaries, rerun, len(features), resamples, share, seed)
+
+
+def _among(candidate: Candidate, images: np.ndarray) -> Candidate:
+    """A candidate in some of the images, numbered among these."""
+    left = candidate.rows(np.isin(candidate.images, images))
+    return Candidate(left.source, np.searchsorted(images, left.images), left.boxes, left.segments)
