@@ -47,7 +47,7 @@ FAST = Search(spaces=("lab", "normalized"), scales=(25, 75), side=160, overlap=0
 def selective_search(
     image: np.ndarray,
     seed: int,
-    limit: int = 500,
+    limit: int | None = 500,
     minimum_side: float = 20.0,
     border: float = 0.98,
     search: Search = PUBLISHED,
@@ -60,7 +60,7 @@ def selective_search(
     Args:
         image: uint8 [H, W, 3], RGB.
         seed: seed of this image's permutation (not negative).
-        limit: at most so many boxes are returned.
+        limit: at most so many boxes are returned; None: all.
         minimum_side: smallest width and height, in pixels of a 224-px image; scaled by max(H, W) / 224.
         border: share of width and height that is the image's center. A box with some sides inside the center
             and some outside it is dropped: it is an object cut by the border, or the border itself.
@@ -106,7 +106,7 @@ def distinct(boxes: np.ndarray, overlap: float) -> np.ndarray:
     return stays
 
 
-def with_context(on_mask: np.ndarray, limit: int, share: float = 0.5) -> np.ndarray:
+def with_surroundings(on_mask: np.ndarray, limit: int, share: float = 0.5) -> np.ndarray:
     """Which proposals of an image are matched: those on its mask and, as their context, others.
 
     A share of the places is for those on the mask, the rest for the others; places that one kind leaves free go to
