@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "explain": {"preset": "authors"},
         "summaries": {"sources": ["proposals"], "selection": "similarity"},
+        "proposals": {"search": "published", "limit": 500, "descriptor": "hog", "components": None},
     },
 }
 """What a preset sets; everything else that is given wins over it."""

@@ -244,7 +244,16 @@ class SummarySettings(Section):
 class ProposalSettings(Section):
     """Selective search, where proposals are a source of candidates."""
 
-    limit: int = Field(500, ge=1, description="proposals per image at most")
+    search: Literal["fast", "published"] = Field(
+        "fast", description="segmentations that boxes come from: few, of a smaller image, or the authors' 80"
+    )
+    limit: int = Field(250, ge=1, description="proposals per image at most; published: 500")
+    descriptor: Literal["conv", "hog"] = Field(
+        "conv", description="what proposals are compared by: the classifier's own features in them, or whitened HOG"
+    )
+    components: int | None = Field(
+        64, ge=1, le=1984, description="hog: principal components that are kept; null: all 1984, as published"
+    )
     minimum_side: float = Field(20.0, gt=0, description="shortest side, px of a 224-px image")
 
 

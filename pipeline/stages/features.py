@@ -95,8 +95,9 @@ class FeaturesStage(Stage):
 
 
 def needs_features(config: RunConfig) -> bool:
-    """Whether the run's summaries are found with the classifier's own features."""
-    return config.summaries.selection == "evidence"
+    """Whether the run's summaries are found, or its proposals compared, with the classifier's own features."""
+    compared = "proposals" in config.summaries.sources and config.proposals.descriptor == "conv"
+    return compared or config.summaries.selection == "evidence"
 
 
 def layers_of(config: RunConfig, classifier: Classifier) -> tuple[DenseLayer, ...]:

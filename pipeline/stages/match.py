@@ -17,7 +17,7 @@ class MatchStage(Stage):
     """Proposal flow, block of image pairs by block of image pairs."""
 
     name = "match"
-    reads = ("pairs", "proposals")
+    reads = ("pairs", "proposals", "features")
     writes = "scores"
     uses_images = True
     counts = "pairs"
@@ -31,14 +31,15 @@ class MatchStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         proposals, units = plan.by_label("proposals"), []
+        features = plan.by_label("features") if plan.config.proposals.descriptor == "conv" else {}
         for label, paths in plan.by_label("pairs").items():
             tasks = compute.value_counts(plan.store.read("pairs", paths, ["task"]).column("task")).to_pylist()
             units += [
                 Unit(
                     label=label,
-                    identity=(paths, proposals[label], task["values"]),
+                    identity=(paths, proposals[label], features.get(label, ()), task["values"]),
                     items=(f"{label} {task['values']}",),
-                    inputs={"pairs": paths, "proposals": proposals[label]},
+                    inputs={"pairs": paths, "proposals": proposals[label], "features": features.get(label, ())},
                     payload=task["values"],
                     size=task["counts"],
                 )

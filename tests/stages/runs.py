@@ -52,7 +52,7 @@ MEASURED = {"maps": ["seconds"]}
 
 
 # The papers' chain, which goes through most stages; a test's own settings come after it, and win.
-CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity")
+CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity", "proposals.descriptor=hog")
 
 
 def command(output: Path, images: Path | str, *settings: str) -> list[str]:
