@@ -14,7 +14,7 @@ from pipeline.summarize.duplicates import photograph_groups, photograph_weights
 from pipeline.summarize.factors import factors
 from pipeline.summarize.part_selection import Selection, SelectionSettings, select_parts
 from pipeline.summarize.region_groups import region_groups
-from pipeline.summarize.resampling import found_again
+from pipeline.summarize.resampling import Rerun, found_again
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,20 @@ def stability(
 
     Arguments as for `find_parts` and `resampling.found_again`.
     """
+    summaries = [one.candidate for one in selection.summaries]
+    return found_again(summaries, remaking(features, masks, settings, more), len(features), resamples, share, seed)
+
+
+def remaking(
+    features: np.ndarray, masks: np.ndarray, settings: PartSettings | None = None, more: Sequence[Candidate] = ()
+) -> Rerun:
+    """`find_parts` on some of a class's images; arguments as there. Of `more` the members in these images are left."""
 
     def rerun(images: np.ndarray, seed: int) -> list[Candidate]:
         again = find_parts(features[images], masks[images], settings, seed, [_among(one, images) for one in more])
         return [one.candidate for one in again.summaries]
 
-    summaries = [one.candidate for one in selection.summaries]
-    return found_again(summaries, rerun, len(features), resamples, share, seed)
+    return rerun
 
 
 def _among(candidate: Candidate, images: np.ndarray) -> Candidate:
