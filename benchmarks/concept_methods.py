@@ -13,12 +13,14 @@ what `resampling.found_again` needs. None of them sees the masks.
 Shapes: N images `[N,3,S,S]` uint8, C channels, k concepts, K classes.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.stats import qmc
 from sklearn.decomposition import NMF
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,7 +45,10 @@ def factorize(values: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.nda
     """
     k = min(k, *values.shape)
     model = NMF(k, init="nndsvda", max_iter=200, tol=1e-3, random_state=seed)
-    coefficients = model.fit_transform(values)
+    with warnings.catch_warnings():
+        # To stop after so many steps is meant.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        coefficients = model.fit_transform(values)
     lengths = np.linalg.norm(model.components_, axis=1)
     return coefficients * lengths, model.components_ / np.maximum(lengths, 1e-12)[:, None]
 
@@ -153,6 +158,7 @@ def crop_concepts(
     found = []
     for concept, values in enumerate(coefficients.T):
         members = np.flatnonzero((shown == concept) & (values > 0) & (values >= least * values.max()))
+        # Of several boxes in an image the first is taken.
         members = members[np.argsort(-values[members], kind="stable")]
         found.append(candidate_of_boxes(source, images[members], boxes[members], (side, side), GRID))
     return found
