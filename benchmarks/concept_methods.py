@@ -35,8 +35,8 @@ from pipeline.summarize.resampling import Rerun
 
 GRID = 28
 BATCH = 32
-# Crops whose importance is estimated at once.
-CROPS_AT_ONCE = 16
+# Crops that importance is estimated from, spread over all, and how many at once.
+MOST_CROPS, CROPS_AT_ONCE = 128, 16
 
 
 def factorize(values: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,9 +125,14 @@ class Head:
     def importance(
         self, coefficients: np.ndarray, directions: np.ndarray, target: int, seed: int, designs: int = 32
     ) -> np.ndarray:
-        """Mean over crops of the total Sobol index of each concept for the target's logit: `[k]`."""
+        """Mean over crops of the total Sobol index of each concept for the target's logit: `[k]`.
+
+        Of very many crops `[n,k]` a spread of `MOST_CROPS` is taken.
+        """
         k = len(directions)
         parts = []
+        chosen = np.linspace(0, len(coefficients) - 1, min(len(coefficients), MOST_CROPS)).round().astype(int)
+        coefficients = coefficients[chosen]
         for start in range(0, len(coefficients), CROPS_AT_ONCE):
             own = coefficients[start : start + CROPS_AT_ONCE]
 
