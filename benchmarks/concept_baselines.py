@@ -44,6 +44,7 @@ from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import keep_freed_memory
 from pipeline.summarize.candidates import Candidate
 from pipeline.summarize.class_parts import find_parts
 from pipeline.summarize.resampling import Rerun, found_again
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="file of the figures of each class and method")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     results = Results.read(arguments.results)
     keys: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:

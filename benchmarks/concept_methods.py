@@ -90,19 +90,19 @@ class Head:
     @torch.no_grad()
     def __init__(self, classifier: Classifier, image: Tensor) -> None:
         """`image`: `[1,3,S,S]` float in [0,1], to find the layer with."""
-        self.classifier, self.image = classifier, image
+        self.classifier, self.image = PreparedClassifier(classifier), image
         called: list[tuple[str, Tensor]] = []
         handles = [
             layer.register_forward_pre_hook(lambda _layer, inputs, name=name: called.append((name, inputs[0])))
-            for name, layer in classifier.module.named_modules()
+            for name, layer in self.classifier.module.named_modules()
             if isinstance(layer, nn.Linear)
         ]
-        classifier.logits(image)
+        self.classifier.logits(image)
         for handle in handles:
             handle.remove()
         if not called or called[0][1].ndim != 2 or called[0][1].min() < 0:
             raise ClassifierError(f"{classifier.name} has no fully connected layer that gets pooled, non-negative maps")
-        self.layer = classifier.module.get_submodule(called[0][0])
+        self.layer = self.classifier.module.get_submodule(called[0][0])
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> np.ndarray:
@@ -118,7 +118,7 @@ class Head:
         """Pooled features `[n,C]` → logits `[n,K]`."""
         given = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
         handle = self.layer.register_forward_pre_hook(lambda _layer, _inputs: (given,))
-        logits = self.classifier.module(self.classifier.normalized(self.image))
+        logits = self.classifier.logits(self.image)
         handle.remove()
         return logits.numpy()
 
