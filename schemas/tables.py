@@ -271,11 +271,20 @@ _ALL = [
         *_box("the exemplar"),
         _column("members", pa.int32(), "members kept", "images"),
         _column("members_before", pa.int32(), "members before pruning", "images"),
-        _column("support", pa.float32(), "members kept / explained images of the class", "share"),
+        _column("support", pa.float32(), "members kept / explained images of the class; of candidates, photographs "
+                "with a member / photographs of the class, copies counted once", "share"),
+        _column("support_low", pa.float32(), "lower end of its 95 % interval (Wilson)", "share"),
+        _column("support_high", pa.float32(), "upper end of its 95 % interval", "share"),
+        _column("alone", pa.int32(), "kept members in images that have no member of another kept summary", "images"),
         _column("coverage", pa.float32(), "salient pixels of the class that its members hold", "share", nullable=True),
         _column("added", pa.float32(), "salient pixels that it adds to the summaries before it", "share",
                 nullable=True),
         *_evidence("a member, mean over those that were measured"),
+        *(
+            _column(f"{figure}_{end}", pa.float32(), f"{side} end of its 95 % bootstrap interval over members", "share",
+                    nullable=True)
+            for figure in ("necessity", "sufficiency") for end, side in (("low", "lower"), ("high", "upper"))
+        ),
         _column("measured", pa.int32(), "members whose necessity and sufficiency were measured", "images"),
         _column("coherence", pa.float32(), "mean likeness of two members laid on each other", "-1..1", nullable=True),
         _column("chance", pa.float32(), "the same of random salient places of these shapes", "-1..1", nullable=True),

@@ -144,7 +144,16 @@ def test_summaries_say_what_their_members_show(run: Path) -> None:
         for name in ("necessity", "sufficiency", "random_necessity", "random_sufficiency", "region_sufficiency"):
             known = [one[name] for one in own if one[name] is not None]
             assert row[name] == pytest.approx(np.mean(known), rel=1e-5) and row["measured"] == len(known)
+            if name in ("necessity", "sufficiency"):
+                assert min(known) - 1e-6 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= max(known) + 1e-6
         assert row["kept"] == evident(own)
+        others = {one["cluster"] for one in kept if one["label"] == row["label"]} - {row["cluster"]}
+        elsewhere = {one["image_id"] for one in members if one["label"] == row["label"] and one["cluster"] in others}
+        assert row["alone"] == (len({one["image_id"] for one in own} - elsewhere) if row["kept"] else 0)
+        # Wilson's interval: its ends are the shares p with |support − p| = 1.96 √(p (1 − p) / n).
+        n = same["photographs"] / row["support"]
+        for end in (row["support_low"], row["support_high"]):
+            assert abs(row["support"] - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), abs=1e-4)
     for label in {row["label"] for row in found}:
         shown = [row for row in found if row["label"] == label]
         ranks = [
