@@ -16,7 +16,7 @@ from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.candidates import Candidate, candidate_of_boxes
 from pipeline.summarize.class_parts import PartSettings, find_parts, stability
 from pipeline.summarize.part_selection import Judged, SelectionSettings
-from pipeline.summarize.regions import encode_run_length
+from pipeline.summarize.regions import decode_run_length, encode_run_length
 from schemas import EDGES
 
 
@@ -103,6 +103,25 @@ def class_evidence(worker: WorkerContext, unit: Unit) -> ClassEvidence | None:
     side = next(iter(features.values())).shape[0]
     more = _clusters(worker, unit, ids, side) if "proposals" in worker.config.summaries.sources else []
     return ClassEvidence(ids, np.stack([features[one] for one in ids]), np.stack([masks[one] for one in ids]), more)
+
+
+def stored_candidates(worker: WorkerContext, unit: Unit, ids: Sequence[str]) -> dict[int, Candidate]:
+    """The chosen candidates of the unit's class by their numbers, their images numbered as in `ids`."""
+    place = {image_id: number for number, image_id in enumerate(ids)}
+    rows = defaultdict(list)
+    for row in worker.read(unit, "candidates", ["candidate", "image_id", *EDGES, "segment", "side", "source", "rank"]):
+        if row["rank"] is not None:
+            rows[row["candidate"]].append(row)
+    found = {}
+    for number, own in sorted(rows.items()):
+        own.sort(key=lambda row: place[row["image_id"]])
+        found[number] = Candidate(
+            own[0]["source"],
+            np.array([place[row["image_id"]] for row in own]),
+            np.array([[row[edge] for edge in EDGES] for row in own], dtype=np.float32),
+            np.stack([decode_run_length(row["segment"], (row["side"], row["side"])) for row in own]),
+        )
+    return found
 
 
 def part_settings(config: RunConfig) -> PartSettings:
