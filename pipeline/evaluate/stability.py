@@ -1,6 +1,4 @@
-"""Do two runs find the same summaries? (specification evaluation.md, "Stability").
-
-For two seeds, two subsamples of a class, or two ways to choose the image pairs.
+"""Do two runs find the same summaries? For two seeds, two subsamples of a class, or two ways to choose the image pairs.
 """
 
 from collections.abc import Mapping, Sequence
