@@ -87,7 +87,9 @@ def box_of_cells(segment: np.ndarray, mask: np.ndarray) -> np.ndarray:
     grid = segment.shape[0]
     rows, columns = (np.flatnonzero(segment.any(axis=axis)) for axis in (1, 0))
     # The cell that each pixel's middle lies in; only pixels of the segment's own rows and columns matter.
-    cell_row, cell_column = (np.minimum((np.arange(side) + 0.5) * grid / side, grid - 1).astype(int) for side in mask.shape)
+    cell_row, cell_column = (
+        np.minimum((np.arange(side) + 0.5) * grid / side, grid - 1).astype(int) for side in mask.shape
+    )
     y, x = (
         np.flatnonzero((cell >= used[0]) & (cell <= used[-1]))
         for cell, used in ((cell_row, rows), (cell_column, columns))

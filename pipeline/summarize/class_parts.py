@@ -123,7 +123,8 @@ def stability(
     resample's images.
     """
     summaries = [one.candidate for one in selection.summaries]
-    return found_again(summaries, remaking(features, masks, settings, more, seed), len(features), resamples, share, seed)
+    rerun = remaking(features, masks, settings, more, seed)
+    return found_again(summaries, rerun, len(features), resamples, share, seed)
 
 
 def remaking(
