@@ -129,7 +129,7 @@ _ALL = [
         _column("salient_share", pa.float32(), "share of the proposal's area that is salient", "share"),
         _KEPT,
         _REASON,
-        _column("features", pa.binary(), "whitened descriptor of hog, float16, as many numbers as proposals.components: "
+        _column("features", pa.binary(), "whitened descriptor of hog, float16, as many numbers as components are kept: "
                 "similarity is max(0, a·b). Empty for conv, whose descriptors follow from the table features"),
         row_groups="image_id",
     ),
