@@ -91,7 +91,8 @@ _ALL = [
         column("salient_share", pa.float32(), "share of the proposal's area that is salient", "share"),
         KEPT,
         REASON,
-        column("features", pa.binary(), "whitened descriptor, float16 [8×8×31] for hog: similarity is max(0, a·b)"),
+        column("features", pa.binary(), "whitened descriptor of hog, float16, as many numbers as components are kept: "
+                "similarity is max(0, a·b). Empty for conv, whose descriptors follow from the table features"),
         row_groups="image_id",
     ),
     table(
