@@ -201,8 +201,8 @@ def main() -> None:
     folder = arguments.folder.resolve()
     labels = list(imagenet_labels().wordnet_ids)[: arguments.classes]
     photographs = draw_photographs(folder, labels, arguments.photographs)
-    values = {"preset": "paper", "output": str(folder / "run"), "data.images": str(folder / "photographs"), "model.weights": "random"}
-    values |= {"ray.workers": arguments.workers, "data.held_out": 0, "data.test": 0}
+    values = {"output": str(folder / "run"), "data.images": str(folder / "photographs"), "model.weights": "random"}
+    values |= {"preset": "paper", "ray.workers": arguments.workers, "data.held_out": 0, "data.test": 0}
     config = load_config(values=values)
     if not (folder / "run" / "tables" / "runs" / "manifest.json").exists():
         write_tables(config, photographs, arguments.summaries)
