@@ -39,7 +39,7 @@ def data_directory() -> Path:
 
 
 def network(name: str, squash: bool | None = None) -> Classifier:
-    """One of the ImageNet classifiers, `squash` as for `load_classifier`; EfficientNet-Lite's code lies with the data."""
+    """One of the ImageNet classifiers; `squash` as for `load_classifier`. EfficientNet-Lite is code beside the data."""
     data = data_directory()
     model = f"torchvision:{name}"
     if name == "efficientnet_lite0":
