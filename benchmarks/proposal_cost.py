@@ -73,13 +73,12 @@ CONFIGURATIONS = {
     "published, 250, 64 components": Configuration(PUBLISHED, 250, 64),
     "fast, 250, 64 components": Configuration(FAST, 250, 64),
     "fast, 250, conv": Configuration(FAST, 250, 0),
-    "fast, 150, conv": Configuration(FAST, 150, 0),
     "fast, 400, conv": Configuration(FAST, 400, 0),
-    "fast, all alike kept, 250, conv": Configuration(replace(FAST, overlap=1.0), 250, 0),
-    "fast, whole image, 250, conv": Configuration(replace(FAST, side=None), 250, 0),
-    "fast, side 112, 250, conv": Configuration(replace(FAST, side=112), 250, 0),
-    "fast, two color spaces, 250, conv": Configuration(replace(FAST, spaces=("lab", "normalized")), 250, 0),
-    "fast, one color space, 250, conv": Configuration(replace(FAST, spaces=("lab",)), 250, 0),
+    "fewer scales, 250, conv": Configuration(replace(FAST, scales=(25, 75)), 250, 0),
+    "fewer scales, 150, conv": Configuration(replace(FAST, scales=(25, 75)), 150, 0),
+    "fewer scales and spaces, 250, conv": Configuration(
+        replace(FAST, spaces=("lab", "normalized"), scales=(25, 75)), 250, 0
+    ),
 }
 
 
