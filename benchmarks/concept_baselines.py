@@ -5,7 +5,8 @@
 
 The methods are those of benchmarks/concept_methods.py, and `ours`: `class_parts.find_parts`. Every method gets the same
 images, those that the network names rightly and in which something is salient; only ours gets the masks, from
-`masks/demo` and `masks/birds` (as benchmarks/part_factors.py keeps them; those that are missing are made).
+`masks/demo` and `masks/birds` (as benchmarks/part_factors.py keeps them; those that are missing are made). The others'
+thresholds and crops are the best for them on the demo set, of three or so tried.
 
 - *Precision, recall, F1* (demo): distinct discriminative parts, of which the true boxes are known. A summary is a part
   where the median overlap of its members' boxes is at least .5; each part counts once.
@@ -16,7 +17,8 @@ images, those that the network names rightly and in which something is salient; 
 - *Found again*: share of the summaries that another seed, or 80 % of the images, gives again: boxes overlap by at least
   .5 in half of the common images. Factorizations start from the singular value decomposition and Grad-CAM draws
   nothing, so that a seed changes little there.
-- *Seconds*: processor time an image for one run, without the masks that ours needs.
+- *Seconds*: processor time an image for one run, without the masks and features that ours needs, and without the crops
+  where the row before has the same ones.
 
 Intervals: bootstrap over the classes. `--results` keeps a line for each class and method and goes on where it was
 interrupted; take a method's lines out after a change to it.
@@ -42,6 +44,7 @@ from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
+from pipeline.models.preparation import keep_freed_memory
 from pipeline.summarize.candidates import Candidate
 from pipeline.summarize.class_parts import find_parts
 from pipeline.summarize.resampling import Rerun, found_again
@@ -64,7 +67,7 @@ METHODS: dict[str, Method] = {
     "ours": ours,
     "CRAFT, 10 concepts": _peer(methods.craft),
     "CRAFT, the 5 most important of 10": _peer(methods.craft, most=5),
-    "CRAFT, 10 concepts, crops of half the side": _peer(methods.craft, patch=0.5, step=0.4),
+    "CRAFT, 10 concepts, crops of half the side": _peer(methods.craft, patch=0.5),
     "factors of the last map, k = 6": _peer(methods.factorized_maps, k=6),
     "factors of the last map, k = 10": _peer(methods.factorized_maps, k=10),
     "factors of the next finer map, k = 6": _peer(methods.factorized_maps, level=1, k=6),
@@ -191,6 +194,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="file of the figures of each class and method")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     results = Results.read(arguments.results)
     keys: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:

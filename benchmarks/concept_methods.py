@@ -15,6 +15,7 @@ Shapes: N images `[N,3,S,S]` uint8, C channels, k concepts, K classes.
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ from pipeline.summarize.resampling import Rerun
 
 GRID = 28
 BATCH = 32
-# Crops whose importance is estimated at once.
-CROPS_AT_ONCE = 16
+# Crops that importance is estimated from, spread over all, and how many at once.
+MOST_CROPS, CROPS_AT_ONCE = 128, 16
 
 
 def factorize(values: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,19 +90,19 @@ class Head:
     @torch.no_grad()
     def __init__(self, classifier: Classifier, image: Tensor) -> None:
         """`image`: `[1,3,S,S]` float in [0,1], to find the layer with."""
-        self.classifier, self.image = classifier, image
+        self.classifier, self.image = PreparedClassifier(classifier), image
         called: list[tuple[str, Tensor]] = []
         handles = [
             layer.register_forward_pre_hook(lambda _layer, inputs, name=name: called.append((name, inputs[0])))
-            for name, layer in classifier.module.named_modules()
+            for name, layer in self.classifier.module.named_modules()
             if isinstance(layer, nn.Linear)
         ]
-        classifier.logits(image)
+        self.classifier.logits(image)
         for handle in handles:
             handle.remove()
         if not called or called[0][1].ndim != 2 or called[0][1].min() < 0:
             raise ClassifierError(f"{classifier.name} has no fully connected layer that gets pooled, non-negative maps")
-        self.layer = classifier.module.get_submodule(called[0][0])
+        self.layer = self.classifier.module.get_submodule(called[0][0])
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> np.ndarray:
@@ -117,16 +118,21 @@ class Head:
         """Pooled features `[n,C]` → logits `[n,K]`."""
         given = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
         handle = self.layer.register_forward_pre_hook(lambda _layer, _inputs: (given,))
-        logits = self.classifier.module(self.classifier.normalized(self.image))
+        logits = self.classifier.logits(self.image)
         handle.remove()
         return logits.numpy()
 
     def importance(
         self, coefficients: np.ndarray, directions: np.ndarray, target: int, seed: int, designs: int = 32
     ) -> np.ndarray:
-        """Mean over crops of the total Sobol index of each concept for the target's logit: `[k]`."""
+        """Mean over crops of the total Sobol index of each concept for the target's logit: `[k]`.
+
+        Of very many crops `[n,k]` a spread of `MOST_CROPS` is taken.
+        """
         k = len(directions)
         parts = []
+        chosen = np.linspace(0, len(coefficients) - 1, min(len(coefficients), MOST_CROPS)).round().astype(int)
+        coefficients = coefficients[chosen]
         for start in range(0, len(coefficients), CROPS_AT_ONCE):
             own = coefficients[start : start + CROPS_AT_ONCE]
 
@@ -169,28 +175,25 @@ def craft(
     images: Tensor,
     target: int,
     patch: float = 64 / 224,
-    step: float = 0.8,
+    step: float = 0.5,
     k: int = 10,
-    least: float = 0.25,
+    least: float = 0.5,
     most: int | None = None,
 ) -> Rerun:
     """CRAFT's concepts, the most important first.
 
     Args:
-        patch: side of a crop as a share of the image's; `step`: distance of crops as a share of their side. The
-            defaults are those of the authors' program.
+        patch: side of a crop as a share of the image's, by default that of the authors' program.
+        step: distance of crops as a share of their side; the authors' .8 finds fewer parts of the demo set.
         k: concepts.
         least: as for `crop_concepts`.
         most: keep so many of the most important concepts; all by default.
     """
     side = images.shape[-1]
     width = round(patch * side)
-    boxes = patch_boxes(side, width, round(step * width))
-    head = Head(classifier, images[:1].float().div(255))
-    latents = np.concatenate([
-        head.latents(_crops(part, boxes)) for part in images.split(max(1, BATCH // len(boxes)))
-    ])
-    latents = latents.reshape(len(images), len(boxes), -1)
+    step_pixels = round(step * width)
+    boxes = patch_boxes(side, width, step_pixels)
+    head, latents = _seen_crops(classifier, images, width, step_pixels)
 
     def rerun(numbers: np.ndarray, seed: int) -> list[Candidate]:
         coefficients, directions = factorize(latents[numbers].reshape(-1, latents.shape[-1]), k, seed)
@@ -200,6 +203,16 @@ def craft(
         return [found[concept] for concept in order if len(found[concept])]
 
     return rerun
+
+
+@lru_cache(maxsize=1)
+def _seen_crops(classifier: Classifier, images: Tensor, patch: int, step: int) -> tuple[Head, np.ndarray]:
+    """The head, and the pooled features `[N,p,C]` of all crops; kept for the next variant on the same images."""
+    boxes = patch_boxes(images.shape[-1], patch, step)
+    head = Head(classifier, images[:1].float().div(255))
+    parts = images.split(max(1, BATCH // len(boxes)))
+    latents = np.concatenate([head.latents(_crops(part, boxes)) for part in parts])
+    return head, latents.reshape(len(images), len(boxes), -1)
 
 
 def _crops(images: Tensor, boxes: np.ndarray) -> Tensor:
@@ -259,7 +272,7 @@ def factorized_maps(
     target: int,
     level: int = 0,
     k: int = 6,
-    cut: float = 0.5,
+    cut: float = 0.3,
     least: float = 0.25,
 ) -> Rerun:
     """Factors of whole maps: in each image the box of the largest piece of a factor's map.
@@ -289,7 +302,7 @@ def factorized_maps(
     return rerun
 
 
-def grad_cam_box(classifier: Classifier, images: Tensor, target: int, cut: float = 0.5) -> Rerun:
+def grad_cam_box(classifier: Classifier, images: Tensor, target: int, cut: float = 0.3) -> Rerun:
     """One candidate: the box around the largest piece of each image's Grad-CAM above `cut` of its largest value."""
     explainer, prepared, side = GradCam(), PreparedClassifier(classifier), images.shape[-1]
     maps = [

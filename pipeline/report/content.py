@@ -69,8 +69,10 @@ class SummaryContent:
         coverage: salient pixels of the class that its members hold, share.
         necessity, sufficiency: means over `measured` members; `random_…` of random salient places of the same shape in
             the same images; `region_sufficiency` of the whole salient regions that the members touch.
+        intervals: 95 % intervals of support, necessity and sufficiency, by name.
         coherence: mean likeness of two members laid on each other, `chance` that of random salient places, -1..1.
         found_again: share of resamples of the images in which it is found again.
+        alone: images with a member of no other kept summary.
         relatives: other candidates that lie on it: what they are to it and how many.
         tags: what the classifier calls the members seen alone, each with the share of members that have it.
         names: what people call the part, each with the number of raters who do.
@@ -95,6 +97,8 @@ class SummaryContent:
     random_sufficiency: float | None = None
     region_sufficiency: float | None = None
     measured: int = 0
+    alone: int = 0
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coherence: float | None = None
     chance: float | None = None
     found_again: float | None = None

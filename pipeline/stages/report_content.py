@@ -37,7 +37,7 @@ MEMBER_FIGURES = ("similarity", "ssim", "drop", "necessity", "sufficiency", "kep
 SUMMARY_FIGURES = (
     *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop", "coverage"),
     *("necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency", "measured"),
-    *("coherence", "chance", "found_again"),
+    *("alone", "coherence", "chance", "found_again"),
 )
 
 
@@ -154,6 +154,11 @@ def _summaries(
                 members_kept=row["members"],
                 tags=tags.get(row["summary"], ()),
                 names=names.get(row["summary"], ()),
+                intervals={
+                    name: (row[f"{name}_low"], row[f"{name}_high"])
+                    for name in ("support", "necessity", "sufficiency")
+                    if row[f"{name}_low"] is not None
+                },
                 relatives=relatives.get(row["cluster"], ()),
                 **{name: row[name] for name in SUMMARY_FIGURES},
             )

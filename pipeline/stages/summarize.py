@@ -1,12 +1,13 @@
 """Stage `summarize`: members → `summaries`: the visual summaries of a class, kept and pruned, with figures."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.stages.features import needs_features
 from pipeline.stages.members import EVIDENCE
 from pipeline.stages.stage import Plan, Stage, units_per_class
@@ -38,20 +39,32 @@ class SummarizeStage(Stage):
         for row in worker.read(unit, "members"):
             groups[row["cluster"]].append(row)
         # All rows of a candidate say the same of it.
-        columns = ["candidate", "rank", "support", *FOUND]
+        columns = ["candidate", "rank", "support", "photographs", *FOUND]
         candidates = {row["candidate"]: row for row in worker.read(unit, "candidates", columns)}
         by_evidence = needs_features(worker.config)
         rows = []
         for number, members in groups.items():
             members.sort(key=lambda member: member["rank"])
-            row = _summary(unit.label, members, explained)
+            row = _summary(unit.label, members, explained, worker.config.seed)
             if by_evidence:
-                row |= {name: candidates[number][name] for name in ("support", *FOUND)}
+                found = candidates[number]
+                total = round(found["photographs"] / found["support"])
+                row |= {name: found[name] for name in FOUND} | _support(found["photographs"], total)
                 if not evident(members):
                     row |= {"kept": False, "reason": NO_EVIDENCE}
             rows.append((not row["kept"], candidates[number]["rank"] if by_evidence else -row["support"], number, row))
         rows.sort(key=lambda one: one[:3])
-        return Output([{**row, "summary": place} for place, (*_, row) in enumerate(rows)])
+        images = {
+            number: {member["image_id"] for member in groups[number] if row["kept"] and member["kept"]}
+            for _, _, number, row in rows
+        }
+        several = Counter(image_id for own in images.values() for image_id in own)
+        return Output(
+            [
+                {**row, "summary": place, "alone": sum(several[image_id] == 1 for image_id in images[number])}
+                for place, (_, _, number, row) in enumerate(rows)
+            ]
+        )
 
 
 def evident(members: Sequence[Mapping[str, Any]]) -> bool:
@@ -68,7 +81,7 @@ def evident(members: Sequence[Mapping[str, Any]]) -> bool:
     return not gains or max(gains) > 0
 
 
-def _summary(label: str, members: Sequence[Mapping[str, Any]], explained: int) -> dict[str, Any]:
+def _summary(label: str, members: Sequence[Mapping[str, Any]], explained: int, seed: int) -> dict[str, Any]:
     exemplar = members[0]
     kept = [member for member in members if member["kept"]]
     reason = exemplar["cluster_reason"]
@@ -81,15 +94,28 @@ def _summary(label: str, members: Sequence[Mapping[str, Any]], explained: int) -
         **{edge: exemplar[edge] for edge in EDGES},
         "members": len(kept),
         "members_before": len(members),
-        "support": len(kept) / explained,
+        **_support(len(kept), explained),
         **dict.fromkeys(FOUND),
         **{name: _mean(kept, name) for name in (*EVIDENCE, "similarity", "drop")},
+        **_interval(kept, "necessity", seed),
+        **_interval(kept, "sufficiency", seed),
         "measured": sum(member["necessity"] is not None for member in kept),
         "ssim": exemplar["cluster_ssim"],
         "class_ssim": exemplar["class_ssim"],
         "kept": reason is None,
         "reason": reason,
     }
+
+
+def _support(count: int, total: int) -> dict[str, float]:
+    low, high = wilson_interval(count, total)
+    return {"support": count / total, "support_low": low, "support_high": high}
+
+
+def _interval(members: Sequence[Mapping[str, Any]], name: str, seed: int) -> dict[str, float | None]:
+    known = np.array([member[name] for member in members if member[name] is not None])
+    _, low, high = mean_interval(known, seed) if len(known) else (None, None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def _mean(members: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -85,27 +85,37 @@ def box_of_cells(segment: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     height, width = mask.shape
     grid = segment.shape[0]
-    row_of, column_of = (np.minimum((np.arange(side) + 0.5) * grid / side, grid - 1).astype(int) for side in mask.shape)
-    covered = segment[row_of][:, column_of]
-    inside = covered & mask
+    rows, columns = (np.flatnonzero(segment.any(axis=axis)) for axis in (1, 0))
+    # The cell that each pixel's middle lies in; only pixels of the segment's own rows and columns matter.
+    cell_row, cell_column = (
+        np.minimum((np.arange(side) + 0.5) * grid / side, grid - 1).astype(int) for side in mask.shape
+    )
+    y, x = (
+        np.flatnonzero((cell >= used[0]) & (cell <= used[-1]))
+        for cell, used in ((cell_row, rows), (cell_column, columns))
+    )
+    covered = segment[cell_row[y][:, None], cell_column[x]]
+    if not covered.any():
+        edges = (columns[0] / grid * width, rows[0] / grid * height)
+        return np.array([*edges, columns[-1] * width / grid + 1, rows[-1] * height / grid + 1], dtype=np.float32)
+    inside = covered & mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
     inside = inside if inside.any() else covered
-    rows, columns = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
-    if not len(rows):
-        rows, columns = (np.nonzero(segment.any(axis=axis))[0] for axis in (1, 0))
-        rows, columns = rows * height / grid, columns * width / grid
+    rows, columns = y[inside.any(axis=1)], x[inside.any(axis=0)]
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float32)
 
 
-def largest_piece(cells: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def largest_piece(cells: np.ndarray, weights: np.ndarray | None = None, gap: int = 0) -> np.ndarray:
     """The heaviest 8-connected piece of cells `[G,G]` bool; of equally heavy ones the first, row by row.
 
-    `weights` `[G,G]` are the cells' weights, 1 by default. All false if there is no cell.
+    `weights` `[G,G]` are the cells' weights, 1 by default. Pieces that lie up to `gap` cells apart, an even number,
+    count as one. All false if there is no cell.
     """
-    labels, count = ndimage.label(cells, structure=EIGHT_CONNECTED)
+    grown = ndimage.binary_dilation(cells, EIGHT_CONNECTED, gap // 2) if gap > 1 else cells
+    labels, count = ndimage.label(grown, structure=EIGHT_CONNECTED)
     if not count:
         return np.zeros_like(cells)
-    sizes = ndimage.sum_labels(np.ones(cells.shape) if weights is None else weights, labels, np.arange(1, count + 1))
-    return labels == 1 + int(np.argmax(sizes))
+    sums = np.bincount(labels[cells], None if weights is None else weights[cells], count + 1)
+    return cells & (labels == 1 + int(np.argmax(sums[1:])))
 
 
 def candidate_of_cells(

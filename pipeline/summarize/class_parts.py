@@ -10,11 +10,13 @@ import numpy as np
 
 from pipeline.summarize.candidates import Candidate, cell_shares
 from pipeline.summarize.cell_features import with_context
+from pipeline.summarize.coherence import SmoothMaps
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights
-from pipeline.summarize.factors import factors
-from pipeline.summarize.part_selection import Selection, SelectionSettings, select_parts
+from pipeline.summarize.factors import LEAST_SALIENT, factors
+from pipeline.summarize.part_selection import Selection, SelectionSettings, choose, judge_candidates
 from pipeline.summarize.region_groups import region_groups
-from pipeline.summarize.resampling import Rerun, found_again
+from pipeline.summarize.resampling import Rerun, found_again, in_images
+from pipeline.summarize.specificity import salience_where_alike
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class PartSettings:
     factors: tuple[int, ...] = (4, 6, 8)
     regions: tuple[int, ...] = (1, 2, 3)
     minimum_area: float = 0.01
+    gap: int = 0
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
 
@@ -58,20 +61,49 @@ def find_parts(
     Raises:
         ValueError: shapes do not fit.
     """
-    settings = settings or PartSettings()
-    if features.ndim != 4 or masks.ndim != 3 or len(features) != len(masks):
-        raise ValueError(f"features must be [N,G,G,D] and masks [N,H,W], got {features.shape} and {masks.shape}")
-    shares = cell_shares(masks, features.shape[1])
-    seen = with_context(np.asarray(features, dtype=np.float32), settings.context)
-    groups = photograph_groups(features, seed=seed)
-    weights = photograph_weights(groups)
+    return _find(_Class.of(features, masks, settings or PartSettings(), seed), settings or PartSettings(), seed, more)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """What is made once for a class, and is the same for any part of its images."""
+
+    masks: np.ndarray
+    shares: np.ndarray
+    seen: np.ndarray
+    maps: SmoothMaps
+    groups: np.ndarray
+    where_alike: np.ndarray
+
+    @staticmethod
+    def of(features: np.ndarray, masks: np.ndarray, settings: PartSettings, seed: int) -> "_Class":
+        if features.ndim != 4 or masks.ndim != 3 or len(features) != len(masks):
+            raise ValueError(f"features must be [N,G,G,D] and masks [N,H,W], got {features.shape} and {masks.shape}")
+        features = np.asarray(features, dtype=np.float32)
+        shares = cell_shares(masks, features.shape[1])
+        seen = with_context(features, settings.context)
+        groups = photograph_groups(features, seed=seed)
+        alike = salience_where_alike(seen, shares, shares > LEAST_SALIENT, photograph_weights(groups))
+        return _Class(masks, shares, seen, SmoothMaps(features), groups, alike)
+
+    def of_images(self, images: np.ndarray) -> "_Class":
+        maps = self.maps.of_images(images)
+        others = (values[images] for values in (self.masks, self.shares, self.seen))
+        return _Class(*others, maps, self.groups[images], self.where_alike[images])
+
+
+def _find(one: _Class, settings: PartSettings, seed: int, more: Sequence[Candidate]) -> Selection:
+    weights = photograph_weights(one.groups)
     candidates = [
         *more,
-        *factors(seen, shares, masks, settings.factors, seed, weights),
-        *region_groups(seen, masks, settings.regions, settings.minimum_area, seed, weights),
+        *factors(one.seen, one.shares, one.masks, settings.factors, seed, weights, gap=settings.gap),
+        *region_groups(one.seen, one.masks, settings.regions, settings.minimum_area, seed, weights),
     ]
     # Judged without the context that made the factors: cells of one place resemble each other by it.
-    return select_parts(candidates, features, shares, settings.selection, seed, groups, seen)
+    judged = judge_candidates(
+        candidates, one.maps, one.shares, one.groups, settings.selection, seed, one.where_alike
+    )
+    return choose(judged, one.shares, one.groups, settings.selection)
 
 
 def stability(
@@ -86,25 +118,28 @@ def stability(
 ) -> np.ndarray:
     """Share of resamples of the class's images in which each of its summaries is found again, by `find_parts`.
 
-    Arguments as for `find_parts` and `resampling.found_again`.
+    Arguments as for `find_parts` and `resampling.found_again`. What belongs to single images, their features and which
+    are copies of each other, is not made anew; candidates from elsewhere are taken as they are, with the members in the
+    resample's images.
     """
     summaries = [one.candidate for one in selection.summaries]
-    return found_again(summaries, remaking(features, masks, settings, more), len(features), resamples, share, seed)
+    rerun = remaking(features, masks, settings, more, seed)
+    return found_again(summaries, rerun, len(features), resamples, share, seed)
 
 
 def remaking(
-    features: np.ndarray, masks: np.ndarray, settings: PartSettings | None = None, more: Sequence[Candidate] = ()
+    features: np.ndarray,
+    masks: np.ndarray,
+    settings: PartSettings | None = None,
+    more: Sequence[Candidate] = (),
+    seed: int = 0,
 ) -> Rerun:
     """`find_parts` on some of a class's images; arguments as there. Of `more` the members in these images are left."""
+    settings = settings or PartSettings()
+    whole = _Class.of(features, masks, settings, seed)
 
     def rerun(images: np.ndarray, seed: int) -> list[Candidate]:
-        again = find_parts(features[images], masks[images], settings, seed, [_among(one, images) for one in more])
+        again = _find(whole.of_images(images), settings, seed, [in_images(one, images) for one in more])
         return [one.candidate for one in again.summaries]
 
     return rerun
-
-
-def _among(candidate: Candidate, images: np.ndarray) -> Candidate:
-    """A candidate in some of the images, numbered among these."""
-    left = candidate.rows(np.isin(candidate.images, images))
-    return Candidate(left.source, np.searchsorted(images, left.images), left.boxes, left.segments)

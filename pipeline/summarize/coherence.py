@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.summarize.candidates import Candidate
+from pipeline.summarize.cell_features import with_context
 
 COARSEST, FINEST = 3, 6
 DRAWS = 12
@@ -54,7 +55,7 @@ class Coherence:
 
 def candidate_coherence(
     candidate: Candidate,
-    features: np.ndarray,
+    features: "np.ndarray | SmoothMaps",
     shares: np.ndarray,
     seed: int = 0,
     representative: np.ndarray | None = None,
@@ -66,7 +67,7 @@ def candidate_coherence(
 
     Args:
         candidate: with m members.
-        features: `[N,G,G,D]` of unit length.
+        features: `[N,G,G,D]` of unit length, or `SmoothMaps` of them, which several candidates can share.
         shares: `[N,G,G]` share of each cell's pixels that is salient.
         seed: of the random places.
         representative: `[N]` bool; images that count. The others are copies of one that does.
@@ -81,7 +82,8 @@ def candidate_coherence(
     if counting.sum() < 2:
         unknown = np.full(len(candidate), np.nan)
         return candidate, Coherence(np.nan, np.nan, np.nan, unknown, np.zeros(len(candidate), dtype=bool))
-    own, random = _all_laid(candidate, features, shares, np.random.default_rng(seed), draws)
+    maps = features if isinstance(features, SmoothMaps) else SmoothMaps(features)
+    own, random = _all_laid(candidate, maps, shares, np.random.default_rng(seed), draws)
     coherence = _judged(own, random, counting, mirror)
     odd = coherence.members < coherence.chance
     if drop_odd and odd.any() and (counting & ~odd).sum() >= 2:
@@ -91,32 +93,63 @@ def candidate_coherence(
 
 def _judged(own: np.ndarray, random: np.ndarray, counting: np.ndarray, mirror: bool) -> Coherence:
     members, mirrored = np.full(len(own), np.nan), np.zeros(len(own), dtype=bool)
-    value, members[counting], mirrored[counting] = likeness_of(own[counting], mirror)
-    chance = np.array([likeness_of(drawn[counting], mirror)[0] for drawn in random])
-    return Coherence(value, float(chance.mean()), float(chance.std()), members, mirrored)
+    values, likeness, flips = _likeness_of_each(np.concatenate([own[None], random])[:, counting], mirror)
+    members[counting], mirrored[counting] = likeness[0], flips[0]
+    return Coherence(float(values[0]), float(values[1:].mean()), float(values[1:].std()), members, mirrored)
 
 
 def _all_laid(
-    candidate: Candidate, features: np.ndarray, shares: np.ndarray, generator: np.random.Generator, draws: int
+    candidate: Candidate, maps: "SmoothMaps", shares: np.ndarray, generator: np.random.Generator, draws: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The members cut alike `[m,r,s,D]`, and the same shapes on random salient places `[draws,m,r,s,D]`."""
     windows = [_window(segment) for segment in candidate.segments]
     sizes = np.array([(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in windows])
-    cut = tuple(np.clip(np.rint(np.median(sizes, axis=0)), COARSEST, FINEST).astype(int))
-    laid = []
-    for image, segment, (rows, columns), size in zip(candidate.images, candidate.segments, windows, sizes, strict=True):
-        corners = np.array([[rows.start, columns.start], *_random_corners(shares[image], size, draws, generator)])
-        laid.append(_laid(features[image], segment[rows, columns], corners, cut))
-    together = np.stack(laid, axis=1)
-    return together[0], together[1:]
+    typical = np.median(sizes, axis=0)
+    cut = np.clip(np.rint(typical), COARSEST, FINEST).astype(int)
+    filled = np.stack(
+        [
+            _resampling(height, cut[0]) @ segment[window].astype(np.float32) @ _resampling(width, cut[1]).T
+            for segment, window, (height, width) in zip(candidate.segments, windows, sizes, strict=True)
+        ]
+    )
+    corners = np.empty((1 + draws, len(candidate), 2), dtype=np.int64)
+    corners[0] = [(rows.start, columns.start) for rows, columns in windows]
+    corners[1:] = _random_corners(shares[candidate.images], sizes, draws, generator)
+    # The middles of the cut's cells, each standing for what is around it.
+    rows, columns = (
+        (corners[..., axis, None] + (np.arange(cut[axis]) + 0.5) * sizes[:, None, axis] / cut[axis]).astype(np.int64)
+        for axis in (0, 1)
+    )
+    smooth = maps.at_width(max(1, round(float((typical / cut).mean()))))
+    laid = smooth[candidate.images[:, None, None], rows[..., :, None], columns[..., None, :]] * filled[..., None]
+    return laid[0], laid[1:]
+
+
+class SmoothMaps:
+    """Features averaged over squares of several widths, each made when it is first needed."""
+
+    def __init__(self, features: np.ndarray, made: dict[int, np.ndarray] | None = None) -> None:
+        """`features` are `[N,G,G,D]` of unit length; `made` are those of some widths."""
+        self.made = {1: features, **(made or {})}
+
+    def at_width(self, width: int) -> np.ndarray:
+        """Means over `width` by `width` cells, scaled to unit length: `[N,G,G,D]`."""
+        if width not in self.made:
+            self.made[width] = with_context(self.made[1], width)
+        return self.made[width]
+
+    def of_images(self, images: np.ndarray) -> "SmoothMaps":
+        """Those of some images, with all widths made so far."""
+        return SmoothMaps(self.made[1][images], {width: maps[images] for width, maps in self.made.items()})
 
 
 def likeness_of(laid: np.ndarray, mirror: bool) -> tuple[float, np.ndarray, np.ndarray]:
     """Mean likeness of members that are cut alike, in time linear in their number.
 
     The likeness of two members is the scalar product of their cells' features, place by place, over the mean of their
-    squared lengths. Each member may be mirrored, the orientations being chosen one after the other to agree with the
-    sum of all others.
+    squared lengths. Each member may be mirrored. With a member's even and odd part under mirroring, e and o, the
+    product of two is e·e' + o·o' where they are oriented alike and e·e' − o·o' where not; the sum over all pairs never
+    falls when all members are turned at once to agree with the sum of the odd parts as they were turned before.
 
     Args:
         laid: `[m,r,s,D]`, m at least 2: the features of each cell times its share of the member's segment.
@@ -125,25 +158,50 @@ def likeness_of(laid: np.ndarray, mirror: bool) -> tuple[float, np.ndarray, np.n
     Returns:
         The mean over pairs, each member's mean with the others `[m]`, and which are mirrored `[m]` bool.
     """
-    count = len(laid)
-    plain = laid.reshape(count, -1)
-    flipped = laid[:, :, ::-1].reshape(count, -1)
-    flips = np.zeros(count, dtype=bool)
-    total = plain.sum(axis=0)
-    for _ in range(ROUNDS if mirror else 0):
-        before = flips.copy()
-        for at in range(count):
-            rest = total - (flipped if flips[at] else plain)[at]
-            flips[at] = flipped[at] @ rest > plain[at] @ rest
-            total = rest + (flipped if flips[at] else plain)[at]
-        if (flips == before).all():
-            break
-    placed = np.where(flips[:, None], flipped, plain)
-    total, lengths = placed.sum(axis=0), np.square(placed).sum(axis=1)
-    products = placed @ total - lengths
-    mean = lengths.mean()
+    values, likeness, flips = _likeness_of_each(laid[None], mirror)
+    return float(values[0]), likeness[0], flips[0]
+
+
+def _likeness_of_each(laid: np.ndarray, mirror: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`likeness_of` for several sets `[P,m,r,s,D]`: `[P]`, `[P,m]` and `[P,m]`."""
+    sets, count = laid.shape[:2]
+    lengths = np.einsum("pmrsd,pmrsd->pm", laid, laid)
+    turned = np.ones((sets, count), dtype=laid.dtype)
+    if not mirror:
+        even, odd = laid.reshape(sets, count, -1), laid[..., :0].reshape(sets, count, 0)
+    else:
+        half = laid.shape[3] // 2
+        left, right = laid[:, :, :, :half], laid[:, :, :, ::-1][:, :, :, :half]
+        middle = laid[:, :, :, half : laid.shape[3] - half]
+        root = np.sqrt(2).astype(laid.dtype)
+        even = np.concatenate([(left + right) / root, middle], axis=3).reshape(sets, count, -1)
+        odd = ((left - right) / root).reshape(sets, count, -1)
+        turned = _turned(odd)
+    even_sum = even.sum(axis=1)
+    odd_sum = np.einsum("pm,pmk->pk", turned, odd)
+    products = np.einsum("pmk,pk->pm", even, even_sum) + turned * np.einsum("pmk,pk->pm", odd, odd_sum) - lengths
+    mean = lengths.mean(axis=1, keepdims=True)
     likeness = products / (count - 1) / np.maximum((lengths + mean) / 2, TINY)
-    return float(products.sum() / (count - 1) / max(lengths.sum(), TINY)), likeness, flips
+    values = products.sum(axis=1) / (count - 1) / np.maximum(lengths.sum(axis=1), TINY)
+    return values, likeness, turned < 0
+
+
+def _turned(odd: np.ndarray) -> np.ndarray:
+    """Signs `[P,m]`, from those along the direction in which the odd parts `[P,m,k]` spread most."""
+    first = np.linalg.norm(odd, axis=2).argmax(axis=1)
+    direction = odd[np.arange(len(odd)), first]
+    for _ in range(ROUNDS):
+        along = np.einsum("pmk,pk->pm", odd, direction)
+        direction = np.einsum("pm,pmk->pk", along, odd)
+        direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), TINY)
+    turned = np.where(np.einsum("pmk,pk->pm", odd, direction) < 0, -1, 1).astype(odd.dtype)
+    for _ in range(ROUNDS):
+        before = turned
+        total = np.einsum("pm,pmk->pk", turned, odd)
+        turned = np.where(np.einsum("pmk,pk->pm", odd, total) < 0, -1, 1).astype(odd.dtype)
+        if (turned == before).all():
+            break
+    return turned
 
 
 def _window(segment: np.ndarray) -> tuple[slice, slice]:
@@ -151,26 +209,18 @@ def _window(segment: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _random_corners(
-    share: np.ndarray, size: np.ndarray, draws: int, generator: np.random.Generator
-) -> np.ndarray:
-    """First row and column `[draws,2]` of windows around random salient cells, shifted into the image."""
-    weights = share.ravel().astype(np.float64)
-    weights = weights / weights.sum() if weights.sum() > 0 else np.full(weights.size, 1 / weights.size)
-    places = np.stack(np.divmod(generator.choice(weights.size, draws, p=weights), share.shape[1]), axis=1)
-    return np.clip(places - size // 2, 0, np.array(share.shape) - size)
-
-
-def _laid(features: np.ndarray, shape: np.ndarray, corners: np.ndarray, cut: tuple[int, int]) -> np.ndarray:
-    """A segment of this shape (in its window) laid on several places and cut: `[corners,r,s,D]`."""
-    height, width = shape.shape
-    rows, columns = _resampling(height, cut[0]), _resampling(width, cut[1])
-    into = np.einsum("rh,sw->rshw", rows, columns).reshape(cut[0] * cut[1], -1) * shape.ravel()
-    windows = np.stack([features[y : y + height, x : x + width].reshape(height * width, -1) for y, x in corners])
-    values = into @ windows
-    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
-    values *= into.sum(axis=1)[:, None] / np.maximum(lengths, TINY)
-    return values.reshape(len(corners), *cut, -1)
+def _random_corners(shares: np.ndarray, sizes: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """First row and column `[draws,m,2]` of windows `[m,2]` around random salient cells, shifted into the image."""
+    count, grid = shares.shape[:2]
+    cumulated = shares.reshape(count, -1).astype(np.float64).cumsum(axis=1)
+    # An image without a salient cell is drawn from evenly.
+    empty = cumulated[:, -1] <= 0
+    cumulated[empty] = np.arange(1, cumulated.shape[1] + 1)
+    thrown = generator.random((draws, count)) * cumulated[:, -1]
+    pairs = zip(cumulated, thrown.T, strict=True)
+    at = np.stack([np.searchsorted(own, values, side="right") for own, values in pairs], axis=1)
+    places = np.stack(np.divmod(np.minimum(at, cumulated.shape[1] - 1), shares.shape[2]), axis=-1)
+    return np.clip(places - sizes // 2, 0, np.array([grid, shares.shape[2]]) - sizes)
 
 
 def _resampling(source: int, target: int) -> np.ndarray:

@@ -13,38 +13,49 @@ from sklearn.cluster import KMeans
 
 from pipeline.summarize.candidates import Candidate, candidate_of_cells, largest_piece
 
-LEAST_SALIENT = 0.5
-MOST_CELLS = 20000
-RESTARTS = 4
+LEAST_SALIENT = 0.25
+MOST_CELLS = 4000
+PATCHES, RESTARTS = 150, 30
 
 
 def factor_labels(
-    features: np.ndarray, shares: np.ndarray, k: int, seed: int = 0, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """The factor of each salient cell: `[N,G,G]` int64, −1 where a cell is not salient.
+    features: np.ndarray,
+    shares: np.ndarray,
+    granularities: tuple[int, ...],
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """The factor of each salient cell, for each number of factors: `[N,G,G]` int64, −1 where a cell is not salient.
+
+    k-means depends on where it starts. So the cells are first put together in many small patches, which are cheap to
+    group from many starts; the best of these groupings is where k-means of all cells begins.
 
     Args:
         features: `[N,G,G,D]` of unit length.
-        shares: `[N,G,G]` share of each cell's pixels that is salient; a cell with at least half is.
-        k: factors; fewer where there are fewer salient cells.
-        seed: of k-means, and of the sample of cells that it sees in a large class.
+        shares: `[N,G,G]` share of each cell's pixels that is salient; a cell with at least a quarter is.
+        granularities: numbers of factors; fewer where there are fewer salient cells.
+        seed: of the starts.
         weights: `[N]` of the images, 1 by default; every image weighs the same however many salient cells it has.
     """
     salient = shares >= LEAST_SALIENT
-    labels = np.full(salient.shape, -1, dtype=np.int64)
+    found = [np.full(salient.shape, -1, dtype=np.int64) for _ in granularities]
     image, row, column = np.nonzero(salient)
     if not len(image):
-        return labels
+        return found
     counts = np.maximum(salient.sum(axis=(1, 2)), 1)
     cell_weights = (np.ones(len(salient)) if weights is None else np.asarray(weights, dtype=np.float64)) / counts
     cells = features[image, row, column].astype(np.float32)
-    seen = np.arange(len(cells))
-    if len(cells) > MOST_CELLS:
-        seen = np.sort(np.random.default_rng(seed).choice(len(cells), MOST_CELLS, replace=False))
-    means = KMeans(min(k, len(seen)), n_init=RESTARTS, random_state=seed)
-    means.fit(cells[seen], sample_weight=cell_weights[image[seen]] * len(seen))
-    labels[image, row, column] = means.predict(cells)
-    return labels
+    seen = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MOST_CELLS)).round().astype(np.int64))
+    sample, weight = cells[seen], cell_weights[image[seen]] * len(seen)
+    means = KMeans(min(PATCHES, len(seen)), n_init=1, max_iter=10, random_state=seed)
+    patches = means.fit(sample, sample_weight=weight)
+    masses = np.bincount(patches.labels_, weight, len(patches.cluster_centers_))
+    for labels, k in zip(found, granularities, strict=True):
+        k = min(k, len(masses))
+        starts = KMeans(k, n_init=RESTARTS, random_state=seed).fit(patches.cluster_centers_, sample_weight=masses)
+        means = KMeans(k, init=starts.cluster_centers_, n_init=1).fit(sample, sample_weight=weight)
+        labels[image, row, column] = means.predict(cells)
+    return found
 
 
 def factors(
@@ -55,6 +66,7 @@ def factors(
     seed: int = 0,
     weights: np.ndarray | None = None,
     minimum: int = 3,
+    gap: int = 0,
 ) -> list[Candidate]:
     """Candidates of several numbers of factors.
 
@@ -63,15 +75,17 @@ def factors(
         masks: `[N,H,W]` bool, salient pixels, for the boxes.
         granularities: numbers of factors.
         minimum: cells of the smallest piece that is a member.
+        gap: cells that two pieces may lie apart and still be one (`candidates.largest_piece`).
 
     Returns:
         One candidate for each factor of each granularity, `factors:<k>`, without those that have no member.
     """
     found = []
-    for k in granularities:
-        labels = factor_labels(features, shares, k, seed, weights)
+    for k, labels in zip(granularities, factor_labels(features, shares, granularities, seed, weights), strict=True):
         for factor in range(k):
-            cells = np.array([largest_piece(own == factor, share) for own, share in zip(labels, shares, strict=True)])
+            cells = np.array(
+                [largest_piece(own == factor, share, gap) for own, share in zip(labels, shares, strict=True)]
+            )
             candidate = candidate_of_cells(f"factors:{k}", cells, masks, minimum)
             if len(candidate):
                 found.append(candidate)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.summarize.candidates import Candidate
-from pipeline.summarize.coherence import Coherence, candidate_coherence
+from pipeline.summarize.coherence import Coherence, SmoothMaps, candidate_coherence
 from pipeline.summarize.cover import CONFLICT, Cover, CoverProblem, fewest
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights, representatives
-from pipeline.summarize.specificity import specificity
+from pipeline.summarize.specificity import salience_where_alike, specificity
 
 CHOSEN, RARE, BY_CHANCE, LITTLE = "", "too few photographs", "no more alike than chance", "adds too little"
 BACKGROUND = "as common where nothing is salient"
@@ -44,6 +44,7 @@ class SelectionSettings:
     price: float = 0.2
     waste: float = 1.0
     drop_odd: bool = True
+    support_power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,26 +121,36 @@ def select_parts(
     """
     settings = settings or SelectionSettings()
     groups = photograph_groups(features, seed=seed) if groups is None else groups
-    judged = judge_candidates(candidates, features, shares, groups, settings, seed, seen)
+    alike = salience_where_alike(
+        features if seen is None else seen, shares, _cells_of(candidates, shares), photograph_weights(groups)
+    )
+    judged = judge_candidates(candidates, features, shares, groups, settings, seed, alike)
     return choose(judged, shares, groups, settings)
 
 
 def judge_candidates(
     candidates: Sequence[Candidate],
-    features: np.ndarray,
+    features: np.ndarray | SmoothMaps,
     shares: np.ndarray,
     groups: np.ndarray,
     settings: SelectionSettings,
     seed: int = 0,
-    seen: np.ndarray | None = None,
+    where_alike: np.ndarray | None = None,
 ) -> list[Judged]:
-    """What is known of every candidate, without its members that do not fit; arguments as above."""
+    """What is known of every candidate, without its members that do not fit; arguments as above.
+
+    `features` may be `SmoothMaps`; `where_alike` `[N,G,G]` is `specificity.salience_where_alike`, made of the features
+    if it is not given.
+    """
+    maps = features if isinstance(features, SmoothMaps) else SmoothMaps(features)
     weights, first = photograph_weights(groups), representatives(groups)
+    if where_alike is None:
+        where_alike = salience_where_alike(maps.at_width(1), shares, shares > 0, weights)
     photographs = max(1, int(first.sum()))
     judged = []
     for candidate in candidates:
         candidate, coherence = candidate_coherence(
-            candidate, features, shares, seed, first, drop_odd=settings.drop_odd
+            candidate, maps, shares, seed, first, drop_odd=settings.drop_odd
         )
         number = len(np.unique(groups[candidate.images]))
         held = (candidate.segments * shares[candidate.images] * weights[candidate.images, None, None]).sum()
@@ -149,11 +160,19 @@ def judge_candidates(
             reason = RARE
         elif not (coherence.excess >= settings.least_excess and coherence.score >= settings.least_score):
             reason = BY_CHANCE
-        specific = specificity(candidate, features if seen is None else seen, shares, weights)
+        specific = specificity(candidate, where_alike, shares)
         if reason == CHOSEN and specific < settings.least_specificity:
             reason = BACKGROUND
         judged.append(Judged(candidate, coherence, specific, number, number / photographs, coverage, reason))
     return judged
+
+
+def _cells_of(candidates: Sequence[Candidate], shares: np.ndarray) -> np.ndarray:
+    """The cells `[N,G,G]` bool of any candidate."""
+    cells = np.zeros(shares.shape, dtype=bool)
+    for candidate in candidates:
+        cells[candidate.images] |= candidate.segments
+    return cells
 
 
 def choose(
@@ -161,10 +180,11 @@ def choose(
 ) -> Selection:
     """The summaries among judged candidates; arguments as above."""
     weights = photograph_weights(groups)
-    best = max((one.coverage * one.coherence.excess for one in judged if one.reason == CHOSEN), default=0.0)
+    worth = [one.coherence.excess * one.support**settings.support_power for one in judged]
+    best = max((one.coverage * value for one, value in zip(judged, worth, strict=True) if not one.reason), default=0.0)
     problem = CoverProblem(
         [one.candidate for one in judged],
-        [one.coherence.excess for one in judged],
+        worth,
         shares,
         weights,
         settings.price * best,

@@ -27,6 +27,13 @@ def same_part(first: Candidate, second: Candidate, least: float = 0.5) -> bool:
     return bool(2 * (intersection >= least * union).sum() >= len(common))
 
 
+def in_images(candidate: Candidate, images: np.ndarray) -> Candidate:
+    """The members in some images, rising numbers `[n]`; a member's image is then its position among these."""
+    inside = np.isin(candidate.images, images)
+    own = candidate.rows(inside)
+    return Candidate(own.source, np.searchsorted(images, own.images), own.boxes, own.segments)
+
+
 def found_again(
     summaries: Sequence[Candidate],
     rerun: Rerun,

@@ -8,40 +8,64 @@ import numpy as np
 
 from pipeline.summarize.candidates import Candidate
 
-QUERIES, IMAGES = 200, 40
+QUERIES, BANK, BLOCK = 64, 12000, 1024
 
 
-def specificity(
-    candidate: Candidate, features: np.ndarray, shares: np.ndarray, weights: np.ndarray | None = None
-) -> float:
+def salience_where_alike(
+    features: np.ndarray, shares: np.ndarray, cells: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """For cells of a class, how salient the cell of another image is whose features are nearest: `[N,G,G]` float32.
+
+    Made once for a class: of each image's cells as many as `QUERIES`, evenly spread, are compared with at most `BANK`
+    cells of the class, salient or not. NaN where no cell was compared.
+
+    Args:
+        features: `[N,G,G,D]` of unit length.
+        shares: `[N,G,G]` share of each cell's pixels that is salient.
+        cells: `[N,G,G]` bool, those of interest.
+        weights: `[N]` of the images, 1 by default; images of a weight below 1, copies, are not searched.
+    """
+    count, size = len(features), shares[0].size
+    flat = features.reshape(count * size, -1)
+    bank = np.arange(count * size)
+    if weights is not None:
+        bank = bank[np.asarray(weights)[bank // size] >= 1]
+    bank = bank[_spread(len(bank), BANK)]
+    asked = [own[_spread(len(own), QUERIES)] + n * size for n, own in enumerate(map(np.flatnonzero, cells))]
+    asked = np.concatenate(asked) if asked else np.zeros(0, dtype=np.int64)
+    found = np.full(count * size, np.nan, dtype=np.float32)
+    salient = shares.reshape(-1)
+    if not len(bank):
+        return found.reshape(shares.shape)
+    owners, known = bank // size, np.ascontiguousarray(flat[bank].T)
+    for block in np.split(asked, range(BLOCK, len(asked), BLOCK)):
+        likeness = flat[block] @ known
+        likeness[(block // size)[:, None] == owners[None]] = -np.inf
+        nearest = likeness.argmax(axis=1)
+        other = np.isfinite(likeness[np.arange(len(block)), nearest])
+        found[block[other]] = salient[bank[nearest[other]]]
+    return found.reshape(shares.shape)
+
+
+def specificity(candidate: Candidate, where_alike: np.ndarray, shares: np.ndarray) -> float:
     """How much more often the places that look like a candidate's are salient than any place, 0 for as often or less, 1
     for always.
 
-    For each of the candidate's cells (a sample of them) the cell of another image whose features are nearest is sought,
-    salient or not, among all cells of a sample of the class's images. So parts of many colors are compared cell by
-    cell.
+    So parts of many colors are compared cell by cell.
 
     Args:
         candidate: with at least one member.
-        features: `[N,G,G,D]` of unit length.
+        where_alike: `[N,G,G]` as `salience_where_alike` gives it; without a known cell among the candidate's, the
+            specificity is 1.
         shares: `[N,G,G]` share of each cell's pixels that is salient.
-        weights: `[N]` of the images, 1 by default; images of a weight below 1, copies, are not searched.
     """
-    places = np.argwhere(candidate.segments)
-    chosen = places[_spread(len(places), QUERIES)]
-    numbers = candidate.images[chosen[:, 0]]
-    queries = features[numbers, chosen[:, 1], chosen[:, 2]]
-    bank = _spread(len(features), IMAGES)
-    count, cells = len(bank), shares[0].size
-    likeness = (queries @ features[bank].reshape(count * cells, -1).T).reshape(len(queries), count, cells)
-    likeness[numbers[:, None] == bank[None]] = -np.inf
-    if weights is not None:
-        likeness[:, np.asarray(weights)[bank] < 1] = -np.inf
-    salient = shares[bank].reshape(-1).astype(np.float64)
-    rate = float(salient[likeness.reshape(len(queries), -1).argmax(axis=1)].mean())
-    base = float(salient.mean())
+    own = where_alike[candidate.images][candidate.segments]
+    own = own[~np.isnan(own)]
+    base = float(shares.mean(dtype=np.float64))
     # Where all is salient, nothing can tell.
-    return min(1.0, max(0.0, (rate - base) / (1 - base))) if base < 1 - 1e-6 else 1.0
+    if not len(own) or base >= 1 - 1e-6:
+        return 1.0
+    return min(1.0, max(0.0, (float(own.mean(dtype=np.float64)) - base) / (1 - base)))
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -11,8 +11,10 @@ from scipy import ndimage
 
 from pipeline.config import load_config
 from pipeline.data.decode import read_image
+from pipeline.models.classifier import ClassifierError
 from pipeline.stages.candidates import part_settings
 from pipeline.stages.features import stored_features
+from pipeline.stages.inputs import gather_inputs
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.run import STAGES
 from pipeline.stages.summarize import evident
@@ -142,7 +144,16 @@ def test_summaries_say_what_their_members_show(run: Path) -> None:
         for name in ("necessity", "sufficiency", "random_necessity", "random_sufficiency", "region_sufficiency"):
             known = [one[name] for one in own if one[name] is not None]
             assert row[name] == pytest.approx(np.mean(known), rel=1e-5) and row["measured"] == len(known)
+            if name in ("necessity", "sufficiency"):
+                assert min(known) - 1e-6 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= max(known) + 1e-6
         assert row["kept"] == evident(own)
+        others = {one["cluster"] for one in kept if one["label"] == row["label"]} - {row["cluster"]}
+        elsewhere = {one["image_id"] for one in members if one["label"] == row["label"] and one["cluster"] in others}
+        assert row["alone"] == (len({one["image_id"] for one in own} - elsewhere) if row["kept"] else 0)
+        # Wilson's interval: its ends are the shares p with |support − p| = 1.96 √(p (1 − p) / n).
+        n = same["photographs"] / row["support"]
+        for end in (row["support_low"], row["support_high"]):
+            assert abs(row["support"] - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), abs=1e-4)
     for label in {row["label"] for row in found}:
         shown = [row for row in found if row["label"] == label]
         ranks = [
@@ -189,3 +200,19 @@ def test_clusters_of_proposals_are_candidates_too(run: Path) -> None:
     clusters = {row["cluster"] for row in rows(run, "clusters") if row["cluster"] is not None}
     found = {row["candidate"] for row in rows(run, "candidates") if row["source"] == "proposals"}
     assert 0 < len(found) <= len(clusters)
+
+
+def test_a_network_without_places_is_told_at_once(
+    tmp_path: Path, demo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flat.py").write_text(
+        "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(sorted(one.name for one in demo_folder.iterdir())))
+    model = {"name": "flat:net", "labels": str(labels), "crop": 64, "resize": 64}
+    values = {"data.images": str(demo_folder), "model": model}
+    with pytest.raises(ClassifierError, match=r"flat.*summaries\.layers.*--preset paper"):
+        gather_inputs(load_config(values=values))
+    assert gather_inputs(load_config(values=values | {"preset": "paper"})).classes

@@ -1,18 +1,28 @@
 """What the stages `propose` and `match` make of an image's proposals, by the configuration."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.config import load_config
+from pipeline.models.preprocessing import Preprocessing
 from pipeline.settings import ProposalSettings
-from pipeline.stages.image_proposals import with_pooled_features
+from pipeline.stages.candidates import _clusters
+from pipeline.stages.image_proposals import read_proposals, with_pooled_features
 from pipeline.stages.propose import searched_boxes, stored_descriptors
+from pipeline.stages.units import Unit
+from pipeline.stages.worker import WorkerContext, WorkerSetup
+from pipeline.store.tables import TableStore
+from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.hog import describe
 from pipeline.summarize.pair_scores import Matching, match_pairs
 from pipeline.summarize.proposals import FAST, selective_search
 from pipeline.summarize.similarity import ImageProposals
 from pipeline.summarize.whitening import natural_whitener
+from schemas import EDGES, TABLES, make_table
 
 SIDE = 96
 
@@ -82,3 +92,66 @@ def test_an_image_without_features_matches_nothing() -> None:
         blocks = match_pairs([images["a"], images["b"]], [(0, 0), (0, 1)], Matching("lom", "frozen", SIDE)).blocks
         assert (blocks[0][0, 0] > 0) == bool(features)
         assert blocks[1].tolist() == [[0]]
+
+
+def stored_rows(table: str, values: dict[str, object]) -> dict[str, object]:
+    """A row of `table`, with empty values for what is not given."""
+    empty = {"string": "", "binary": b"", "bool": False}
+    kinds = {field.name: field for field in TABLES[table].schema}
+    return {
+        name: values.get(name, None if field.nullable else empty.get(str(field.type), 0))
+        for name, field in kinds.items()
+    }
+
+
+@pytest.mark.parametrize("descriptor", ["conv", "hog"])
+def test_proposals_are_read_from_their_tables(tmp_path: Path, descriptor: str) -> None:
+    store, seen = TableStore(tmp_path), pictures()
+    boxes = {"a": [[8, 8, 40, 40], [40, 40, 80, 88]], "b": [[0, 0, 32, 32], [56, 48, 88, 80], [8, 50, 48, 90]]}
+    stored = {name: np.arange(6 * len(own), dtype=np.float16).reshape(-1, 6) for name, own in boxes.items()}
+    proposals, features = [], []
+    for name, own in boxes.items():
+        for number, box in enumerate(own):
+            values = {"image_id": name, "proposal": number, "kept": number == 1, "features": b""}
+            if descriptor == "hog":
+                values["features"] = stored[name][number].tobytes()
+            proposals.append(stored_rows("proposals", values | dict(zip(EDGES, box, strict=True))))
+        shape = {"features": seen[name].tobytes(), "features_shape": list(seen[name].shape)}
+        features.append(stored_rows("features", {"image_id": name} | shape))
+    inputs = {}
+    for table, rows in (("proposals", proposals), ("features", features)):
+        path = store.shard_path(table, "f", "class", "one")
+        store.write(table, path, make_table(table, rows), "class")
+        inputs[table] = (path,)
+    config = load_config(None, [f"proposals.descriptor={descriptor}"])
+    setup = WorkerSetup(config, str(tmp_path), Preprocessing(resize_side=SIDE, crop_side=SIDE), "")
+    found = read_proposals(WorkerContext(setup), Unit("class", (), inputs=inputs), ["b", "a"])
+    for name, image in zip("ba", found, strict=True):
+        assert image.boxes.tolist() == boxes[name]
+        assert image.on_mask.tolist() == [number == 1 for number in range(len(boxes[name]))]
+        expected = stored[name]
+        if descriptor == "conv":
+            expected = conv_descriptors(seen[name], np.array(boxes[name]), (SIDE, SIDE))
+        np.testing.assert_array_equal(image.features.numpy(), expected)
+
+
+def test_a_cluster_is_one_candidate_with_the_most_similar_box_of_each_image() -> None:
+    rows = [
+        ("c", [0, 0, 8, 8], 1, 0.5),
+        ("a", [8, 8, 16, 16], 1, 0.9),
+        ("c", [4, 4, 12, 12], 1, 0.7),
+        ("b", [0, 8, 8, 16], 0, 0.8),
+        ("a", [0, 0, 16, 16], None, 0.0),
+        ("away", [0, 0, 16, 16], 0, 0.9),
+    ]
+    names = ("image_id", "box", "cluster", "similarity")
+    table = [dict(zip(names, row, strict=True)) for row in rows]
+    table = [row | dict(zip(EDGES, row["box"], strict=True)) for row in table]
+    worker = SimpleNamespace(
+        read=lambda unit, name, columns: [{column: row[column] for column in columns} for row in table],
+        setup=SimpleNamespace(preprocessing=SimpleNamespace(crop_side=16)),
+    )
+    first, second = _clusters(worker, Unit("class", ()), ["a", "b", "c"], 4)
+    assert (first.source, first.images.tolist(), first.boxes.tolist()) == ("proposals", [1], [[0, 8, 8, 16]])
+    assert (second.images.tolist(), second.boxes.tolist()) == ([0, 2], [[8, 8, 16, 16], [4, 4, 12, 12]])
+    assert second.segments.sum(axis=(1, 2)).tolist() == [4, 4]

@@ -104,6 +104,9 @@ def test_importance_for_a_linear_head_is_the_share_of_the_variance(classifier: C
     with pytest.raises(ClassifierError, match="no fully connected layer"):
         bare = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         methods.Head(Classifier(bare, classifier.preprocessing, ["a", "b"]), torch.rand(1, 3, SIDE, SIDE))
+    classifier.module.features = nn.Identity()
+    with pytest.raises(ClassifierError, match="non-negative"):
+        methods.Head(classifier, torch.zeros(1, 3, SIDE, SIDE))
 
 
 def test_the_best_crop_of_each_image_shows_a_concept() -> None:
@@ -115,6 +118,8 @@ def test_the_best_crop_of_each_image_shows_a_concept() -> None:
     assert second.images.tolist() == [1] and second.boxes.tolist() == [boxes[3].tolist()]
     weak, _ = methods.crop_concepts(coefficients, images, boxes, SIDE, 0.2, "crops")
     assert weak.images.tolist() == [0, 2]
+    # What shows nothing shows no concept.
+    assert not len(methods.crop_concepts(np.zeros((2, 1)), images[:2], boxes[:2], SIDE, 0.0, "crops")[0])
 
 
 def test_craft_finds_the_two_colors_the_more_important_first(classifier: Classifier) -> None:
@@ -131,11 +136,25 @@ def test_craft_finds_the_two_colors_the_more_important_first(classifier: Classif
 def test_factors_of_maps_find_the_colors_where_they_are(classifier: Classifier) -> None:
     layers = methods.non_negative_layers(classifier, torch.rand(1, 3, SIDE, SIDE))
     assert [(layer.name, layer.shape) for layer in layers] == [("features", (3, 8, 8))]
-    red, green = methods.factorized_maps(classifier, PICTURES, 0, k=2)(np.arange(6), 0)
+    red, green = methods.factorized_maps(classifier, PICTURES, 0, k=2, cut=0.5)(np.arange(6), 0)
     # Enlarged, a map falls to a half on the border of its cells; a pixel there may count or not.
     np.testing.assert_allclose(red.boxes, RED, atol=1)
     np.testing.assert_allclose(green.boxes, GREEN, atol=1)
     assert green.images.tolist() == [0, 1, 2, 3, 4]
+    faint = PICTURES.clone()
+    faint[0, 1] = (faint[0, 1] > 0) * 140
+    green = methods.factorized_maps(classifier, faint, 0, k=2)(np.arange(6), 0)[1]
+    assert green.images.tolist() == [1, 2, 3, 4]
+
+
+def test_layers_without_negative_values_are_found_by_their_size() -> None:
+    flipped = nn.Conv2d(3, 3, 1, bias=False)
+    nn.init.constant_(flipped.weight, -1)
+    parts = (nn.AvgPool2d(2), nn.ReLU(), flipped, nn.AvgPool2d(2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    preprocessing = Preprocessing(resize_side=SIDE, crop_side=SIDE, mean=(0, 0, 0), std=(1, 1, 1))
+    network = Classifier(nn.Sequential(*parts), preprocessing, ["a", "b", "c"])
+    found = methods.non_negative_layers(network, torch.rand(1, 3, SIDE, SIDE) + 0.1)
+    assert [(layer.name, layer.shape[-1]) for layer in found] == [("4", 8), ("1", 16)]
 
 
 def test_the_box_of_a_map_is_that_of_its_largest_piece() -> None:
@@ -153,6 +172,9 @@ def test_grad_cam_gives_one_box_an_image(classifier: Classifier) -> None:
     # Red weighs three times as much as green; what is blue says nothing.
     assert found.images.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_allclose(found.boxes, RED, atol=1)
+    (part,) = methods.grad_cam_box(classifier, pictures, 0, cut=0.5)(np.array([2, 4, 6]), 0)
+    assert part.images.tolist() == [0, 1]
+    np.testing.assert_allclose(part.boxes, [RED[2], RED[4]], atol=1)
 
 
 def test_scores_of_parts_and_their_intervals() -> None:
@@ -165,7 +187,7 @@ def test_scores_of_parts_and_their_intervals() -> None:
     np.testing.assert_allclose(alike[:, 1:], [[0.25] * 2, [0.5] * 2, [1 / 3] * 2])
 
 
-def test_figures_of_a_method(classifier: Classifier) -> None:
+def test_figures_of_a_method(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     masks = np.zeros((6, SIDE, SIDE), bool)
     masks[:, 4:28, 4:28] = True
     marks = [{"red": (x0 + 8.0, y0 + 8.0), "left blue": (16.0, 16.0)} for x0, y0, _, _ in RED]
@@ -173,8 +195,11 @@ def test_figures_of_a_method(classifier: Classifier) -> None:
     boxes = np.array(RED, dtype=np.float32)
     segments = np.ones((6, 4, 4), bool)
 
+    asked = []
+
     def method(*_: object) -> baselines.Rerun:
         def rerun(numbers: np.ndarray, seed: int) -> list[Candidate]:
+            asked.append(len(numbers))
             # The second summary is another one with every seed but the first.
             second = np.array([0, 0, 8, 8], np.float32) + 8 * (seed > 0)
             rows = np.arange(len(numbers))
@@ -188,7 +213,11 @@ def test_figures_of_a_method(classifier: Classifier) -> None:
     figures = baselines.measure(method, classifier, own, None, 2)
     assert (figures["summaries"], figures["landmarks"]) == (2, 2)
     assert figures["area"] == pytest.approx((1 / 4 + 1 / 16) / 2) and figures["support"] == pytest.approx(0.75)
-    assert figures["other seed"] == figures["80 %"] == pytest.approx(0.5)
+    assert figures["other seed"] == figures["80 %"] == pytest.approx(0.5) and asked == [6, 6, 5, 5]
+    told = {6: (0.8, 0.3, "crown"), 3: (float("nan"), float("nan"), "")}
+    monkeypatch.setattr(baselines, "purity_gain", lambda _own, one: told[len(one)])
+    figures = baselines.measure(method, classifier, own, None, 1)
+    assert (figures["purity"], figures["gain"], figures["landmarks"]) == (0.8, pytest.approx(0.5), 1)
     truth = {f"warm/{number}.png": {("warm", "red"): (list(box), True)} for number, box in enumerate(RED)}
     figures = baselines.measure(method, classifier, own, truth, 1)
     assert (figures["parts"], figures["found"]) == (1, 1)
@@ -223,6 +252,7 @@ def test_an_interrupted_run_goes_on(
     cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].strip("|").split("|")]
     line = dict(zip(baselines.COLUMNS, cells, strict=True))
     assert line["method"] == "Grad-CAM box" and line["classes"] == "2" and line["80 %"] == ""
+    assert line["seconds"] == "0.50"
     assert line["precision"].startswith("0.50 (0.33–0.67") and line["recall"].startswith("0.75")
 
 

@@ -6,7 +6,7 @@ from drawn_parts import Drawn, draw, pattern, unit
 
 from pipeline.summarize.candidates import candidate_of_cells
 from pipeline.summarize.part_selection import BACKGROUND, SelectionSettings, select_parts
-from pipeline.summarize.specificity import specificity
+from pipeline.summarize.specificity import salience_where_alike, specificity
 
 
 def with_grass(count: int = 12) -> tuple[Drawn, np.ndarray]:
@@ -27,8 +27,9 @@ def with_grass(count: int = 12) -> tuple[Drawn, np.ndarray]:
 def test_background_is_no_summary_although_its_pieces_are_alike() -> None:
     drawn, patch = with_grass()
     candidates = [candidate_of_cells("grass", patch, drawn.masks), drawn.candidate("head")]
-    assert specificity(candidates[0], drawn.features, drawn.shares) < 0.1
-    assert specificity(candidates[1], drawn.features, drawn.shares) > 0.9
+    alike = salience_where_alike(drawn.features, drawn.shares, drawn.shares > 0)
+    assert specificity(candidates[0], alike, drawn.shares) < 0.1
+    assert specificity(candidates[1], alike, drawn.shares) > 0.9
     selection = select_parts(candidates, drawn.features, drawn.shares)
     assert [one.candidate.source for one in selection.summaries] == ["head"]
     # Places that all look the same are not alike above chance either: without those demands one reason is left.
@@ -50,5 +51,8 @@ def test_specificity_by_counting() -> None:
         nearest = max(others, key=lambda place: features[place] @ features[n, row, column])
         found.append(shares[nearest])
     expected = (np.mean(found) - shares.mean()) / (1 - shares.mean())
-    assert specificity(candidate, features, shares) == pytest.approx(max(0, expected), abs=1e-5)
-    assert specificity(candidate, features, np.ones_like(shares)) == 1
+    alike = salience_where_alike(features, shares, cells)
+    assert specificity(candidate, alike, shares) == pytest.approx(max(0, expected), abs=1e-5)
+    assert (np.isnan(alike) == ~cells).all()
+    assert specificity(candidate, alike, np.ones_like(shares)) == 1
+    assert specificity(candidate, np.full(shares.shape, np.nan), shares) == 1
