@@ -318,7 +318,9 @@ class EvaluationSettings(Section):
         (), description="networks with the same classes that are shown what the maps say; each as the section model"
     )
     tags: int = Field(5, ge=1, description="tags of a member: the classifier's best labels of its crop")
-    subsamples: int = Field(4, ge=1, description="random 80 % of a class's images that its clusters are found in again")
+    subsamples: int = Field(
+        4, ge=1, description="random 80 % of a class's images, and other seeds, with which its summaries are made anew"
+    )
 
 
 class ReportSettings(Section):
