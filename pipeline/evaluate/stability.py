@@ -60,15 +60,20 @@ def matched_share(first: Sequence[Members], second: Sequence[Members], least: fl
     return 2 * len(matched_summaries(first, second, least)) / total if total else float("nan")
 
 
-def again_share(first: Sequence[Members], second: Sequence[Members]) -> float:
-    """Share of the summaries of `first` that are found again in `second`, by `resampling.same_part`; NaN without any.
+def found_again_in(first: Sequence[Members], second: Sequence[Members]) -> list[bool]:
+    """Whether each summary of `first` is found again in `second`, by `resampling.same_part`.
 
-    Unlike `matched_share`, this asks nothing of further summaries in `second`, nor of images that only one of two
+    Unlike `matched_summaries`, this asks nothing of further summaries in `second`, nor of images that only one of two
     summaries has.
     """
     images = {image: number for number, image in enumerate(sorted(set().union(*first, *second)))}
     before, after = ([_candidate(one, images) for one in members] for members in (first, second))
-    found = [any(same_part(one, other) for other in after) for one in before]
+    return [any(same_part(one, other) for other in after) for one in before]
+
+
+def again_share(first: Sequence[Members], second: Sequence[Members]) -> float:
+    """Share of the summaries of `first` that are found again in `second` (`found_again_in`); NaN without any."""
+    found = found_again_in(first, second)
     return float(np.mean(found)) if found else float("nan")
 
 
