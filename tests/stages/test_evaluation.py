@@ -325,6 +325,25 @@ def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001
     fewer = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, 80% of the images"]
     # Seeds only break ties; leaving images out changes clusters, but not all of them.
     assert same == [1.0] * 2 and len(fewer) == 4 and 0 < np.mean(fewer) <= 1
+    assert {row["value"] for row in rows if row["variant"] == "clusters found again, another seed"} == {1.0}
+    for row in kept:
+        purity, chance, gain = (
+            own[row["label"], row["summary"], f"part purity{variant}"]
+            for variant in ("", " of random salient boxes", ", gain over random salient boxes")
+        )
+        assert 0 < purity <= 1 and 0 < chance < 1 and gain == pytest.approx(purity - chance)
+
+
+def test_the_truth_of_the_parts_is_that_of_the_metrics(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    stored = TableStore(output).read_all("metrics").to_pylist()
+    metrics = {(row["label"], row["metric"]): row["value"] for row in stored}
+    truth = {(row["label"], row["variant"]): row["value"] for row in rows if row["study"] == "truth"}
+    labels = {label for label, _ in truth}
+    assert len(labels) == 2
+    for label in labels:
+        for name in ("precision", "recall", "F1"):
+            assert truth.get((label, f"part {name} of a class, overlap ≥ 0.5")) == metrics[label, f"part {name}"]
 
 
 def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: ANN001
