@@ -32,11 +32,11 @@ class PartSettings:
         selection: when a candidate is a summary.
     """
 
-    context: int = 5
+    context: int = 3
     factors: tuple[int, ...] = (4, 6, 8)
     regions: tuple[int, ...] = (1, 2, 3)
     minimum_area: float = 0.01
-    gap: int = 0
+    gap: int = 2
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
 

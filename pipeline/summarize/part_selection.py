@@ -38,10 +38,10 @@ class SelectionSettings:
 
     least_photographs: int = 3
     least_support: float = 0.4
-    least_excess: float = 0.1
+    least_excess: float = 0.05
     least_score: float = 3.0
     least_specificity: float = 0.1
-    price: float = 0.2
+    price: float = 0.1
     waste: float = 1.0
     drop_odd: bool = True
     support_power: float = 1.0
