@@ -52,8 +52,10 @@ def factor_labels(
     masses = np.bincount(patches.labels_, weight, len(patches.cluster_centers_))
     for labels, k in zip(found, granularities, strict=True):
         k = min(k, len(masses))
-        starts = KMeans(k, n_init=RESTARTS, max_iter=30, random_state=seed).fit(patches.cluster_centers_, sample_weight=masses)
-        means = KMeans(k, init=starts.cluster_centers_, n_init=1, max_iter=20, tol=1e-3).fit(sample, sample_weight=weight)
+        starts = KMeans(k, n_init=RESTARTS, max_iter=30, random_state=seed)
+        starts.fit(patches.cluster_centers_, sample_weight=masses)
+        means = KMeans(k, init=starts.cluster_centers_, n_init=1, max_iter=20, tol=1e-3)
+        means.fit(sample, sample_weight=weight)
         labels[image, row, column] = means.predict(cells)
     return found
 
