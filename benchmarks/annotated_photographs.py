@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from photographs import data_directory
+from photographs import data_directory, network
 from torch import Tensor
 
 from pipeline.data.decode import read_image
@@ -52,7 +52,7 @@ def whole_image_network(name: str) -> Classifier:
     if name == BIRDS:
         labels = data / "cub100" / "classes.csv"
         return load_classifier("torchvision:mobilenet_v2", weights, labels=labels, squash=True)
-    return load_classifier(f"torchvision:{name}", weights, squash=True)
+    return network(name, squash=True)
 
 
 def photographs_with_boxes(side: int = 224) -> list[Annotated]:

@@ -1,7 +1,7 @@
 """How the stages' time and memory grow with the number of images of one class, by the real job.
 
     VISUAL_SUMMARIES_DATA=… python benchmarks/growth.py FOLDER
-    VISUAL_SUMMARIES_DATA=… python benchmarks/growth.py FOLDER --all-pairs --sizes 25 50 100 200
+    VISUAL_SUMMARIES_DATA=… python benchmarks/growth.py FOLDER --preset paper --all-pairs --sizes 25 50 100 200
 
 The class's photographs are repeated under seeded crops and flips to reach the sizes. The job runs once for each size,
 in FOLDER, smallest first; maps and proposals of the images that were there before are kept, so that their stages'
@@ -25,8 +25,10 @@ from PIL import Image, ImageOps
 from pipeline.store.tables import TableStore
 
 SIZES = (25, 50, 100, 200, 400, 800)
-PER_IMAGE = ("images", "explain", "regions", "propose")
-OF_THE_CLASS = ("neighbors", "match", "parts", "cluster", "members", "summarize")
+OF_THE_CLASS = {
+    "default": ("features", "candidates", "members", "summarize"),
+    "paper": ("neighbors", "match", "parts", "cluster", "members", "summarize"),
+}
 
 
 def draw_images(folder: Path, source: Path, count: int) -> None:
@@ -53,7 +55,7 @@ def draw_images(folder: Path, source: Path, count: int) -> None:
 def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> list[dict]:
     """The rows of `runs` of the job on the first `size` images."""
     kind = "all pairs" if arguments.all_pairs else f"{arguments.neighbors} neighbors"
-    kept = folder / f"{arguments.explainer} {kind} {size}.json"
+    kept = folder / f"{arguments.preset} {arguments.explainer} {kind} {size}.json"
     if not kept.exists():
         lines = [f"{path},{label}" for path in sorted((folder / "drawn").iterdir())[:size]]
         (folder / f"{size}.csv").write_text("\n".join(["uri,label", *lines]) + "\n")
@@ -62,15 +64,15 @@ def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> l
             sys.executable, "-m", "jobs.summarize", "--manifest", str(folder / f"{size}.csv"),
             "--model", "torchvision:squeezenet1_1",
             "--weights", str(data_directory() / "weights/squeezenet1_1.safetensors"),
-            "--output", str(folder / f"run {arguments.explainer}"),
+            "--output", str(folder / f"run {arguments.preset} {arguments.explainer}"),
             # A shard an image: those of a smaller size are shards of the larger one.
             "explain.shard_size=1", "explain.policy=all", f"explain.explainer={arguments.explainer}",
-            "data.test=0", "data.held_out=0",
+            "data.test=0", "data.held_out=0", f"preset={arguments.preset}",
             f"matching.all_pairs_up_to={most}", f"matching.neighbors={arguments.neighbors}",
             f"ray.workers={arguments.workers}",
         ]  # fmt: skip
         subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
-        rows = TableStore(folder / f"run {arguments.explainer}").read_all("runs").to_pylist()
+        rows = TableStore(folder / f"run {arguments.preset} {arguments.explainer}").read_all("runs").to_pylist()
         wanted = ("stage", "seconds", "worker_seconds", "peak_memory", "units", "units_cached", "rows")
         kept.write_text(json.dumps([{name: row[name] for name in wanted} for row in rows]))
     return json.loads(kept.read_text())
@@ -81,12 +83,14 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def print_table(name: str, results: dict[int, dict[str, dict]], of: str, unit: float, digits: int) -> None:
+def print_table(
+    name: str, results: dict[int, dict[str, dict]], stages: tuple[str, ...], of: str, unit: float, digits: int
+) -> None:
     """One line per stage: the figure at each size, and the exponent from 100 images on."""
     sizes = list(results)
     print(f"\n| {name} | " + " | ".join(map(str, sizes)) + " | exponent from 100 on |")
     print("|---|" + "--:|" * (len(sizes) + 1))
-    for stage in OF_THE_CLASS:
+    for stage in stages:
         values = [results[size][stage][of] / unit for size in sizes]
         large = [(size, value) for size, value in zip(sizes, values, strict=True) if size >= 100]
         slope = f"{exponent(*map(list, zip(*large, strict=True))):.2f}" if len(large) > 1 else ""
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--class", dest="label", default="n02317335", help="folder of photographs")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--preset", choices=tuple(OF_THE_CLASS), default="default")
     parser.add_argument("--explainer", default="grad-cam")
     parser.add_argument("--neighbors", type=int, default=30)
     parser.add_argument("--all-pairs", action="store_true")
@@ -109,13 +114,15 @@ def main() -> None:
         size: {row["stage"]: row for row in run(folder, arguments.label, size, arguments)}
         for size in sorted(arguments.sizes)
     }
-    pairs = {size: stages["neighbors"]["rows"] for size, stages in results.items()}
-    print("| images | image pairs | pairs an image | ms a pair |\n|--:|--:|--:|--:|")
-    for size, stages in results.items():
-        print(f"| {size} | {pairs[size]} | {pairs[size] / size:.1f} | "
-              f"{1000 * stages['match']['worker_seconds'] / pairs[size]:.1f} |")
-    print_table("processor seconds", results, "worker_seconds", 1, 2)
-    print_table("peak memory of a worker (MB)", results, "peak_memory", 1e6, 0)
+    if arguments.preset == "paper":
+        pairs = {size: stages["neighbors"]["rows"] for size, stages in results.items()}
+        print("| images | image pairs | pairs an image | ms a pair |\n|--:|--:|--:|--:|")
+        for size, stages in results.items():
+            print(f"| {size} | {pairs[size]} | {pairs[size] / size:.1f} | "
+                  f"{1000 * stages['match']['worker_seconds'] / pairs[size]:.1f} |")
+    stages = OF_THE_CLASS[arguments.preset]
+    print_table("processor seconds", results, stages, "worker_seconds", 1, 2)
+    print_table("peak memory of a worker (MB)", results, stages, "peak_memory", 1e6, 0)
     print(f"\n{arguments.explainer}, class {arguments.label}; {platform.processor() or platform.machine()}, "
           f"{os.cpu_count()} cores, {arguments.workers} worker.")
 

@@ -38,15 +38,15 @@ def data_directory() -> Path:
     return Path(value).resolve()
 
 
-def network(name: str) -> Classifier:
-    """One of the ImageNet classifiers; EfficientNet-Lite's code lies with the data."""
+def network(name: str, squash: bool | None = None) -> Classifier:
+    """One of the ImageNet classifiers; `squash` as for `load_classifier`. EfficientNet-Lite is code beside the data."""
     data = data_directory()
     model = f"torchvision:{name}"
     if name == "efficientnet_lite0":
         model = "efficientnet_lite:lite0"
         if str(data / "networks") not in sys.path:
             sys.path.insert(0, str(data / "networks"))
-    return load_classifier(model, data / "weights" / f"{name}.safetensors")
+    return load_classifier(model, data / "weights" / f"{name}.safetensors", squash=squash)
 
 
 def correct_photographs(

@@ -157,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.folder.resolve()
     shutil.rmtree(output, ignore_errors=True)
-    config = load_config(values={"output": str(output), "data.images": "made up"})
+    config = load_config(values={"preset": "paper", "output": str(output), "data.images": "made up"})
     before = memory()
     inputs = made_up_inputs(arguments.classes, arguments.images)
     state: RunState = start_state(config, inputs, Console(file=io.StringIO()))

@@ -110,6 +110,7 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
         add("members", label, [
             common | edges[image_id, n] | {
                 "cluster": n, "image_id": image_id, "proposal": n, "rank": ids.index(image_id), "similarity": 1.0,
+                "source": "proposals",
                 "ssim": 0.3, "share_below": 0.2, "cluster_ssim": 0.3, "class_ssim": 0.3, "regions": [0], "drop": 0.5,
                 "hull": hull(boxes[image_id, n]), "kept": True,
             }
@@ -118,6 +119,7 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
         add("summaries", label, [
             common | edges[ids[0], n] | {
                 "summary": n, "cluster": n, "exemplar_image": ids[0], "exemplar_proposal": n, "members": len(ids),
+                "source": "proposals", "support_low": 0.8, "support_high": 1.0, "alone": 0, "measured": 0,
                 "members_before": len(ids), "support": 1.0, "similarity": 1.0, "ssim": 0.3, "class_ssim": 0.3,
                 "drop": 0.5, "kept": True,
             }
@@ -200,7 +202,7 @@ def main() -> None:
     labels = list(imagenet_labels().wordnet_ids)[: arguments.classes]
     photographs = draw_photographs(folder, labels, arguments.photographs)
     values = {"output": str(folder / "run"), "data.images": str(folder / "photographs"), "model.weights": "random"}
-    values |= {"ray.workers": arguments.workers, "data.held_out": 0, "data.test": 0}
+    values |= {"preset": "paper", "ray.workers": arguments.workers, "data.held_out": 0, "data.test": 0}
     config = load_config(values=values)
     if not (folder / "run" / "tables" / "runs" / "manifest.json").exists():
         write_tables(config, photographs, arguments.summaries)

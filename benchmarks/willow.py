@@ -8,9 +8,9 @@ photograph count as independent, so that the intervals are rather too narrow. Th
 there is.
 
 Measured with these photographs' own background: upper bound .677, nam .331, phm .382, lom .457, legacy .461; a random
-match gets .128, nam and
-lom without whitening .172 and .248. On three classes (car_G, duck_S, winebottle_M) lom is .434 with the longer side
-224 px, .426 with the photographs as they are (300 px), .407 squashed to a square; with 1,000 proposals .443.
+match gets .128, nam and lom without whitening .172 and .248. On three classes (car_G, duck_S, winebottle_M) lom is
+.434 with the longer side 224 px, .426 with the photographs as they are (300 px), .407 squashed to a square; with 1,000
+proposals .443.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from photographs import data_directory
+from photographs import NETWORKS, data_directory, network
 from PIL import Image
+from torch.nn import functional
 
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.matching import (
@@ -34,12 +35,17 @@ from pipeline.evaluate.matching import (
     matched_overlaps,
     true_regions,
 )
+from pipeline.models.dense_features import dense_features, find_dense_layers
+from pipeline.stages.features import COMPONENTS
+from pipeline.summarize.cell_features import fit_basis
+from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.hog import describe, hog_map
 from pipeline.summarize.matching import match
-from pipeline.summarize.proposals import REFERENCE_SIDE, selective_search
+from pipeline.summarize.proposals import FAST, PUBLISHED, REFERENCE_SIDE, selective_search
 from pipeline.summarize.whitening import Whitener, background_statistics, natural_whitener, whitening
 
 SCORES = {"nam": ("nam", "frozen"), "phm": ("phm", "frozen"), "lom": ("lom", "frozen"), "legacy": ("lom", "legacy")}
+SEARCHES = {"fast": FAST, "published": PUBLISHED}
 UPPER_BOUND = "upper bound"
 BACKGROUND_IMAGES = 20
 
@@ -80,7 +86,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", nargs="+", choices=SCORES, default=["nam", "phm", "lom"])
     parser.add_argument("--classes", nargs="+", help="default: all")
+    parser.add_argument("--search", choices=SEARCHES, default="published")
     parser.add_argument("--limit", type=int, default=500, help="proposals per photograph")
+    parser.add_argument("--descriptor", choices=["hog", "conv"], default="hog")
+    parser.add_argument("--components", type=int, help="of hog, principal components that are kept; default: all")
+    parser.add_argument("--network", choices=NETWORKS, default="mobilenet_v2", help="whose features are those of conv")
     parser.add_argument("--side", type=int, default=224, help="longer side of the analyzed image; 0: as it is")
     parser.add_argument("--squash", action="store_true", help="to a square, instead of keeping the aspect")
     parser.add_argument("--both-directions", action="store_true", help="match B with A as well: twice the pairs")
@@ -89,7 +99,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     photographs = read(arguments.side, arguments.squash)
-    whitener = own_whitener(photographs, arguments.seed) if arguments.own_background else natural_whitener()
+    whitener = natural_whitener(arguments.components)
+    if arguments.own_background:
+        whitener = own_whitener(photographs, arguments.seed)
     # Numbered among all, as the whitening is from all: a class's figures do not depend on which others are measured.
     numbered = [
         (number, entry)
@@ -97,10 +109,17 @@ def main() -> None:
         if not arguments.classes or entry.label in arguments.classes
     ]
     photographs = [entry for _, entry in numbered]
+    features = class_features(photographs, arguments.network) if arguments.descriptor == "conv" else None
     described = []
     start = time.perf_counter()
-    for number, entry in numbered:
-        described.append(describe_proposals(entry, whitener, arguments.seed + number, arguments.limit))
+    for place, (number, entry) in enumerate(numbered):
+        search = SEARCHES[arguments.search]
+        boxes = selective_search(entry.image, arguments.seed + number, arguments.limit, search=search)
+        if features is None:
+            descriptors = whitener.fold(describe(entry.image, boxes))
+        else:
+            descriptors = torch.from_numpy(conv_descriptors(features[place], boxes, entry.image.shape[:2]))
+        described.append(Described(torch.from_numpy(boxes), in_photograph(boxes, entry), descriptors))
         progress("photographs", len(described), len(numbered), start)
 
     pairs = [
@@ -146,11 +165,33 @@ def own_whitener(photographs: list[Annotated], seed: int) -> Whitener:
     return whitener
 
 
-def describe_proposals(entry: Annotated, whitener: Whitener, seed: int, limit: int) -> Described:
-    boxes = selective_search(entry.image, seed, limit)
+def in_photograph(boxes: np.ndarray, entry: Annotated) -> np.ndarray:
+    """Boxes of the analyzed image in pixels of the photograph."""
     height, width = entry.image.shape[:2]
-    growth = np.array([entry.size[0] / width, entry.size[1] / height] * 2)
-    return Described(torch.from_numpy(boxes), boxes * growth, whitener.fold(describe(entry.image, boxes)))
+    return boxes * np.array([entry.size[0] / width, entry.size[1] / height] * 2)
+
+
+def class_features(photographs: list[Annotated], name: str) -> list[np.ndarray]:
+    """What a network sees at each place of the photographs, `[G,G,D]` each, around the mean of their class.
+
+    There are no masks here: the class's basis is that of all places.
+    """
+    classifier = network(name)
+    side = classifier.input_size
+    layers = find_dense_layers(classifier.module, classifier.normalized(torch.zeros(1, 3, side, side)))
+    maps = []
+    for entry in photographs:
+        image = torch.from_numpy(entry.image.copy()).permute(2, 0, 1)[None].float().div(255)
+        square = functional.interpolate(image, size=(side, side), mode="bilinear", antialias=True)
+        maps.append(torch.cat(dense_features(classifier, square, layers), dim=1).numpy())
+    features: list[np.ndarray] = [np.empty(0)] * len(photographs)
+    for label in {entry.label for entry in photographs}:
+        own = [place for place, entry in enumerate(photographs) if entry.label == label]
+        cells = np.concatenate([np.moveaxis(maps[place][0], 0, -1).reshape(-1, maps[place].shape[1]) for place in own])
+        basis = fit_basis(cells, [layer.shape[0] for layer in layers], COMPONENTS)
+        for place in own:
+            features[place] = basis.apply_maps(maps[place])[0]
+    return features
 
 
 def measure(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 SHORTCUTS = {
+    "preset": "preset",
     "images": "data.images",
     "manifest": "data.manifest",
     "model": "model.name",
@@ -35,6 +36,7 @@ def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--manifest", metavar="FILE", help="CSV or Parquet: uri, label (data.manifest)")
     parser.add_argument("--model", metavar="SPEC", help="torchvision:<name>, module:function or demo (model.name)")
     parser.add_argument("--weights", metavar="FILE", help="weights file, enum name or random (model.weights)")
+    parser.add_argument("--preset", metavar="NAME", help="paper: the papers' own chain and settings (preset)")
     parser.add_argument("--output", metavar="FOLDER", help="where tables and report go (output)")
     parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster; default: this machine (ray.address)")
     add_submit(parser)

@@ -15,6 +15,17 @@ from pipeline.settings import RunConfig, Section
 __all__ = ["ConfigurationError", "RunConfig", "annotated_default", "load_config"]
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "explain": {"preset": "authors"},
+        "summaries": {"sources": ["proposals"], "selection": "similarity"},
+        "proposals": {"search": "published", "limit": 500, "descriptor": "hog", "components": None},
+    },
+}
+"""What a preset sets; everything else that is given wins over it."""
+
+
 class ConfigurationError(Exception):
     """A configuration that cannot be used; the message names the setting and what to do."""
 
@@ -45,8 +56,9 @@ def load_config(
         _assign(tree, name.strip(), _parse(name, text))
     _reject_unknown(tree)
     _reject_credentials(tree)
+    preset = tree.get("preset")
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(_beneath(tree, PRESETS.get(preset, {}) if isinstance(preset, str) else {}))
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
 
@@ -110,6 +122,15 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
             raise ConfigurationError(f"{section} is not a section, so {dotted} cannot be set")
         tree = inner
     tree[last] = value
+
+
+def _beneath(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree`, and of `given` what it does not set."""
+    merged = dict(given) | dict(tree)
+    for name, value in given.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping):
+            merged[name] = _beneath(tree[name], value)
+    return merged
 
 
 def _reject_unknown(tree: Mapping[str, Any], prefix: str = "") -> None:

@@ -204,10 +204,56 @@ class RegionSettings(Section):
     minimum_area: Share = Field(0.01, description="smaller regions are dropped, share of the image")
 
 
-class ProposalSettings(Section):
-    """Selective search."""
+class SummarySettings(Section):
+    """Where the candidates for visual summaries come from, and which of them are chosen."""
 
-    limit: int = Field(500, ge=1, description="proposals per image at most")
+    sources: tuple[Literal["regions", "factors", "proposals"], ...] = Field(
+        ("regions", "factors"),
+        min_length=1,
+        description="of candidates: groups of salient regions, factors of the classifier's own features, clusters of "
+        "matched proposals (the papers' way; slow)",
+    )
+    selection: Literal["evidence", "similarity"] = Field(
+        "evidence",
+        description="the fewest candidates that account for the salient evidence, or all clusters of proposals that "
+        "pruning by structural similarity leaves (the papers' way)",
+    )
+    layers: tuple[str, ...] = Field(
+        (), description="submodules whose outputs describe each place; default: the last ones of strides 16 and 8"
+    )
+    least_support: Share = Field(0.4, description="share of a class's photographs that a summary is found in at least")
+    price: Share = Field(
+        0.2, description="what a summary must add, as a share of what the best candidate accounts for; lower for more"
+    )
+    resamples: int = Field(
+        4, ge=0, description="of 80 % of a class's images, in which its summaries are sought again"
+    )
+    measured: int = Field(
+        24, ge=1, description="members of a summary that are removed, or shown alone, to measure its evidence; at most"
+    )
+
+    @model_validator(mode="after")
+    def _selection_fits(self) -> "SummarySettings":
+        if self.selection == "similarity" and set(self.sources) != {"proposals"}:
+            raise ValueError(
+                "selection=similarity prunes clusters of proposals alone: set sources to [proposals], or preset=paper"
+            )
+        return self
+
+
+class ProposalSettings(Section):
+    """Selective search, where proposals are a source of candidates."""
+
+    search: Literal["fast", "published"] = Field(
+        "fast", description="segmentations that boxes come from: few, of a smaller image, or the authors' 80"
+    )
+    limit: int = Field(250, ge=1, description="proposals per image at most; published: 500")
+    descriptor: Literal["conv", "hog"] = Field(
+        "conv", description="what proposals are compared by: the classifier's own features in them, or whitened HOG"
+    )
+    components: int | None = Field(
+        64, ge=1, le=1984, description="hog: principal components that are kept; null: all 1984, as published"
+    )
     minimum_side: float = Field(20.0, gt=0, description="shortest side, px of a 224-px image")
 
 
@@ -238,7 +284,7 @@ class ClusteringSettings(Section):
 
 
 class PruningSettings(Section):
-    """Members of a cluster and pruning by structural similarity (SSIM)."""
+    """Members of a cluster and pruning by structural similarity (SSIM), with summaries.selection=similarity."""
 
     maximum_members: int = Field(50, ge=1, description="members per summary at most")
     minimum_members: int = Field(3, ge=2, description="a cluster with fewer images is no summary")
@@ -272,7 +318,9 @@ class EvaluationSettings(Section):
         (), description="networks with the same classes that are shown what the maps say; each as the section model"
     )
     tags: int = Field(5, ge=1, description="tags of a member: the classifier's best labels of its crop")
-    subsamples: int = Field(4, ge=1, description="random 80 % of a class's images that its clusters are found in again")
+    subsamples: int = Field(
+        4, ge=1, description="random 80 % of a class's images, and other seeds, with which its summaries are made anew"
+    )
 
 
 class ReportSettings(Section):
@@ -306,6 +354,11 @@ class RaySettings(Section):
 class RunConfig(Section):
     """The whole configuration of a run."""
 
+    preset: Literal["default", "paper"] = Field(
+        "default",
+        description="what all other settings start from; paper: the chain of the visual summaries paper, with its "
+        "authors' masks, proposals and pruning by structural similarity",
+    )
     output: str = Field("runs/latest", description="folder of tables and report")
     seed: int = Field(0, ge=0, description="seed of everything random")
     error_tolerance: Share = Field(0.05, description="share of images that may fail before the run fails")
@@ -316,6 +369,7 @@ class RunConfig(Section):
     model: ModelSettings = Field(ModelSettings(), description="classifier")
     explain: ExplainSettings = Field(ExplainSettings(), description="saliency maps")
     regions: RegionSettings = Field(RegionSettings(), description="salient regions")
+    summaries: SummarySettings = Field(SummarySettings(), description="candidates and their selection")
     proposals: ProposalSettings = Field(ProposalSettings(), description="object proposals")
     matching: MatchingSettings = Field(MatchingSettings(), description="proposal flow and pruning by mask")
     clustering: ClusteringSettings = Field(ClusteringSettings(), description="affinity propagation")

@@ -210,19 +210,70 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('clusters'));
 
--- at most one proposal per image and cluster, before and after pruning by structural similarity
+-- what the classifier sees at each cell of a grid on each explained image, in the principal components of its class; to find the class's parts
+SET VARIABLE features_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'features');
+CREATE OR REPLACE VIEW features AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "image_id",
+    NULL::VARCHAR AS "label",
+    NULL::BLOB AS "features",
+    NULL::INTEGER[] AS "features_shape"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('features'));
+
+-- every candidate for a summary, chosen or not: one row per candidate and image, at most one place in an image; from `source` on, what is known of the candidate is the same in all of its rows
+SET VARIABLE candidates_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'candidates');
+CREATE OR REPLACE VIEW candidates AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "label",
+    NULL::INTEGER AS "candidate",
+    NULL::VARCHAR AS "image_id",
+    NULL::FLOAT AS "x0",
+    NULL::FLOAT AS "y0",
+    NULL::FLOAT AS "x1",
+    NULL::FLOAT AS "y1",
+    NULL::INTEGER[] AS "segment",
+    NULL::INTEGER AS "side",
+    NULL::FLOAT AS "likeness",
+    NULL::BOOLEAN AS "mirrored",
+    NULL::VARCHAR AS "source",
+    NULL::INTEGER AS "photographs",
+    NULL::FLOAT AS "support",
+    NULL::FLOAT AS "coverage",
+    NULL::FLOAT AS "coherence",
+    NULL::FLOAT AS "chance",
+    NULL::FLOAT AS "chance_deviation",
+    NULL::FLOAT AS "specificity",
+    NULL::INTEGER AS "rank",
+    NULL::FLOAT AS "gain",
+    NULL::FLOAT AS "added",
+    NULL::FLOAT AS "found_again",
+    NULL::INTEGER AS "belongs_to",
+    NULL::VARCHAR AS "relation",
+    NULL::VARCHAR AS "reason"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('candidates'));
+
+-- where each summary is in each image, at most one place: of chosen candidates, or of clusters of proposals before and after pruning by structural similarity
 SET VARIABLE members_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'members');
 CREATE OR REPLACE VIEW members AS
 SELECT
     NULL::VARCHAR AS "folder",
     NULL::VARCHAR AS "label",
     NULL::INTEGER AS "cluster",
+    NULL::VARCHAR AS "source",
     NULL::VARCHAR AS "image_id",
     NULL::INTEGER AS "proposal",
     NULL::FLOAT AS "x0",
     NULL::FLOAT AS "y0",
     NULL::FLOAT AS "x1",
     NULL::FLOAT AS "y1",
+    NULL::INTEGER[] AS "segment",
+    NULL::INTEGER AS "side",
     NULL::INTEGER AS "rank",
     NULL::FLOAT AS "similarity",
     NULL::FLOAT AS "ssim",
@@ -232,6 +283,11 @@ SELECT
     NULL::FLOAT[] AS "hull",
     NULL::INTEGER[] AS "regions",
     NULL::FLOAT AS "drop",
+    NULL::FLOAT AS "necessity",
+    NULL::FLOAT AS "random_necessity",
+    NULL::FLOAT AS "sufficiency",
+    NULL::FLOAT AS "random_sufficiency",
+    NULL::FLOAT AS "region_sufficiency",
     NULL::VARCHAR AS "cluster_reason",
     NULL::BOOLEAN AS "kept",
     NULL::VARCHAR AS "reason"
@@ -239,7 +295,7 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('members'));
 
--- visual summaries of a class: clusters of a common salient part, kept and pruned
+-- visual summaries of a class: a common salient part each, kept and pruned
 SET VARIABLE summaries_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'summaries');
 CREATE OR REPLACE VIEW summaries AS
 SELECT
@@ -247,6 +303,7 @@ SELECT
     NULL::VARCHAR AS "label",
     NULL::INTEGER AS "summary",
     NULL::INTEGER AS "cluster",
+    NULL::VARCHAR AS "source",
     NULL::VARCHAR AS "exemplar_image",
     NULL::INTEGER AS "exemplar_proposal",
     NULL::FLOAT AS "x0",
@@ -256,6 +313,24 @@ SELECT
     NULL::INTEGER AS "members",
     NULL::INTEGER AS "members_before",
     NULL::FLOAT AS "support",
+    NULL::FLOAT AS "support_low",
+    NULL::FLOAT AS "support_high",
+    NULL::INTEGER AS "alone",
+    NULL::FLOAT AS "coverage",
+    NULL::FLOAT AS "added",
+    NULL::FLOAT AS "necessity",
+    NULL::FLOAT AS "random_necessity",
+    NULL::FLOAT AS "sufficiency",
+    NULL::FLOAT AS "random_sufficiency",
+    NULL::FLOAT AS "region_sufficiency",
+    NULL::FLOAT AS "necessity_low",
+    NULL::FLOAT AS "necessity_high",
+    NULL::FLOAT AS "sufficiency_low",
+    NULL::FLOAT AS "sufficiency_high",
+    NULL::INTEGER AS "measured",
+    NULL::FLOAT AS "coherence",
+    NULL::FLOAT AS "chance",
+    NULL::FLOAT AS "found_again",
     NULL::FLOAT AS "similarity",
     NULL::FLOAT AS "ssim",
     NULL::FLOAT AS "class_ssim",

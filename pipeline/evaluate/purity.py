@@ -1,5 +1,4 @@
-"""Does a summary show one part? Entropy of the landmarks in its members' boxes against boxes drawn at random
-(specification evaluation.md, "Part purity").
+"""Does a summary show one part? Entropy of the landmarks in its members' boxes against boxes drawn at random.
 
 What is counted: every landmark that lies in a member's box counts once for its kind, whether or not others lie in that
 box; the counts of all members are added up, and the entropy is that of their distribution over the kinds. A box without

@@ -1,6 +1,4 @@
-"""Do two runs find the same summaries? (specification evaluation.md, "Stability").
-
-For two seeds, two subsamples of a class, or two ways to choose the image pairs.
+"""Do two runs find the same summaries? For two seeds, two subsamples of a class, or two ways to choose the image pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
+
+from pipeline.summarize.candidates import Candidate
+from pipeline.summarize.resampling import same_part
 
 Members = Mapping[str, np.ndarray]
 """A summary's members: image id → box `[4]` x0, y0, x1, y1 in pixels."""
@@ -57,3 +58,26 @@ def matched_share(first: Sequence[Members], second: Sequence[Members], least: fl
     """Share of the summaries of both that are matched: 2 · pairs / (both counts); NaN where there are none."""
     total = len(first) + len(second)
     return 2 * len(matched_summaries(first, second, least)) / total if total else float("nan")
+
+
+def found_again_in(first: Sequence[Members], second: Sequence[Members]) -> list[bool]:
+    """Whether each summary of `first` is found again in `second`, by `resampling.same_part`.
+
+    Unlike `matched_summaries`, this asks nothing of further summaries in `second`, nor of images that only one of two
+    summaries has.
+    """
+    images = {image: number for number, image in enumerate(sorted(set().union(*first, *second)))}
+    before, after = ([_candidate(one, images) for one in members] for members in (first, second))
+    return [any(same_part(one, other) for other in after) for one in before]
+
+
+def again_share(first: Sequence[Members], second: Sequence[Members]) -> float:
+    """Share of the summaries of `first` that are found again in `second` (`found_again_in`); NaN without any."""
+    found = found_again_in(first, second)
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _candidate(members: Members, images: Mapping[str, int]) -> Candidate:
+    order = sorted(members, key=images.get)
+    boxes = np.array([members[image] for image in order], dtype=np.float32).reshape(-1, 4)
+    return Candidate("", np.array([images[image] for image in order]), boxes, np.ones((len(order), 1, 1), bool))

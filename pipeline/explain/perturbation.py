@@ -13,6 +13,8 @@ from pipeline.explain.lengths import pixels
 
 # Images of less than 102 px would get a smaller kernel, which leaves more of their contrast than 11 px do at 224 px.
 LEAST_KERNEL = 5
+# σ of the heavy blur, px of a 224-px image.
+HEAVY_BLUR = 12.0
 
 
 class Perturbation(Protocol):
@@ -57,3 +59,9 @@ class VaryingBlur:
 
 PERTURBATIONS: dict[str, Perturbation] = {"authors": FixedBlur(), "paper": VaryingBlur()}
 
+
+def heavy_blur(images: Tensor) -> Tensor:
+    """Images `[…,3,H,W]` blurred until no part of an object can be made out: what a part is shown on when it is shown
+    alone. A Gaussian of σ = 12 px of a 224-px image, 1 px at least, cut off at 2σ."""
+    sigma = pixels(HEAVY_BLUR, *images.shape[-2:], least=1)
+    return gaussian_blur(images, sigma, radius=round(2 * sigma))

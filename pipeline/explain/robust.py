@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.blur import bilinear_matrix, gaussian_blur, gaussian_matrix
+from pipeline.explain.blur import bilinear_matrix, gaussian_matrix
 from pipeline.explain.crisp import CrispMasks, binarization_error, odds_of_share
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
 from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
 from pipeline.explain.lengths import pixels
-from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.perturbation import PERTURBATIONS, heavy_blur
 from pipeline.explain.pieces import large_pieces
 from pipeline.explain.updates import Adam, falling_rates
 from pipeline.explain.views import noise_tile, view_of_step
@@ -111,8 +111,6 @@ class RobustSettings:
     largest_rate: float = 0.3
 
 
-# σ of the second baseline, px of a 224-px image.
-HEAVY_BLUR = 12.0
 SHARE_STEPS = 6
 # Weighed evidence of a pixel, of 1 at most, that is none.
 EMPTY = 1e-9
@@ -188,7 +186,6 @@ class RobustMethod(Method):
             stage.parameter: images.new_zeros(len(images), 1, rows.shape[1], columns.shape[1])
             for stage, (rows, columns) in zip(self.stages, self._enlarging, strict=True)
         }
-        sigma = pixels(HEAVY_BLUR, height, width, least=1)
         empty = images.new_zeros(len(images), 1, height, width)
         return parameters | {
             "evidence": parameters["evidence"] + 1,
@@ -197,7 +194,7 @@ class RobustMethod(Method):
             "previous": empty.bool(),
             "target": targets,
             "image": images,
-            "heavy": gaussian_blur(images, sigma, radius=round(2 * sigma)),
+            "heavy": heavy_blur(images),
             "color": images.mean(dim=(2, 3), keepdim=True),
             "score_before": score,
             "floor": odds_of_share(self.settings.destroyed, score, odds),

@@ -19,6 +19,8 @@ from pipeline.models.classifier import Classifier, ClassifierError
 
 STRIDES = (16, 8)
 GRID = 28
+MOST_EXTRA_TOKENS = 8
+"""Tokens before those of the image: of the class, registers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ def find_dense_layers(
     still have the stride of this one: MobileNetV2's `features.13` and `features.6`, ResNet's `layer3` and `layer2`. A
     network that never becomes as coarse as the largest stride has all strides divided by the same power of two.
 
+    Maps may have their channels first, or last as a Swin transformer's do, or be tokens in the order of the rows,
+    whatever tokens come before them, as a vision transformer's are. A network with one stride only, as that one, has no
+    finer layer: of its longest series of blocks those at three quarters and at half of the depth are taken instead.
+
     Args:
         module: a network in evaluation mode.
         image: `[1,3,H,W]`, as the network takes it.
@@ -57,22 +63,18 @@ def find_dense_layers(
 
     Raises:
         ClassifierError: no such submodule, its output is not spatial, or the network has no layer of a stride (a
-            transformer, a multilayer perceptron).
+            multilayer perceptron).
     """
     layers = dict(module.named_modules())
     if unknown := [name for name in names if not name or name not in layers]:
         raise ClassifierError(f"the network has no layer {unknown[0]!r}; see module.named_modules()")
-    found: list[DenseLayer] = []
-    spatial = {}
+    found: dict[str, DenseLayer] = {}
 
     def note(name: str, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            ratios = [side / cells for side, cells in zip(image.shape[2:], output.shape[2:], strict=True)]
-            octave = round(math.log2(ratios[0]))
-            spatial[name] = DenseLayer(name, tuple(output.shape[1:]), 2 ** max(0, octave))
-            # A map with channels last, as some transformers have it, has another ratio along each axis.
-            if octave == round(math.log2(ratios[1])):
-                found.append(spatial[name])
+        values = _as_map(output, image.shape[2:])
+        if values is not None:
+            ratio = image.shape[2] / values.shape[2]
+            found[name] = DenseLayer(name, tuple(values.shape[1:]), 2 ** max(0, round(math.log2(ratio))))
 
     handles = [
         layer.register_forward_hook(lambda _layer, _inputs, output, name=name: note(name, output))
@@ -85,22 +87,64 @@ def find_dense_layers(
         for handle in handles:
             handle.remove()
     if names:
-        if missing := [name for name in names if name not in spatial]:
+        if missing := [name for name in names if name not in found]:
             raise ClassifierError(f"the layer {missing[0]!r} gives no spatial map [1, C, h, w]; name another")
-        return tuple(spatial[name] for name in names)
-    coarsest = max((layer.stride for layer in found), default=0)
+        return tuple(found[name] for name in names)
+    coarsest = max((layer.stride for layer in found.values()), default=0)
     divisor = max(1, max(strides) // max(1, coarsest))
-    chosen = []
-    for stride in strides:
-        of_stride = [layer for layer in found if layer.stride == stride // divisor]
-        if not of_stride:
-            raise ClassifierError(
-                f"the network has no layer with a cell to every {stride // divisor} pixels, so its features cannot be "
-                "laid on the image; name layers with a spatial map"
-            )
-        outermost = min(layer.name.count(".") for layer in of_stride)
-        chosen.append([layer for layer in of_stride if layer.name.count(".") == outermost][-1])
+    chosen = [_last_of_stride(list(found.values()), stride // divisor) for stride in strides]
+    if None in chosen:
+        return _of_one_stride(list(found.values()), strides, next(own for own in strides if own // divisor))
     return tuple(chosen)
+
+
+def _last_of_stride(found: Sequence[DenseLayer], stride: int) -> DenseLayer | None:
+    of_stride = [layer for layer in found if layer.stride == stride]
+    outermost = min((layer.name.count(".") for layer in of_stride), default=0)
+    return next((layer for layer in reversed(of_stride) if layer.name.count(".") == outermost), None)
+
+
+def _of_one_stride(found: Sequence[DenseLayer], strides: Sequence[int], wanted: int) -> tuple[DenseLayer, ...]:
+    """Layers of a network that has one stride only, the coarser the stride the later."""
+    series: dict[tuple[str, tuple[int, int, int]], list[DenseLayer]] = {}
+    for layer in found:
+        series.setdefault((layer.name.rpartition(".")[0], layer.shape), []).append(layer)
+    longest = max(series.values(), key=len, default=[])
+    if len(longest) < 2 * len(strides):
+        raise ClassifierError(
+            f"the network has no layer with a cell to every {wanted} pixels, so its features cannot be laid on the "
+            "image; name layers with a spatial map"
+        )
+    order = sorted(range(len(strides)), key=lambda at: -strides[at])
+    places = {at: (len(longest) * (3 - rank)) // 4 - 1 if rank < 3 else 0 for rank, at in enumerate(order)}
+    return tuple(longest[places[at]] for at in range(len(strides)))
+
+
+def _as_map(output: Any, side: Sequence[int]) -> Tensor | None:
+    """A layer's output on the image of `side` (height, width) as a map `[B,C,h,w]`; None where it is none."""
+    if not isinstance(output, Tensor):
+        return None
+    if output.ndim == 4:
+        for values in (output, output.permute(0, 3, 1, 2)):
+            if min(values.shape[2:]) > 1:
+                down, across = (round(math.log2(side[at] / values.shape[2 + at])) for at in (0, 1))
+                if down == across >= 0:
+                    return values
+    if output.ndim == 3:
+        for before in range(MOST_EXTRA_TOKENS + 1):
+            grid = _token_grid(output.shape[1] - before, side)
+            if grid is not None:
+                tokens = output[:, before:].transpose(1, 2)
+                return tokens.unflatten(2, grid)
+    return None
+
+
+def _token_grid(tokens: int, side: Sequence[int]) -> tuple[int, int] | None:
+    """Rows and columns of so many tokens, in the proportions of the image; None where they fit none."""
+    rows = round(math.sqrt(max(0, tokens) * side[0] / side[1]))
+    if rows < 2 or tokens % rows or side[0] < rows or round(tokens / rows * side[0] / side[1]) != rows:
+        return None
+    return rows, tokens // rows
 
 
 @torch.no_grad()
@@ -145,7 +189,9 @@ def _captured(classifier: Classifier, images: Tensor, layers: Sequence[DenseLaye
 
     def capture(name: str, output: Any) -> None:
         # A copy: the nonlinearity that follows may work in place.
-        maps[name] = output.detach().float().clone()
+        values = _as_map(output, images.shape[2:])
+        if values is not None:
+            maps[name] = values.detach().float().clone()
 
     modules = dict(classifier.module.named_modules())
     handles = []
@@ -162,6 +208,6 @@ def _captured(classifier: Classifier, images: Tensor, layers: Sequence[DenseLaye
         for handle in handles:
             handle.remove()
     for layer in layers:
-        if layer.name not in maps or maps[layer.name].ndim != 4:
+        if layer.name not in maps:
             raise ClassifierError(f"{classifier.name}: the layer {layer.name!r} gives no spatial map; name another")
     return [maps[layer.name] for layer in layers]

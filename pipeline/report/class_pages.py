@@ -196,6 +196,13 @@ def _example_view(writer: FolderWriter, number: int, example: ExampleContent) ->
             pictures.numbered_regions(photograph, masks),
             f"The {count(len(masks), 'salient region')} of {file}, outlined and numbered",
         )
+        if example.parts:
+            numbers = [number for number, _ in example.parts]
+            parts = pictures.numbered_regions(photograph, [mask for _, mask in example.parts], numbers)
+            drawn["parts"] = parts, f"The {count(len(numbers), 'part')} of {file}, with the numbers of their summaries"
+            left = example.regions_mask & ~np.any([mask for _, mask in example.parts], axis=0)
+            rest = pictures.salient_picture(example.image, left, PICTURE_SIDE)
+            drawn["unaccounted"] = rest, f"{file} with what is salient but in no summary in color"
         if example.proposals is not None:
             boxes = np.asarray(example.proposals, float).reshape(-1, 4) * (PICTURE_SIDE / example.image.shape[0])
             many = count(len(boxes), "proposal")

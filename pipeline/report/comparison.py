@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluate.intervals import wilson_interval
 from pipeline.report.evaluation import escaped, number
 
 # Visual summaries, Table 3: summaries a class, accuracy on ImageNet.
@@ -47,12 +48,15 @@ class ComparedClass:
             part in at least half of their images, of those that both runs explained.
         overlaps: for each run but the first, for each of its summaries the largest share of images in which it shows
             the same part as a summary of the first run.
+        again: for each run but the first, for each summary of the first run with a member among the images that both
+            explained, whether one of its summaries shows the same part in at least half of the images that both have.
     """
 
     label: str
     summaries: tuple[tuple[int, ...], ...]
     shared: tuple[tuple[tuple[int, int], ...], ...]
     overlaps: tuple[tuple[float, ...], ...]
+    again: tuple[tuple[bool, ...], ...]
 
 
 def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass]) -> str:
@@ -87,7 +91,18 @@ def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass
         lines += [_shared_row(one, other) for one in classes]
         every = [overlap for one in classes for overlap in one.overlaps[other]]
         lines.append(f"| all {len(every)} of the second | | | | {_mean(every)} |")
+        lines += ["", _found_again([found for one in classes for found in one.again[other]])]
     return "\n".join(lines) + "\n"
+
+
+def _found_again(found: Sequence[bool]) -> str:
+    """How many of the first run's summaries are there again, in words."""
+    low, high = wilson_interval(sum(found), len(found))
+    return (
+        f"Found again in the second: {sum(found)} of {len(found)} summaries of the first, {_mean(found)} "
+        f"({number(low)} – {number(high)}, 95 % Wilson interval), by one that shows the same part in at least half of "
+        "the images in which both have a member."
+    )
 
 
 def _shared_row(one: ComparedClass, other: int) -> str:

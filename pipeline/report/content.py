@@ -26,6 +26,8 @@ class MemberContent:
         similarity: score between the member and the exemplar.
         ssim: median structural similarity to the other members, -1..1.
         drop: (before − after) / before when the regions are blurred together.
+        necessity: the same when the member's own salient pixels alone are removed, where it was measured.
+        sufficiency: score / score of the whole image when they alone are shown, where it was measured.
         exemplar: whether the summary was built around this member.
         kept: false when pruning left it out; then `reason` says why.
     """
@@ -39,6 +41,8 @@ class MemberContent:
     similarity: float | None = None
     ssim: float | None = None
     drop: float | None = None
+    necessity: float | None = None
+    sufficiency: float | None = None
     exemplar: bool = False
     kept: bool = True
     reason: str | None = None
@@ -61,6 +65,15 @@ class SummaryContent:
         ssim: median structural similarity over the summary's pairs, -1..1.
         class_ssim: median of the medians of the class's clusters, -1..1.
         drop: mean drop of the kept members.
+        source: what found it: regions or factors and how many there were, or proposals.
+        coverage: salient pixels of the class that its members hold, share.
+        necessity, sufficiency: means over `measured` members; `random_…` of random salient places of the same shape in
+            the same images; `region_sufficiency` of the whole salient regions that the members touch.
+        intervals: 95 % intervals of support, necessity and sufficiency, by name.
+        coherence: mean likeness of two members laid on each other, `chance` that of random salient places, -1..1.
+        found_again: share of resamples of the images in which it is found again.
+        alone: images with a member of no other kept summary.
+        relatives: other candidates that lie on it: what they are to it and how many.
         tags: what the classifier calls the members seen alone, each with the share of members that have it.
         names: what people call the part, each with the number of raters who do.
     """
@@ -76,6 +89,20 @@ class SummaryContent:
     ssim: float | None = None
     class_ssim: float | None = None
     drop: float | None = None
+    source: str = ""
+    coverage: float | None = None
+    necessity: float | None = None
+    random_necessity: float | None = None
+    sufficiency: float | None = None
+    random_sufficiency: float | None = None
+    region_sufficiency: float | None = None
+    measured: int = 0
+    alone: int = 0
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    coherence: float | None = None
+    chance: float | None = None
+    found_again: float | None = None
+    relatives: Sequence[tuple[str, int]] = ()
     tags: Sequence[tuple[str, float]] = ()
     names: Sequence[tuple[str, int]] = ()
 
@@ -106,7 +133,9 @@ class ExampleContent:
         area: mean saliency, share of pixels.
         crispness: mean 4m(1−m), 0 for a binary mask.
         regions: the salient regions, the largest first.
-        proposals: float [n, 4], x0, y0, x1, y1 of the proposals that were kept as parts, in pixels.
+        proposals: float [n, 4], x0, y0, x1, y1 of the proposals that were kept as parts, in pixels; None where there
+            are no proposals.
+        parts: number of each kept summary that the image is a member of, with the member's pixels, bool [S, S].
     """
 
     image: np.ndarray
@@ -122,6 +151,7 @@ class ExampleContent:
     crispness: float | None = None
     regions: Sequence[RegionContent] = ()
     proposals: np.ndarray | None = None
+    parts: Sequence[tuple[int, np.ndarray]] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +205,7 @@ class ClassContent:
         drop: mean drop of the explained images.
         area: mean saliency of the explained images, share of pixels.
         crispness: mean crispness of the explained images.
+        accounted: share of the class's salient pixels that the kept summaries hold, where it is known.
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
         metrics: further figures of the class.
@@ -193,6 +224,7 @@ class ClassContent:
     drop: float | None = None
     area: float | None = None
     crispness: float | None = None
+    accounted: float | None = None
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
     metrics: Sequence[MetricContent] = ()

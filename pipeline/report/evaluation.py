@@ -106,6 +106,9 @@ MEANINGS = {
     "transfer": "How much of the class's score is lost without the salient pixels (blurred, over photographs that the "
     "network named puts into the class), and without those of another image's map. What is evidence for the class, and "
     "not for the run's network alone, is missed by every network, and much more than the other image's.",
+    "truth": "How far the summaries are the parts that make each class, whose true boxes are known: precision is the "
+    "share of the summaries that show a part which no other shows, recall the share of the parts that are shown. Means "
+    "over classes; the figures of all classes taken together are in the table metrics and on the report's first page.",
 }
 INTERVALS = "Intervals of 95 % over what n counts: Wilson's of what either happens or not, else bootstrap."
 # Studies that compare classes: (study, what the first column is sorted by).

@@ -164,12 +164,15 @@ def mask_picture(saliency: np.ndarray, size: int = 224) -> np.ndarray:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def numbered_regions(picture: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """The photograph in gray with each region in color, edged and numbered from 1.
+def numbered_regions(
+    picture: np.ndarray, masks: Sequence[np.ndarray], numbers: Sequence[int] | None = None
+) -> np.ndarray:
+    """The photograph in gray with each region in color, edged and numbered.
 
     Args:
         picture: uint8 [P, P, 3].
-        masks: of the regions, bool [S, S] each, none overlapping another.
+        masks: of the regions, bool [S, S] each.
+        numbers: of the regions; default from 1.
 
     Returns:
         uint8 [P, P, 3].
@@ -193,7 +196,7 @@ def numbered_regions(picture: np.ndarray, masks: Sequence[np.ndarray]) -> np.nda
     canvas = Image.fromarray(result)
     draw, letter = ImageDraw.Draw(canvas), max(12, round(size * 0.075))
     font = ImageFont.load_default(letter)
-    for number, (x, y) in enumerate(centers, start=1):
+    for number, (x, y) in zip(numbers or range(1, len(centers) + 1), centers, strict=True):
         stroke = {"stroke_width": 2, "stroke_fill": PAPER}
         draw.text((x, y), str(number), fill=TEAL, font=font, anchor="mm", **stroke)
     return np.asarray(canvas)

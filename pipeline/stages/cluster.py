@@ -21,17 +21,20 @@ class ClusterStage(Stage):
     """Affinity propagation, class by class."""
 
     name = "cluster"
-    reads = ("matches", "pairs", "proposals")
+    reads = ("matches", "pairs", "proposals", "features")
     writes = "clusters"
     version = 3
     uses_images = True
+
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
 
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching
         return [config.clustering.model_dump(), matching.score, matching.mode, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("matches",), also=("pairs", "proposals"))
+        return units_per_class(plan, ("matches",), also=("pairs", "proposals", "features"))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         columns = ["image_a", "proposal_a", "image_b", "proposal_b", "score", "kept"]

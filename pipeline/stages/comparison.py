@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.evaluate.stability import matched_summaries, member_overlap
+from pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
 from pipeline.objects import ObjectPath, place
 from pipeline.report.class_pages import class_page
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
@@ -101,7 +101,7 @@ def compared_class(label: str, stores: list[TableStore]) -> ComparedClass:
     """
     own = [kept_summaries(store, label) for store in stores]
     explained = [set(store.read_all("maps", ["image_id"], label).column("image_id").to_pylist()) for store in stores]
-    shared, overlaps = [], []
+    shared, overlaps, again = [], [], []
     for other, seen in zip(own[1:], explained[1:], strict=True):
         both = explained[0] & seen
         first, second = (
@@ -110,8 +110,9 @@ def compared_class(label: str, stores: list[TableStore]) -> ComparedClass:
         )
         numbers = list(own[0]), list(other)
         shared.append(tuple((numbers[0][a], numbers[1][b]) for a, b in matched_summaries(first, second)))
+        again.append(tuple(found_again_in([members for members in first if members], second)))
         overlaps.append(tuple(max((member_overlap(a, b) for a in first), default=0.0) for b in second))
-    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared), tuple(overlaps))
+    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared), tuple(overlaps), tuple(again))
 
 
 def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:

@@ -12,16 +12,19 @@ from rich.table import Table
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import make_explainer
+from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.stages.explain import own_settings
+from pipeline.stages.features import COMPONENTS
 from pipeline.stages.inputs import Inputs, gather_inputs
+from pipeline.stages.propose import searched_boxes, stored_descriptors
 from pipeline.stages.records import Found, find_outcomes
 from pipeline.stages.run import STAGES, start_state
 from pipeline.stages.stage import PlannedShard
 from pipeline.stages.worker import classifier_of
-from pipeline.summarize.hog import describe
+from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.matching import match
-from pipeline.summarize.proposals import REFERENCE_SIDE, selective_search
+from pipeline.summarize.proposals import REFERENCE_SIDE
 
 TIMED_PASSES = 3
 TIMED_BATCH = 4
@@ -36,6 +39,7 @@ class StagePlan:
     complete: int
     images: int | None
     counts: str = "images"
+    wanted: bool = True
 
     @property
     def done(self) -> bool:
@@ -60,7 +64,7 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         found = Found(state.store, stage, fingerprint)
         complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units, found).values()]
         images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
-        lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts))
+        lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts, stage.wanted(config)))
         state.plan.shards[stage.writes] = [
             PlannedShard(
                 state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name), unit.label, unit.size
@@ -98,12 +102,16 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
         one_pass()
         pass_seconds = _time(one_pass, TIMED_PASSES) / TIMED_BATCH
         picture = _sample_image(inputs, side)
-        boxes = selective_search(picture, 0, config.proposals.limit, config.proposals.minimum_side)
 
-        def propose() -> None:
-            describe(picture, selective_search(picture, 0, config.proposals.limit, config.proposals.minimum_side))
+        def propose() -> tuple[np.ndarray, np.ndarray]:
+            boxes = searched_boxes(picture, 0, config.proposals)[: config.proposals.limit]
+            return boxes, stored_descriptors(picture, boxes, config.proposals)
 
-        features, tensor = torch.as_tensor(describe(picture, boxes)), torch.from_numpy(boxes)
+        boxes, descriptors = propose()
+        if config.proposals.descriptor == "conv":
+            features = np.random.default_rng(0).normal(size=(GRID, GRID, COMPONENTS))
+            descriptors = conv_descriptors(features, boxes, (side, side))
+        features, tensor = torch.from_numpy(descriptors), torch.from_numpy(boxes)
 
         def pair() -> None:
             match(
@@ -169,6 +177,8 @@ def print_plan(config: RunConfig, console: Console) -> None:
         stages.add_column(name, justify="left" if name == "stage" else "right")
     lines = plan_stages(config, inputs, console)
     for line in lines:
+        if not line.wanted:
+            continue
         unknown = "later"
         stages.add_row(
             line.stage,

@@ -17,10 +17,11 @@ from pipeline.stages.results import write_results
 from pipeline.stages.run import STAGES, opened_run
 from pipeline.stages.stage import Stage
 from pipeline.stages.studies import STUDIES, StudiesStage
+from pipeline.stages.studies.truth import knows_parts
 from pipeline.store.tables import TableStore
 
 ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
-ANNOTATED, TRANSFER = "localization", "transfer"
+ANNOTATED, TRANSFER, TRUTH = "localization", "transfer", "truth"
 
 # A paper's experiments: studies, and the explainers that they compare (none: the run's own).
 PAPERS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -92,7 +93,7 @@ def chosen_explainers(config: RunConfig, explainers: Sequence[str]) -> tuple[str
 def default_studies(config: RunConfig) -> tuple[str, ...]:
     """Those that need nothing that is not there."""
     annotated = bool(config.data.boxes or config.data.landmarks)
-    further = {ANNOTATED: annotated, TRANSFER: bool(config.evaluation.other_models)}
+    further = {ANNOTATED: annotated, TRANSFER: bool(config.evaluation.other_models), TRUTH: knows_parts(config)}
     return (*ALWAYS, *(name for name, possible in further.items() if possible))
 
 

@@ -125,11 +125,13 @@ class StageWalk:
             RunFailed: it failed everywhere, or more images were left out than the configuration allows.
         """
         outcomes, units = self._record()
-        if self._line is None:
+        wanted = self.stage.wanted(self.state.config)
+        if self._line is None and wanted:
             self._open()
         self.leave()
         started = self._started[0] if self._started else datetime.now(UTC)
-        record_stage(self.state, self.stage, outcomes, started, self._seconds, len(units))
+        if wanted:
+            record_stage(self.state, self.stage, outcomes, started, self._seconds, len(units))
         if self.stage.writes:
             check_tolerance(self.state)
         self.outcomes = outcomes

@@ -17,25 +17,29 @@ class MatchStage(Stage):
     """Proposal flow, block of image pairs by block of image pairs."""
 
     name = "match"
-    reads = ("pairs", "proposals")
+    reads = ("pairs", "proposals", "features")
     writes = "scores"
     uses_images = True
     counts = "pairs"
     plans_from_rows = True
+
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
 
     def settings(self, config: RunConfig) -> Any:
         return [config.matching.score, config.matching.mode]
 
     def units(self, plan: Plan) -> list[Unit]:
         proposals, units = plan.by_label("proposals"), []
+        features = plan.by_label("features") if plan.config.proposals.descriptor == "conv" else {}
         for label, paths in plan.by_label("pairs").items():
             tasks = compute.value_counts(plan.store.read("pairs", paths, ["task"]).column("task")).to_pylist()
             units += [
                 Unit(
                     label=label,
-                    identity=(paths, proposals[label], task["values"]),
+                    identity=(paths, proposals[label], features.get(label, ()), task["values"]),
                     items=(f"{label} {task['values']}",),
-                    inputs={"pairs": paths, "proposals": proposals[label]},
+                    inputs={"pairs": paths, "proposals": proposals[label], "features": features.get(label, ())},
                     payload=task["values"],
                     size=task["counts"],
                 )

@@ -1,7 +1,7 @@
-"""Stage `members`: clusters → `members`: one proposal per image and cluster, pruned by structural similarity."""
+"""Stage `members`: candidates or clusters → `members`: where each summary is in each image, outlined and measured."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,66 +9,54 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
+from pipeline.evaluate.part_evidence import part_evidence
+from pipeline.stages.features import needs_features
+from pipeline.stages.pruned_clusters import pruned_clusters
 from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
-from pipeline.summarize.outline import convex_hull, touched_regions
-from pipeline.summarize.pruning import (
-    PrunedCluster,
-    choose_members,
-    gray_crops,
-    prune_clusters,
-    structural_similarities,
-)
+from pipeline.store.tables import digest
+from pipeline.summarize.outline import convex_hull, part_pixels, touched_regions
 from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
+EVIDENCE = ("necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency")
+RANDOM_PLACES = 1
+_NOT_PRUNED = {
+    **dict.fromkeys(("proposal", "ssim", "share_below", "cluster_ssim", "class_ssim", "cluster_reason", "reason")),
+    "kept": True,
+}
+
 
 class MembersStage(Stage):
-    """Chooses, judges and outlines the members of every cluster."""
+    """Chooses, judges, outlines and measures the members of every summary to be."""
 
     name = "members"
-    reads = ("images", "maps", "regions", "clusters")
+    reads = ("images", "maps", "regions", "clusters", "candidates")
     writes = "members"
     uses_model = True
-    version = 2
+    version = 3
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.pruning.model_dump(), cut_of(config), blur_of(config)]
+        pruning = None if needs_features(config) else config.pruning.model_dump()
+        return [pruning, config.summaries.measured, cut_of(config), blur_of(config), config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("clusters", "regions", "maps"), also=("images",))
+        source = "candidates" if needs_features(plan.config) else "clusters"
+        return units_per_class(plan, (source, "regions", "maps"), also=("images",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         output = Output(rows=[])
-        rows = worker.read(unit, "clusters", ["image_id", "proposal", *EDGES, "cluster", "exemplar", "similarity"])
-        images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
-        clusters = defaultdict(list)
-        for row in rows:
-            if row["cluster"] is not None and row["image_id"] in images:
-                clusters[row["cluster"]].append(row)
-        chosen = {number: self._choose(worker, parts) for number, parts in sorted(clusters.items())}
-        settings = worker.config.pruning
-        judged = prune_clusters(
-            [self._similarities(members, images) for members in chosen.values()],
-            settings.minimum_members,
-            settings.cluster_threshold,
-            settings.member_share,
-        )
-        shown = self._shown(worker, unit, chosen, images)
-        for (number, members), verdict in zip(chosen.items(), judged, strict=True):
+        by_evidence = needs_features(worker.config)
+        wanted = {row["image_id"] for row in worker.read(unit, _source(worker.config), ["image_id"])}
+        images = self._images(worker, unit, wanted, output)
+        groups = chosen_candidates(worker, unit, images) if by_evidence else pruned_clusters(worker, unit, images)
+        shown = self._shown(worker, unit, groups, images)
+        for number, members in groups.items():
             for rank, member in enumerate(members):
-                output.rows.append(
-                    {
-                        "label": unit.label,
-                        "cluster": number,
-                        **{name: member[name] for name in ("image_id", "proposal", *EDGES, "similarity")},
-                        "rank": rank,
-                        **_verdict_columns(verdict, rank),
-                        **shown[member["image_id"], member["proposal"]],
-                    }
-                )
+                own = shown[number, member["image_id"]]
+                output.rows.append({"label": unit.label, "cluster": number, "rank": rank, **member, **own})
         return output
 
     def _images(
@@ -86,73 +74,114 @@ class MembersStage(Stage):
                     )
         return images
 
-    def _choose(self, worker: WorkerContext, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        exemplar = next((position for position, part in enumerate(parts) if part["exemplar"]), 0)
-        order = choose_members(
-            np.array([part["image_id"] for part in parts]),
-            np.array([part["similarity"] for part in parts]),
-            exemplar,
-            worker.config.pruning.maximum_members,
-        )
-        return [parts[position] for position in order]
-
-    def _similarities(self, members: list[dict[str, Any]], images: dict[str, torch.Tensor]) -> np.ndarray:
-        boxes = np.array([[member[edge] for edge in EDGES] for member in members])
-        width, height = np.rint(boxes[0, 2:] - boxes[0, :2]).astype(int)
-        pictures = [images[member["image_id"]].permute(1, 2, 0).numpy() for member in members]
-        return structural_similarities(gray_crops(pictures, boxes, (height, width)))
-
     def _shown(
         self,
         worker: WorkerContext,
         unit: Unit,
-        chosen: dict[int, list[dict[str, Any]]],
-        images: dict[str, torch.Tensor],
-    ) -> dict[tuple[str, int], dict[str, Any]]:
-        """Outline, touched regions and their joint drop for every member, image by image."""
+        groups: Mapping[int, list[dict[str, Any]]],
+        images: Mapping[str, torch.Tensor],
+    ) -> dict[tuple[int, str], dict[str, Any]]:
+        """Outline, touched regions and evidence of every member, image by image: (group, image id) → columns."""
         regions = defaultdict(list)
         for row in worker.read(unit, "regions", ["image_id", "region", "run_length"]):
             regions[row["image_id"]].append(row)
         by_image = defaultdict(list)
-        for members in chosen.values():
+        for number, members in groups.items():
+            measured = _measured(worker.config, number, members)
             for member in members:
-                by_image[member["image_id"]].append(member)
+                by_image[member["image_id"]].append((number, member, member["image_id"] in measured))
         shown = {}
         columns = ["image_id", "target", "saliency", "saliency_shape"]
         for row in worker.read(unit, "maps", columns):
-            members = by_image[row["image_id"]]
-            if not members:
-                continue
-            salient = salient_mask(row, worker.config)
-            own = sorted(regions[row["image_id"]], key=lambda region: region["region"])
-            masks = [decode_run_length(region["run_length"], salient.shape) for region in own]
-            boxes = [np.array([member[edge] for edge in EDGES]) for member in members]
-            touched = [touched_regions(masks, box) for box in boxes]
-            unions = [
-                np.any([masks[number] for number in numbers], axis=0) if numbers else np.zeros_like(salient)
-                for numbers in touched
-            ]
-            drops = blurred_drops(worker, images[row["image_id"]], row["target"], unions)
-            for member, box, numbers, drop in zip(members, boxes, touched, drops, strict=True):
-                shown[row["image_id"], member["proposal"]] = {
-                    "hull": convex_hull(salient, box).ravel().tolist(),
-                    "regions": [own[number]["region"] for number in numbers],
-                    "drop": drop,
-                }
+            if row["image_id"] in by_image:
+                found = _shown_in_image(
+                    worker, row, images[row["image_id"]], regions[row["image_id"]], by_image[row["image_id"]]
+                )
+                for (number, _, _), own in zip(by_image[row["image_id"]], found, strict=True):
+                    shown[number, row["image_id"]] = own
         return shown
 
 
-def _verdict_columns(verdict: PrunedCluster, rank: int) -> dict[str, Any]:
-    def known(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
+def chosen_candidates(
+    worker: WorkerContext, unit: Unit, images: Mapping[str, torch.Tensor]
+) -> dict[int, list[dict[str, Any]]]:
+    """Candidate → columns of `members` of its places, the one most like the others first."""
+    found = defaultdict(list)
+    columns = ["candidate", "image_id", *EDGES, "segment", "side", "likeness", "source", "rank"]
+    for row in worker.read(unit, "candidates", columns):
+        if row["rank"] is not None and row["image_id"] in images:
+            found[row["candidate"]].append(row)
+    groups = {}
+    for number, rows in sorted(found.items()):
+        rows.sort(key=lambda row: (row["likeness"] is None, -(row["likeness"] or 0), row["image_id"]))
+        names = ("image_id", *EDGES, "segment", "side", "source")
+        groups[number] = [
+            {**{name: row[name] for name in names}, "similarity": row["likeness"], **_NOT_PRUNED} for row in rows
+        ]
+    return groups
 
-    reason = verdict.member_reason[rank]
-    return {
-        "ssim": known(verdict.member_median[rank]),
-        "share_below": known(verdict.share_below[rank]),
-        "cluster_ssim": known(verdict.cluster_median),
-        "class_ssim": known(verdict.class_median),
-        "cluster_reason": verdict.reason,
-        "kept": reason is None and verdict.reason is None,
-        "reason": reason or (f"its cluster: {verdict.reason}" if verdict.reason else None),
-    }
+
+def member_segment(member: Mapping[str, Any]) -> np.ndarray | None:
+    """The cells `[G,G]` bool of a row of `members`; None where all in its box belong to it."""
+    if member["segment"] is None:
+        return None
+    return decode_run_length(member["segment"], (member["side"], member["side"]))
+
+
+def _source(config: RunConfig) -> str:
+    return "candidates" if needs_features(config) else "clusters"
+
+
+def _measured(config: RunConfig, number: int, members: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Image ids of the members whose evidence is measured: a random choice of those that are kept."""
+    kept = [member["image_id"] for member in members if member["kept"]]
+    kept.sort(key=lambda image_id: digest(config.seed, image_id, number, "measured"))
+    return set(kept[: config.summaries.measured])
+
+
+def _shown_in_image(
+    worker: WorkerContext,
+    row: Mapping[str, Any],
+    image: torch.Tensor,
+    regions: Sequence[Mapping[str, Any]],
+    members: Sequence[tuple[int, Mapping[str, Any], bool]],
+) -> list[dict[str, Any]]:
+    salient = salient_mask(row, worker.config)
+    regions = sorted(regions, key=lambda region: region["region"])
+    masks = [decode_run_length(region["run_length"], salient.shape) for region in regions]
+    found, parts, unions = [], [], []
+    for _, member, _ in members:
+        box = np.array([member[edge] for edge in EDGES])
+        segment = member_segment(member)
+        parts.append(part_pixels(salient, box, segment))
+        touched = [number for number, mask in enumerate(masks) if (mask & parts[-1]).any()]
+        if segment is None:
+            touched = touched_regions(masks, box)
+        unions.append(np.any([masks[number] for number in touched], axis=0) if touched else np.zeros_like(salient))
+        found.append(
+            {
+                "hull": convex_hull(parts[-1], box).ravel().tolist(),
+                "regions": [regions[number]["region"] for number in touched],
+                "drop": None,
+                **dict.fromkeys(EVIDENCE),
+            }
+        )
+    if not needs_features(worker.config):
+        for columns, drop in zip(found, blurred_drops(worker, image, row["target"], unions), strict=True):
+            columns["drop"] = drop
+    measured = [at for at, (_, _, chosen) in enumerate(members) if chosen and parts[at].any()]
+    if measured:
+        own, whole = (np.stack([pixels[at] for at in measured]) for pixels in (parts, unions))
+        evidence = part_evidence(
+            worker.classifier,
+            worker.model_input([image])[0],
+            row["target"],
+            *(torch.from_numpy(pixels).to(worker.device) for pixels in (own, whole, salient)),
+            RANDOM_PLACES,
+            int(digest(worker.config.seed, row["image_id"], "places")[:12], 16),
+            worker.config.model.batch_size,
+        )
+        for name in EVIDENCE:
+            for at, value in zip(measured, getattr(evidence, name).tolist(), strict=True):
+                found[at][name] = value if np.isfinite(value) else None
+    return found

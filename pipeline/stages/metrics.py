@@ -1,25 +1,22 @@
 """Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.data.parts import read_parts
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.parts import analyzed_boxes, part_overlap
 from pipeline.objects import place
+from pipeline.stages.features import needs_features
 from pipeline.stages.fusion import fused_predictions
+from pipeline.stages.metric_rows import mean_row, metric_row
+from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_rows
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
-from schemas import EDGES
 
-PART_OVERLAP = 0.3
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 
 MAP_FIGURES = {
@@ -40,9 +37,10 @@ class MetricsStage(Stage):
     reads = TABLES_READ
     writes = "metrics"
     by_class = False
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.seed, PART_OVERLAP]
+        return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
 
     def units(self, plan: Plan) -> list[Unit]:
         shards = {table: plan.by_label(table) for table in TABLES_READ}
@@ -73,7 +71,7 @@ class MetricsStage(Stage):
             *self._specialization(worker, unit, labels),
         ]
         if parts:
-            rows += self._part_recovery(worker, unit, parts, {label for label, _ in labels})
+            rows += truth_rows(class_truths(worker, unit, parts), worker.config.seed)
         return Output(rows)
 
     def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
@@ -90,13 +88,28 @@ class MetricsStage(Stage):
         ]
 
     def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
-        kept = dict.fromkeys(labels, 0)
-        for row in worker.read(unit, "summaries", ["label", "kept"]):
-            kept[row["label"]] += row["kept"]
-        method = "clusters that survive pruning by structural similarity"
-        rows = [_row(label, "summaries", count, n=1, method=method) for label, count in kept.items()]
+        rows = [row for row in worker.read(unit, "summaries", ["label", "kept", "added"]) if row["kept"]]
+        kept = dict.fromkeys(labels, 0) | Counter(row["label"] for row in rows)
+        if not needs_features(worker.config):
+            method = "clusters that survive pruning by structural similarity"
+            return self._of_classes(worker, "summaries", kept, "", method)
+        accounted = dict.fromkeys(labels, 0.0)
+        for row in rows:
+            accounted[row["label"]] += row["added"]
+        method = "the fewest parts that account for the salient evidence of the class's photographs"
+        share = "salient pixels of the class's photographs that are in a summary, photographs' copies counted once"
+        return [
+            *self._of_classes(worker, "summaries", kept, "", method),
+            *self._of_classes(worker, "accounted for", accounted, "share", share),
+        ]
+
+    def _of_classes(
+        self, worker: WorkerContext, name: str, values: Mapping[str, float], unit: str, method: str
+    ) -> list[dict[str, Any]]:
+        """A figure of each class, and its mean."""
+        rows = [metric_row(label, name, value, 1, unit, method) for label, value in values.items()]
         over_classes = f"{method}; mean over classes, 95 % bootstrap interval over classes"
-        return [*rows, self._mean_row(worker, "", "summaries", list(kept.values()), "", over_classes)]
+        return [*rows, self._mean_row(worker, "", name, list(values.values()), unit, over_classes)]
 
     def _specialization(
         self, worker: WorkerContext, unit: Unit, labels: list[tuple[str, int]]
@@ -132,100 +145,7 @@ class MetricsStage(Stage):
                 ]
         return result
 
-    def _part_recovery(
-        self, worker: WorkerContext, unit: Unit, parts: str, labels: set[str]
-    ) -> list[dict[str, Any]]:
-        """Share of each class's discriminative parts that a kept summary finds, and each part's best overlap."""
-        truth = read_parts(parts)
-        names = defaultdict(set)
-        for boxes in truth.values():
-            for (label, part), (_, discriminative) in boxes.items():
-                if discriminative and label in labels:
-                    names[label].add(part)
-        columns = ["image_id", "label", "uri", "width", "height"]
-        photographs = {
-            (row["label"], row["image_id"]): row
-            for row in worker.read(unit, "images", columns)
-            if row["width"] is not None
-        }
-        kept = {
-            (row["label"], row["cluster"])
-            for row in worker.read(unit, "summaries", ["label", "cluster", "kept"])
-            if row["kept"]
-        }
-        members = defaultdict(list)
-        for row in worker.read(unit, "members", ["label", "cluster", "image_id", *EDGES, "kept"]):
-            if row["kept"] and (row["label"], row["cluster"]) in kept:
-                members[row["label"], row["cluster"]].append(row)
-        rows, shares = [], []
-        found_method = f"parts that a kept summary matches with median overlap ≥ {PART_OVERLAP}"
-        overlap_method = (
-            "best kept summary: median over its members of the overlap (intersection over union) of the member's "
-            "box with the part's true box, 0 where the part is not visible"
-        )
-        for label in sorted(names):
-            found = 0
-            for part in sorted(names[label]):
-                overlaps = [
-                    self._overlap(worker, label, part, rows_of, photographs, truth)
-                    for (owner, _), rows_of in sorted(members.items())
-                    if owner == label
-                ]
-                best = max(overlaps, default=0.0)
-                found += best >= PART_OVERLAP
-                rows.append(_row(label, f"overlap with part: {part}", best, len(overlaps), "0..1", overlap_method))
-            shares.append(found / len(names[label]))
-            method = f"share of the class's discriminative {found_method}"
-            rows.append(_row(label, "parts found", shares[-1], len(names[label]), "share", method))
-        method = f"share of discriminative {found_method}; mean over classes, 95 % bootstrap interval over classes"
-        return [*rows, self._mean_row(worker, "", "parts found", shares, "share", method)]
-
-    def _overlap(
-        self,
-        worker: WorkerContext,
-        label: str,
-        part: str,
-        members: list[dict[str, Any]],
-        photographs: Mapping[tuple[str, str], Mapping[str, Any]],
-        truth: Mapping[str, Mapping[tuple[str, str], tuple[list[float], bool]]],
-    ) -> float:
-        boxes = []
-        for member in members:
-            photograph = photographs[label, member["image_id"]]
-            file = "/".join(Path(photograph["uri"]).parts[-2:])
-            box, _ = truth.get(file, {}).get((label, part), ([float("nan")] * 4, True))
-            view = worker.setup.preprocessing.analyzed_box(photograph["height"], photograph["width"])
-            boxes.append(analyzed_boxes(np.array([box]), view, worker.setup.preprocessing.crop_side)[0])
-        own = np.array([[member[edge] for edge in EDGES] for member in members])
-        return part_overlap(own, np.array(boxes))
-
     def _mean_row(
         self, worker: WorkerContext, label: str, metric: str, values: Sequence[float], unit: str, method: str
     ) -> dict[str, Any]:
-        value, low, high = mean_interval(np.asarray(values, dtype=float), worker.config.seed)
-        return _row(label, metric, value, len(values), unit, method, low, high)
-
-
-def _row(
-    label: str,
-    metric: str,
-    value: float,
-    n: int,
-    unit: str = "",
-    method: str = "",
-    low: float | None = None,
-    high: float | None = None,
-) -> dict[str, Any]:
-    def known(number: float | None) -> float | None:
-        return None if number is None or np.isnan(number) else float(number)
-
-    return {
-        "label": label,
-        "metric": metric,
-        "value": known(value),
-        "low": known(low),
-        "high": known(high),
-        "n": n,
-        "unit": unit,
-        "method": method,
-    }
+        return mean_row(label, metric, values, unit, method, worker.config.seed)

@@ -22,6 +22,9 @@ class NeighborsStage(Stage):
     reads = ("images", "proposals")
     writes = "pairs"
 
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
+
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching
         return [matching.all_pairs_up_to, matching.neighbors, matching.pairs_per_task]

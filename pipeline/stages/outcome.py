@@ -1,6 +1,8 @@
 """What a run found, in a table at its end."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -11,12 +13,13 @@ from pipeline.store.tables import TableStore
 
 SHOWN = {
     "summaries": ("summaries", "{:.0f}"),
+    "accounted for": ("accounted", "{:.0%}"),
     "drop": ("drop", "{:.2%}"),
     "area": ("area", "{:.1%}"),
     "crispness": ("4m(1−m)", "{:.4f}"),
     "accuracy before specialists": ("accuracy", "{:.1%}"),
     "accuracy after specialists": ("fused", "{:.1%}"),
-    "parts found": ("parts", "{:.0%}"),
+    "part F1": ("part F1", "{:.2f}"),
 }
 
 CLASSES_SHOWN = 40
@@ -26,9 +29,11 @@ def print_outcome(config: RunConfig, console: Console) -> None:
     """Print the figures of each class, what was left out, and how known parts were recovered."""
     store = TableStore(config.output)
     names = _class_names(store)
-    metrics = defaultdict(dict)
+    metrics, overall = defaultdict(dict), {}
     for row in store.read_all("metrics").to_pylist():
         metrics[row["label"]][row["metric"]] = row["value"]
+        if not row["label"]:
+            overall[row["metric"]] = row
     present = {name for figures in metrics.values() for name in figures}
     columns = [(name, *SHOWN[name]) for name in SHOWN if name in present]
     table = Table(title="What the classifier looks at", box=SIMPLE, padding=(0, 1, 0, 0))
@@ -49,6 +54,8 @@ def print_outcome(config: RunConfig, console: Console) -> None:
         note = "accuracy: the network on test images; fused: together with the summaries' specialists."
         console.print(note, style="dim", highlight=False)
     _print_parts(metrics, console)
+    if "part F1" in overall:
+        console.print(known_parts(overall), markup=False, highlight=False)
     errors = Counter(row["stage"] for row in store.read_all("errors").to_pylist())
     if errors:
         listed = ", ".join(f"{count} in {stage}" for stage, count in errors.items())
@@ -62,6 +69,20 @@ def _print_parts(metrics: dict[str, dict[str, float]], console: Console) -> None
         if parts:
             listed = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
             console.print(f"  {label}: best overlap with {listed}", markup=False, highlight=False)
+
+
+def known_parts(overall: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the rows of `metrics` over all classes, by their figures, say of the parts that are known."""
+    recall, summaries = overall["part recall"], overall["part precision"]["n"]
+    found = round((recall["value"] or 0) * recall["n"])
+    figures = []
+    for name in ("precision", "recall", "F1"):
+        row = overall[f"part {name}"]
+        figure = "–" if row["value"] is None else f"{row['value']:.2f}"
+        if row["low"] is not None:
+            figure += f" ({row['low']:.2f} – {row['high']:.2f})"
+        figures.append(f"{name} {figure}")
+    return f"Known parts: {found} of {recall['n']} found, each by one of {summaries} summaries: {', '.join(figures)}."
 
 
 def _class_names(store: TableStore) -> dict[str, str]:

@@ -32,6 +32,9 @@ class PartsStage(Stage):
     reads = ("scores", "proposals")
     writes = "matches"
 
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
+
     def settings(self, config: RunConfig) -> Any:
         return [config.matching.redundancy_overlap, config.matching.redundancy_area_ratio]
 

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
+from pipeline.settings import ProposalSettings
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_shard
 from pipeline.stages.units import Output, Unit, error_row
 from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.hog import describe
-from pipeline.summarize.proposals import selective_search
+from pipeline.summarize.proposals import FAST, PUBLISHED, selective_search, with_surroundings
 from pipeline.summarize.similarity import salient_shares
 from pipeline.summarize.whitening import natural_whitener
 from schemas import EDGES
@@ -25,14 +26,20 @@ class ProposeStage(Stage):
     name = "propose"
     reads = ("images", "maps")
     writes = "proposals"
-    version = 2
+    version = 3
     uses_images = True
+
+    def wanted(self, config: RunConfig) -> bool:
+        return "proposals" in config.summaries.sources
 
     def settings(self, config: RunConfig) -> Any:
         proposals = config.proposals
         return [
+            proposals.search,
             proposals.limit,
             proposals.minimum_side,
+            proposals.descriptor,
+            proposals.components if proposals.descriptor == "hog" else None,
             cut_of(config),
             config.matching.mask_overlap,
             config.seed,
@@ -44,7 +51,7 @@ class ProposeStage(Stage):
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         config = worker.config
         photographs = worker.photographs(unit)
-        whitener = natural_whitener()
+        settings, mask_overlap = config.proposals, config.matching.mask_overlap
         output = Output(rows=[])
         for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
             photograph = photographs[row["image_id"]]
@@ -57,13 +64,16 @@ class ProposeStage(Stage):
                 worker.advance(unit)
                 continue
             seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
-            boxes = selective_search(image, seed, config.proposals.limit, config.proposals.minimum_side)
+            boxes = searched_boxes(image, seed, settings)
             shares = salient_shares(boxes, salient_mask(row, config))
+            if len(boxes) > settings.limit:
+                chosen = with_surroundings(shares > mask_overlap, settings.limit)
+                boxes, shares = boxes[chosen], shares[chosen]
             # Rounded once whitened: whitening would enlarge the rounding of what is alike in all images.
-            descriptors = whitener.fold(torch.as_tensor(describe(image, boxes)).float()).half().numpy()
+            descriptors = stored_descriptors(image, boxes, settings).astype(np.float16)
             for number, (box, share) in enumerate(zip(boxes.tolist(), shares.tolist(), strict=True)):
-                kept = share > config.matching.mask_overlap
-                reason = None if kept else f"{share:.0%} salient, not above {config.matching.mask_overlap:.0%}"
+                kept = share > mask_overlap
+                reason = None if kept else f"{share:.0%} salient, not above {mask_overlap:.0%}"
                 output.rows.append(
                     {
                         "image_id": row["image_id"],
@@ -78,3 +88,20 @@ class ProposeStage(Stage):
                 )
             worker.advance(unit)
         return output
+
+
+def searched_boxes(image: np.ndarray, seed: int, settings: ProposalSettings) -> np.ndarray:
+    """Boxes `[M,4]` float32 of an image, uint8 `[H,W,3]`.
+
+    The published search is cut to its limit here, at random; of the fast one the mask chooses later.
+    """
+    if settings.search == "published":
+        return selective_search(image, seed, settings.limit, settings.minimum_side, search=PUBLISHED)
+    return selective_search(image, seed, None, settings.minimum_side, search=FAST)
+
+
+def stored_descriptors(image: np.ndarray, boxes: np.ndarray, settings: ProposalSettings) -> np.ndarray:
+    """What is stored of each box to compare it by, float32 `[M,D]`; of `conv` nothing, D = 0: `image_proposals`."""
+    if settings.descriptor == "conv":
+        return np.zeros((len(boxes), 0), np.float32)
+    return natural_whitener(settings.components).fold(describe(image, boxes)).numpy()

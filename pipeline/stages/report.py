@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.stages.workers import Workers
 
 FOLDER = "report"
-BY_CLASS = ("images", "maps", "regions", "clusters", "members", "summaries", "tags")
+BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
 SHARED = ("metrics", "errors")
 # Other jobs write these, so a run may lack them.
 ADDED = ("measurements", "ratings")

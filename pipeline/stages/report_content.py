@@ -1,6 +1,6 @@
 """What the pages of a class show, from the run's tables and the photographs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -20,15 +20,25 @@ from pipeline.report.content import (
 )
 from pipeline.report.plots import Histogram
 from pipeline.review.export import current_ratings
+from pipeline.stages.features import needs_features
 from pipeline.stages.figures import figures
+from pipeline.stages.members import member_segment
+from pipeline.stages.regions import salient_mask
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import WorkerContext, decode_saliency
 from pipeline.store.tables import StoreError, TableStore, digest
+from pipeline.summarize.outline import part_pixels
 from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
 IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_name", "explained", "decode_error"]
 DISTRIBUTIONS = ("drop", "area", "crispness")
+MEMBER_FIGURES = ("similarity", "ssim", "drop", "necessity", "sufficiency", "kept", "reason")
+SUMMARY_FIGURES = (
+    *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop", "coverage"),
+    *("necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency", "measured"),
+    *("alone", "coherence", "chance", "found_again"),
+)
 
 
 class _Pictures:
@@ -65,6 +75,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         explained=len(maps),
         accuracy=float(np.mean(right)) if right else None,
         **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "crispness")},
+        accounted=_accounted(worker, unit),
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
         metrics=metrics(rows_of_class(worker, unit, "metrics")),
@@ -76,6 +87,12 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         previous=unit.payload.previous,
         next=unit.payload.next,
     )
+
+
+def _accounted(worker: WorkerContext, unit: Unit) -> float | None:
+    if not needs_features(worker.config):
+        return None
+    return sum(row["added"] for row in worker.read(unit, "summaries", ["added", "kept"]) if row["kept"])
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -100,13 +117,17 @@ def _summaries(
     pictures: _Pictures,
     masks: Mapping[str, Mapping[int, np.ndarray]],
 ) -> list[SummaryContent]:
-    tags, names = _tags(worker, unit), _names(worker, unit)
+    tags, names, relatives = _tags(worker, unit), _names(worker, unit), _relatives(worker, unit)
     members = defaultdict(list)
     for row in worker.read(unit, "members"):
         members[row["cluster"]].append(row)
     contents = []
     for row in worker.read(unit, "summaries"):
         ranked = sorted(members[row["cluster"]], key=lambda member: (not member["kept"], member["rank"]))
+        if needs_features(worker.config):
+            # A spread, from the most typical member to the least: the first ones alone would flatter.
+            most = min(len(ranked), worker.config.report.members)
+            ranked = [ranked[at] for at in np.linspace(0, len(ranked) - 1, most).round().astype(int)]
         shown = []
         for member in ranked[: worker.config.report.members]:
             image = pictures.get(member["image_id"])
@@ -123,10 +144,9 @@ def _summaries(
                     image_id=member["image_id"],
                     uri=images[member["image_id"]]["uri"],
                     exemplar=member["rank"] == 0,
-                    **{name: member[name] for name in ("similarity", "ssim", "drop", "kept", "reason")},
+                    **{name: member[name] for name in MEMBER_FIGURES},
                 )
             )
-        figures = ("kept", "reason", "members_before", "support", "similarity", "ssim", "class_ssim", "drop")
         contents.append(
             SummaryContent(
                 number=row["summary"] + 1,
@@ -134,10 +154,28 @@ def _summaries(
                 members_kept=row["members"],
                 tags=tags.get(row["summary"], ()),
                 names=names.get(row["summary"], ()),
-                **{name: row[name] for name in figures},
+                intervals={
+                    name: (row[f"{name}_low"], row[f"{name}_high"])
+                    for name in ("support", "necessity", "sufficiency")
+                    if row[f"{name}_low"] is not None
+                },
+                relatives=relatives.get(row["cluster"], ()),
+                **{name: row[name] for name in SUMMARY_FIGURES},
             )
         )
     return contents
+
+
+def _relatives(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, int]]]:
+    """What other candidates are to each chosen one that they lie on, and how many."""
+    rows = worker.read(unit, "candidates", ["candidate", "rank", "belongs_to", "relation"])
+    of_rank = {row["rank"]: row["candidate"] for row in rows if row["rank"] is not None}
+    related = {(row["candidate"], row["belongs_to"], row["relation"]) for row in rows if row["relation"] is not None}
+    counts = Counter((of_rank[rank], relation) for _, rank, relation in related)
+    found = defaultdict(list)
+    for (candidate, relation), number in sorted(counts.items()):
+        found[candidate].append((relation, number))
+    return found
 
 
 def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]]]:
@@ -167,6 +205,8 @@ def _examples(
     boxes = defaultdict(list)
     for row in worker.read(unit, "clusters", ["image_id", *EDGES]):
         boxes[row["image_id"]].append([row[edge] for edge in EDGES])
+    has_proposals = "proposals" in worker.config.summaries.sources
+    parts = _parts(worker, unit)
     drops = defaultdict(dict)
     for row in worker.read(unit, "regions", ["image_id", "region", "drop"]):
         drops[row["image_id"]][row["region"]] = row["drop"]
@@ -189,11 +229,33 @@ def _examples(
                 regions=[
                     RegionContent(masks[image_id][region], drop) for region, drop in sorted(drops[image_id].items())
                 ],
-                proposals=np.array(boxes[image_id], float).reshape(-1, 4),
+                proposals=np.array(boxes[image_id], float).reshape(-1, 4) if has_proposals else None,
+                parts=[
+                    (number, _member_pixels(member, salient_mask(row, worker.config)))
+                    for number, member in parts.get(image_id, ())
+                ],
                 **{name: row[name] for name in figures},
             )
         )
     return contents
+
+
+def _parts(worker: WorkerContext, unit: Unit) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """Image id → numbers of the kept summaries that it is a kept member of, with the rows of `members`."""
+    kept = {
+        row["cluster"]: row["summary"] + 1
+        for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
+        if row["kept"]
+    }
+    found = defaultdict(list)
+    for row in worker.read(unit, "members", ["cluster", "image_id", *EDGES, "segment", "side", "kept"]):
+        if row["kept"] and row["cluster"] in kept:
+            found[row["image_id"]].append((kept[row["cluster"]], row))
+    return {image_id: sorted(own, key=lambda one: one[0]) for image_id, own in found.items()}
+
+
+def _member_pixels(member: Mapping[str, Any], salient: np.ndarray) -> np.ndarray:
+    return part_pixels(salient, np.array([member[edge] for edge in EDGES]), member_segment(member))
 
 
 def metrics(rows: Iterable[Mapping[str, Any]]) -> list[MetricContent]:

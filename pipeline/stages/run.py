@@ -10,10 +10,12 @@ from rich.console import Console
 
 from pipeline.config import RunConfig
 from pipeline.objects import ObjectPath
+from pipeline.stages.candidates import CandidatesStage
 from pipeline.stages.cluster import ClusterStage
 from pipeline.stages.exclusive import exclusive
 from pipeline.stages.explain import ExplainStage
 from pipeline.stages.failures import room_to_write
+from pipeline.stages.features import FeaturesStage
 from pipeline.stages.flow import run_stages
 from pipeline.stages.images import ImagesStage
 from pipeline.stages.inputs import Inputs, gather_inputs
@@ -43,11 +45,13 @@ STAGES: list[Stage] = [
     ImagesStage(),
     ExplainStage(),
     RegionsStage(),
+    FeaturesStage(),
     ProposeStage(),
     NeighborsStage(),
     MatchStage(),
     PartsStage(),
     ClusterStage(),
+    CandidatesStage(),
     MembersStage(),
     SummarizeStage(),
     TagsStage(),

@@ -60,6 +60,10 @@ class Stage:
     plans_from_rows: bool = False
     """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 
+    def wanted(self, config: RunConfig) -> bool:
+        """Whether a run with this configuration needs the stage at all; else its table stays empty."""
+        return True
+
     def settings(self, config: RunConfig) -> Any:
         """The settings that change this stage's table, as JSON values."""
         raise NotImplementedError
@@ -100,6 +104,8 @@ class Stage:
     def named_units(self, plan: Plan, fingerprint: str) -> list[Unit]:
         """The units with their shards' names: the hash of fingerprint, class and identity."""
         named = []
+        if not self.wanted(plan.config):
+            return named
         for unit in self.units(plan):
             name = digest(fingerprint, unit.label, unit.identity)
             named.append(replace(unit, name=name, fingerprint=fingerprint))

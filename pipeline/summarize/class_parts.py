@@ -15,7 +15,7 @@ from pipeline.summarize.duplicates import photograph_groups, photograph_weights
 from pipeline.summarize.factors import LEAST_SALIENT, factors
 from pipeline.summarize.part_selection import Selection, SelectionSettings, choose, judge_candidates
 from pipeline.summarize.region_groups import region_groups
-from pipeline.summarize.resampling import found_again, in_images
+from pipeline.summarize.resampling import Rerun, found_again, in_images
 from pipeline.summarize.specificity import salience_where_alike
 
 
@@ -123,6 +123,19 @@ def stability(
     are copies of each other, is not made anew; candidates from elsewhere are taken as they are, with the members in the
     resample's images.
     """
+    summaries = [one.candidate for one in selection.summaries]
+    rerun = remaking(features, masks, settings, more, seed)
+    return found_again(summaries, rerun, len(features), resamples, share, seed)
+
+
+def remaking(
+    features: np.ndarray,
+    masks: np.ndarray,
+    settings: PartSettings | None = None,
+    more: Sequence[Candidate] = (),
+    seed: int = 0,
+) -> Rerun:
+    """`find_parts` on some of a class's images; arguments as there. Of `more` the members in these images are left."""
     settings = settings or PartSettings()
     whole = _Class.of(features, masks, settings, seed)
 
@@ -130,5 +143,4 @@ def stability(
         again = _find(whole.of_images(images), settings, seed, [in_images(one, images) for one in more])
         return [one.candidate for one in again.summaries]
 
-    summaries = [one.candidate for one in selection.summaries]
-    return found_again(summaries, rerun, len(features), resamples, share, seed)
+    return rerun

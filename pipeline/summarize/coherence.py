@@ -217,8 +217,8 @@ def _random_corners(shares: np.ndarray, sizes: np.ndarray, draws: int, generator
     empty = cumulated[:, -1] <= 0
     cumulated[empty] = np.arange(1, cumulated.shape[1] + 1)
     thrown = generator.random((draws, count)) * cumulated[:, -1]
-    found = [np.searchsorted(own, values, side="right") for own, values in zip(cumulated, thrown.T, strict=True)]
-    at = np.stack(found, axis=1)
+    pairs = zip(cumulated, thrown.T, strict=True)
+    at = np.stack([np.searchsorted(own, values, side="right") for own, values in pairs], axis=1)
     places = np.stack(np.divmod(np.minimum(at, cumulated.shape[1] - 1), shares.shape[2]), axis=-1)
     return np.clip(places - sizes // 2, 0, np.array([grid, shares.shape[2]]) - sizes)
 

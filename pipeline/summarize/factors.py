@@ -47,8 +47,8 @@ def factor_labels(
     cells = features[image, row, column].astype(np.float32)
     seen = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MOST_CELLS)).round().astype(np.int64))
     sample, weight = cells[seen], cell_weights[image[seen]] * len(seen)
-    patches = KMeans(min(PATCHES, len(seen)), n_init=1, max_iter=10, random_state=seed)
-    patches.fit(sample, sample_weight=weight)
+    means = KMeans(min(PATCHES, len(seen)), n_init=1, max_iter=10, random_state=seed)
+    patches = means.fit(sample, sample_weight=weight)
     masses = np.bincount(patches.labels_, weight, len(patches.cluster_centers_))
     for labels, k in zip(found, granularities, strict=True):
         k = min(k, len(masses))

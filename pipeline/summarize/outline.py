@@ -25,6 +25,25 @@ def convex_hull(salient: np.ndarray, box: np.ndarray) -> np.ndarray:
     return (cv2.convexHull(corners)[:, 0] + [x0, y0]).astype(np.float32)
 
 
+def part_pixels(
+    salient: np.ndarray, box: np.ndarray, segment: np.ndarray | None = None
+) -> np.ndarray:
+    """The pixels `[H,W]` bool that a member is made of: the salient ones in its box, and in its cells if it has any.
+
+    Args:
+        salient: `[H,W]` bool.
+        box: x0, y0, x1, y1, half-open pixels.
+        segment: `[G,G]` bool, cells that divide the image evenly.
+    """
+    x0, y0, x1, y1 = np.rint(box).astype(int)
+    inside = np.zeros_like(salient)
+    inside[y0:y1, x0:x1] = True
+    if segment is not None:
+        rows, columns = (((np.arange(side) + 0.5) * len(segment) / side).astype(int) for side in salient.shape)
+        inside &= segment[rows][:, columns]
+    return inside & salient
+
+
 def touched_regions(masks: list[np.ndarray], box: np.ndarray) -> list[int]:
     """Positions of the regions, each a mask `[H,W]` bool, with a pixel inside the box."""
     x0, y0, x1, y1 = np.rint(box).astype(int)

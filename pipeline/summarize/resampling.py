@@ -28,7 +28,7 @@ def same_part(first: Candidate, second: Candidate, least: float = 0.5) -> bool:
 
 
 def in_images(candidate: Candidate, images: np.ndarray) -> Candidate:
-    """The members in some images, `images` `[n]` rising, each numbered by the position of its image among these."""
+    """The members in some images, rising numbers `[n]`; a member's image is then its position among these."""
     inside = np.isin(candidate.images, images)
     own = candidate.rows(inside)
     return Candidate(own.source, np.searchsorted(images, own.images), own.boxes, own.segments)

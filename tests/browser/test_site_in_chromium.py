@@ -169,7 +169,7 @@ def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path
         ComparedRun(EVIL_LABEL, 10, 0.5, 0.2, 0.8, (2,), 2.0, 1.0, 2.0),
         ComparedRun("another network", 10, 0.75, 0.4, 0.9, (2,), 2.0, 1.0, 2.0),
     ]
-    one = ComparedClass(EVIL_LABEL, ((0, 1), (0, 1)), (((1, 0),),), ((0.75, 0.25),))
+    one = ComparedClass(EVIL_LABEL, ((0, 1), (0, 1)), (((1, 0),),), ((0.75, 0.25),), ((False, True),))
     there = {number: (folder / f"summary-{number + 1:02d}-01.webp", 3, 0.5) for number in range(2)}
     lost = {0: there[0], 1: (tmp_path / "nothing.webp", 3, 0.5)}
     shown = [ComparedPictures(EVIL_LABEL, there), ComparedPictures(EVIL_LABEL, lost)]

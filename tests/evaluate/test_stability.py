@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluate.stability import adjusted_rand_index, matched_share, matched_summaries, member_overlap
+from pipeline.evaluate.stability import (
+    adjusted_rand_index,
+    again_share,
+    matched_share,
+    matched_summaries,
+    member_overlap,
+)
 
 BOX = np.array([0.0, 0.0, 12.0, 12.0])
 
@@ -42,3 +48,21 @@ def test_rand_index_by_hand() -> None:
     assert adjusted_rand_index(first, second) == pytest.approx(expected)
     assert adjusted_rand_index(second, second) == 1
     assert math.isnan(adjusted_rand_index({"p": 0}, second))
+
+
+def test_found_again_looks_at_common_images_alone() -> None:
+    one = {name: BOX for name in "abcd"}
+    # In half of the common images the same part, though it has many more images.
+    more = {"d": shifted(4), "c": BOX, "b": shifted(50), "a": shifted(50), **{name: BOX for name in "efghij"}}
+    assert matched_share([one], [more]) == 0 and again_share([one], [more]) == 1
+    less = more | {"d": shifted(4.1)}
+    assert again_share([one], [less]) == 0
+    # Each of the first is sought; what else there is does not matter, and two may be found in one.
+    other = {name: shifted(50) for name in "abcd"}
+    assert again_share([one, other, less], [one, shifted_all(other, 100), one]) == pytest.approx(1 / 3)
+    assert again_share([one, dict(list(one.items())[:3])], [one]) == 1
+    assert again_share([one], []) == 0 and math.isnan(again_share([], [one]))
+
+
+def shifted_all(members: dict[str, np.ndarray], by: float) -> dict[str, np.ndarray]:
+    return {name: box + [by, 0, by, 0] for name, box in members.items()}

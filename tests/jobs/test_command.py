@@ -21,6 +21,7 @@ OPTIONS = {
     "--manifest",
     "--model",
     "--weights",
+    "--preset",
     "--output",
     "--address",
     "--submit",

@@ -57,9 +57,30 @@ def test_named_layers_and_networks_without_maps() -> None:
     perceptron = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5)).eval()
     with pytest.raises(ClassifierError, match="name layers"):
         find_dense_layers(perceptron, image)
-    transformer = models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
-    with pytest.raises(ClassifierError, match="name layers"):
-        find_dense_layers(transformer, torch.rand(1, 3, 32, 32))
+
+
+def test_transformers() -> None:
+    image = torch.rand(1, 3, 64, 64)
+    swin = models.swin_t(weights=None).eval()
+    assert [(layer.name, layer.shape) for layer in find_dense_layers(swin, torch.rand(1, 3, 224, 224))] == [
+        ("features.5", (384, 14, 14)),
+        ("features.3", (192, 28, 28)),
+    ]
+    vision = models.VisionTransformer(64, 8, 8, 2, 16, 32, num_classes=5).eval()
+    layers = find_dense_layers(vision, image)
+    assert [(layer.name, layer.shape) for layer in layers] == [
+        ("encoder.layers.encoder_layer_5", (16, 8, 8)),
+        ("encoder.layers.encoder_layer_3", (16, 8, 8)),
+    ]
+    # By hand: the class's token left out, the others row by row.
+    tokens = vision.encoder.layers[:6](vision.encoder.dropout(torch.cat(
+        [vision.class_token, vision._process_input((image - 0.5) / 0.25)], dim=1) + vision.encoder.pos_embedding
+    ))
+    preprocessing = Preprocessing(resize_side=64, crop_side=64, mean=(0.5,) * 3, std=(0.25,) * 3)
+    classifier = Classifier(vision, preprocessing, tuple("abcde"))
+    found, _ = dense_features(classifier, image, layers, grid=8)
+    expected = torch.stack([tokens[0, 1 + row * 8 : 9 + row * 8].T for row in range(8)], dim=1)
+    torch.testing.assert_close(found[0], expected)
 
 
 def small_classifier() -> Classifier:

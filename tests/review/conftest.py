@@ -49,6 +49,7 @@ def finished_run(tmp_path_factory) -> Path:
         f"model.labels={folder / 'names.txt'}",
         f"data.class_map={folder / 'map.json'}",
         "explain.explainer=grad-cam",
+        "preset=paper",
         "explain.policy=all",
         "proposals.limit=100",
         "data.test=0",

@@ -87,6 +87,7 @@ def test_runs_are_compared_on_the_images_that_both_explained(whole_run, tmp_path
     there = [members for members in kept_summaries(store, label).values() if members]
     assert there and found.overlaps == ((1.0,) * len(found.summaries[1]),)
     assert len(found.shared[0]) == len(found.summaries[1])
+    assert found.again == ((True,) * len(there),)
 
 
 def test_what_cannot_be_compared_is_said(whole_run, tmp_path) -> None:  # noqa: ANN001
@@ -102,7 +103,8 @@ def test_text_by_hand() -> None:
         ComparedRun("a|b", 10, 0.5, 0.2, 0.8, (2, 1), 1.5, 1.0, 2.0),
         ComparedRun("c", 10, 0.4, 0.1, 0.7, (1, 1), 1.0, 1.0, 1.0),
     ]
-    text = comparison_text(runs, [ComparedClass("x", ((0, 1), (0,)), (((1, 0),),), ((0.75,),))])
+    text = comparison_text(runs, [ComparedClass("x", ((0, 1), (0,)), (((1, 0),),), ((0.75,),), ((False, True),))])
     assert "| x | 1 = 0 | 0 | – | 0.750 |" in text and "| all 1 of the second | | | | 0.750 |" in text
+    assert "Found again in the second: 1 of 2 summaries of the first, 0.500 (0.095 – 0.905, 95 % Wilson" in text
     # The less accurate first; text from data stays text.
     assert text.index("| c | 10") < text.index(r"| a\|b | 10 | 0.500 | 0.200 – 0.800 | 1.50 |")

@@ -176,7 +176,7 @@ def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> 
     before, after = tables(whole_run[0]), tables(output)
     assert all(after[name].equals(before[name]) for name in before)
     studies = {"faithfulness", "explanation maps", "localization", "summaries", "specialists"}
-    assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer"}
+    assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer", "truth"}
     assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast")}
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
@@ -314,17 +314,52 @@ def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001
     output, rows = measured
     kept = [row for row in TableStore(output).read_all("summaries").to_pylist() if row["kept"]]
     assert kept
+    landmarks = read_landmarks(str(output.parent / "landmarks.csv"))
+    uris = {row["image_id"]: row["uri"] for row in TableStore(output).read_all("images").to_pylist()}
     own = {(row["label"], row["summary"], row["variant"]): row["value"] for row in rows if row["summary"] is not None}
     for row in kept:
         for name in ("tags", "features"):
             within = own[row["label"], row["summary"], f"distance of {name} within the summary"]
             chance = own[row["label"], row["summary"], f"distance of {name} within random members of the class"]
             assert 0 <= within <= 1 and 0 <= chance <= 1 and (name == "tags" or chance > 0)
-        assert own[row["label"], row["summary"], "entropy of landmarks in the boxes"] >= 0
+        entropy = own.get((row["label"], row["summary"], "entropy of landmarks in the boxes"))
+        boxes = {
+            member["image_id"]: [member[edge] for edge in ("x0", "y0", "x1", "y1")]
+            for member in TableStore(output).read_all("members", label=row["label"]).to_pylist()
+            if member["kept"] and member["cluster"] == row["cluster"]
+        }
+        # The demo's photographs are as large as what is analyzed.
+        inside_box = [
+            x0 <= x < x1 and y0 <= y < y1
+            for image_id, (x0, y0, x1, y1) in boxes.items()
+            for x, y in landmarks["/".join(Path(uris[image_id]).parts[-2:])].values()
+        ]
+        assert (entropy is not None) == any(inside_box) and (entropy or 0) >= 0
     same = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, another seed"]
     fewer = [row["value"] for row in rows if row["variant"] == "adjusted Rand index, 80% of the images"]
     # Seeds only break ties; leaving images out changes clusters, but not all of them.
     assert same == [1.0] * 2 and len(fewer) == 4 and 0 < np.mean(fewer) <= 1
+    assert {row["value"] for row in rows if row["variant"] == "clusters found again, another seed"} == {1.0}
+    variants = [f"part purity{what}" for what in ("", " of random salient boxes", ", gain over random salient boxes")]
+    for row in kept:
+        found = [own.get((row["label"], row["summary"], variant)) for variant in variants]
+        # Fewer than three members say nothing of purity.
+        assert (None in found) == (row["members"] < 3)
+        if None not in found:
+            purity, chance, gain = found
+            assert 0 < purity <= 1 and 0 < chance <= 1 and gain == pytest.approx(purity - chance)
+
+
+def test_the_truth_of_the_parts_is_that_of_the_metrics(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    stored = TableStore(output).read_all("metrics").to_pylist()
+    metrics = {(row["label"], row["metric"]): row["value"] for row in stored}
+    truth = {(row["label"], row["variant"]): row["value"] for row in rows if row["study"] == "truth"}
+    labels = {label for label, _ in truth}
+    assert len(labels) == 2
+    for label in labels:
+        for name in ("precision", "recall", "F1"):
+            assert truth.get((label, f"part {name} of a class, overlap ≥ 0.5")) == metrics[label, f"part {name}"]
 
 
 def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: ANN001

@@ -78,4 +78,4 @@ def test_a_study_gets_the_stages_that_it_needs() -> None:
     assert [stage.name for stage in needed_stages(["images"])] == ["images"]
     assert [stage.name for stage in needed_stages(["images", "maps"])] == ["images", "explain"]
     names = [stage.name for stage in needed_stages(["matches"])]
-    assert names == ["images", "explain", "propose", "neighbors", "match", "parts"]
+    assert names == ["images", "explain", "features", "propose", "neighbors", "match", "parts"]

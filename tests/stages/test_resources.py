@@ -22,7 +22,7 @@ GIB = 2**30
 
 def test_the_stages_that_use_the_classifier_are_these() -> None:
     model_stages = [stage.name for stage in STAGES if stage.uses_model]
-    assert model_stages == ["images", "explain", "regions", "members", "tags"]
+    assert model_stages == ["images", "explain", "regions", "features", "members", "tags"]
 
 
 @pytest.fixture(scope="module")

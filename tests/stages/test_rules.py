@@ -12,9 +12,10 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.exclusive import exclusive
 from pipeline.stages.failures import RunFailed
 from pipeline.stages.inputs import Inputs
+from pipeline.stages.members import EVIDENCE
 from pipeline.stages.records import Found, check_tolerance, error_shards, find_outcomes, invalidate_after
 from pipeline.stages.run import STAGES, start_state
-from pipeline.stages.summarize import SummarizeStage
+from pipeline.stages.summarize import _summary
 from pipeline.stages.units import Unit, error_row
 from pipeline.stages.worker import write_unit
 from pipeline.store.tables import TableStore
@@ -85,15 +86,16 @@ def test_two_runs_do_not_share_a_folder(tmp_path) -> None:
 
 
 def test_a_cluster_may_lose_all_its_members_one_by_one() -> None:
-    member = dict.fromkeys(("cluster", "proposal", "x0", "y0", "x1", "y1", "similarity", "drop"), 0) | {
+    member = dict.fromkeys(("cluster", "proposal", "x0", "y0", "x1", "y1", "similarity", "drop", *EVIDENCE), 0) | {
         "image_id": "i",
+        "source": "proposals",
         "cluster_ssim": 0.5,
         "class_ssim": 0.5,
         "kept": False,
         "reason": "100% of its SSIMs below the class's 0.500",
         "cluster_reason": "0 of 3 members left by SSIM, fewer than 3",
     }
-    row = SummarizeStage()._summary("a", [member | {"rank": rank} for rank in range(3)], explained=5)
+    row = _summary("a", [member | {"rank": rank} for rank in range(3)], explained=5, seed=0)
     assert row["reason"] == "0 of 3 members left by SSIM, fewer than 3" and not row["kept"]
     assert (row["members"], row["members_before"], row["support"]) == (0, 3, 0)
 

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.summarize.proposals import keeps_border_rule, selective_search
+from pipeline.summarize.proposals import (
+    COLOR_SPACES,
+    FAST,
+    STRATEGIES,
+    Search,
+    distinct,
+    keeps_border_rule,
+    selective_search,
+    with_surroundings,
+)
 
 
 def scene(seed: int, side: int = 128) -> np.ndarray:
@@ -102,6 +111,78 @@ def test_border_rule() -> None:
     boxes = np.array([[3, 3, 97, 197], [0, 0, 100, 200], [0, 3, 50, 100], [3, 3, 100, 197], [0, 0, 50, 200]])
     kept = keeps_border_rule(boxes, width=100, height=200)
     assert kept.tolist() == [True, True, False, False, False]
+
+
+def test_a_search_is_the_union_of_its_hierarchies() -> None:
+    image = scene(6, side=96)
+    everything = set()
+    for space in COLOR_SPACES[:2]:
+        for strategy in STRATEGIES:
+            alone = Search(spaces=(space,), scales=(50,), strategies=(strategy,))
+            everything |= set(map(tuple, selective_search(image, 0, None, search=alone).tolist()))
+    together = selective_search(image, 0, None, search=Search(spaces=COLOR_SPACES[:2], scales=(50,)))
+    assert set(map(tuple, together.tolist())) == everything
+
+
+def test_boxes_of_a_reduced_image_are_laid_on_the_whole_one() -> None:
+    image = np.full((240, 320, 3), (40, 120, 60), np.uint8)
+    image[40:140, 20:120] = (220, 40, 30)
+    found = selective_search(image, 0, None, search=Search(side=160, overlap=0.9))
+    assert found.max() > 160
+    assert overlap_of(found, np.array([20.0, 40, 120, 140])).max() > 0.9
+    # An image of that size already is not touched.
+    small = scene(7, side=96)
+    np.testing.assert_array_equal(
+        selective_search(small, 0, search=Search(side=96)), selective_search(small, 0, search=Search())
+    )
+
+
+def test_the_fast_search_has_fewer_boxes_none_of_them_alike() -> None:
+    image = scene(8, side=224)
+    found = selective_search(image, 3, None, search=FAST)
+    overlaps = np.array([overlap_of(found, box) for box in found])
+    assert overlaps[~np.eye(len(found), dtype=bool)].max() <= FAST.overlap
+    assert 10 < len(found) < len(selective_search(image, 3, None))
+    assert (found >= 0).all() and (found <= 224).all()
+    np.testing.assert_array_equal(found, selective_search(image, 3, None, search=FAST))
+
+
+def overlap_of(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    shared = (high - low).clip(0).prod(axis=1)
+    return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - shared)
+
+
+def test_of_boxes_that_overlap_the_first_stays() -> None:
+    generator = np.random.default_rng(0)
+    corners = generator.integers(0, 20, (60, 2))
+    boxes = np.concatenate([corners, corners + generator.integers(5, 15, (60, 2))], axis=1)
+    stays: list[int] = []
+    for number, box in enumerate(boxes):
+        if all(overlap_of(boxes[other : other + 1], box)[0] <= 0.5 for other in stays):
+            stays.append(number)
+    assert 5 < len(stays) < 55
+    np.testing.assert_array_equal(np.flatnonzero(distinct(boxes, 0.5)), stays)
+    # Just at the limit is not above it.
+    assert distinct(np.array([[0, 0, 10, 10], [0, 0, 10, 20]]), 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("on_mask", "limit", "expected"),
+    [
+        ("1010", 9, [0, 1, 2, 3]),
+        ("101010", 4, [0, 1, 2, 3]),
+        ("000111", 4, [0, 1, 3, 4]),
+        ("000001", 4, [0, 1, 2, 5]),
+        ("111110", 4, [0, 1, 2, 5]),
+        ("111111", 3, [0, 1, 2]),
+        ("0000", 2, [0, 1]),
+        ("", 2, []),
+    ],
+)
+def test_half_of_the_places_are_for_proposals_on_the_mask(on_mask: str, limit: int, expected: list[int]) -> None:
+    found = with_surroundings(np.array([sign == "1" for sign in on_mask], dtype=bool), limit)
+    assert found.tolist() == expected
 
 
 def test_threads_of_opencv_are_left_as_they_were() -> None:

@@ -137,6 +137,34 @@ def test_regularization_is_raised_until_the_factorization_succeeds() -> None:
     assert whitening(background, cells=2, regularization=0.5).regularization == pytest.approx(0.5)
 
 
+def test_components_are_the_whitening_of_the_nearest_statistics_of_that_rank() -> None:
+    background = background_statistics(random_maps(), cells=3)
+    covariance = window_covariance(background, 3).numpy()
+    generator = np.random.default_rng(1)
+    a, b = generator.random((4, 27)), generator.random((5, 27))
+    deviations = [values - np.tile(background.mean.numpy(), 9) for values in (a, b)]
+    regularization = whitening(background, cells=3).regularization
+    variances, directions = np.linalg.eigh(covariance)
+    for count in (1, 6, 27):
+        expected = np.zeros((4, 5))
+        for variance, direction in list(zip(variances, directions.T, strict=True))[-count:]:
+            # Each pattern's share of the similarity, by itself.
+            expected += np.outer(deviations[0] @ direction, deviations[1] @ direction) / (variance + regularization)
+        whitener = whitening(background, cells=3, components=count)
+        folded = [whitener.fold(torch.from_numpy(values)).numpy() for values in (a, b)]
+        assert folded[0].shape == (4, count)
+        np.testing.assert_allclose(folded[0] @ folded[1].T, expected, rtol=1e-4, atol=1e-4)
+    everything = [whitening(background, cells=3).fold(torch.from_numpy(values)).numpy() for values in (a, b)]
+    np.testing.assert_allclose(folded[0] @ folded[1].T, everything[0] @ everything[1].T, rtol=1e-4, atol=1e-4)
+
+
+def test_components_beyond_the_descriptor_are_refused() -> None:
+    background = background_statistics(random_maps(), cells=2)
+    for count in (0, 13):
+        with pytest.raises(ValueError, match="in 1..12"):
+            whitening(background, cells=2, components=count)
+
+
 def test_bad_statistics_are_named() -> None:
     with pytest.raises(ValueError, match="at least 8 x 8"):
         background_statistics([torch.rand(7, 20, 31)])

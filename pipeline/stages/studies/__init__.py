@@ -6,6 +6,7 @@ from pipeline.stages.studies.robustness import MapStabilityStudy, TransferStudy,
 from pipeline.stages.studies.specialists import SpecialistsStudy
 from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.stages.studies.summaries import SummariesStudy
+from pipeline.stages.studies.truth import TruthStudy
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -18,6 +19,7 @@ STUDIES: dict[str, Study] = {
         WholenessStudy(),
         TransferStudy(),
         SummariesStudy(),
+        TruthStudy(),
         SpecialistsStudy(),
         AdversarialStudy(),
         ColorBiasStudy(),

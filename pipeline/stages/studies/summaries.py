@@ -9,11 +9,15 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.data.annotations import annotation_key
 from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, jaccard_distances
+from pipeline.evaluate.found_again import KEPT_SHARE, summaries_found_again
+from pipeline.evaluate.landmark_purity import landmark_purity, without_sides
 from pipeline.evaluate.parts import analyzed_places
 from pipeline.evaluate.purity import part_purity
-from pipeline.evaluate.stability import adjusted_rand_index, matched_share
+from pipeline.evaluate.stability import adjusted_rand_index, again_share, matched_share
+from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates
 from pipeline.stages.cluster import cluster_parts, part_edges
 from pipeline.stages.crops import described_crops, tags_of
+from pipeline.stages.features import needs_features
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
@@ -21,18 +25,19 @@ from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
+from pipeline.summarize.class_parts import remaking
 from pipeline.summarize.similarity import Edges
 from schemas import EDGES
 
-KEPT_SHARE = 0.8
 MEMBER_COLUMNS = ("cluster", "image_id", "proposal", *EDGES, "kept")
 
 
 class SummariesStudy(Study):
-    """Coherence by tags and features, purity where landmarks are known, stability of the clusters; class by class."""
+    """Coherence by tags and features, purity where landmarks are known, whether summaries are found again; class by
+    class."""
 
     name = "summaries"
-    reads = ("images", "maps", "matches", "clusters", "members", "summaries")
+    reads = ("images", "maps", "features", "matches", "clusters", "candidates", "members", "summaries")
 
     def settings(self, config: RunConfig) -> Any:
         evaluation = config.evaluation
@@ -42,7 +47,9 @@ class SummariesStudy(Study):
         return [evaluation.tags, evaluation.subsamples, clustering, least, where, cut_of(config), config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("summaries", "members", "clusters", "matches"), also=("images", "maps"))
+        return units_per_class(
+            plan, ("summaries", "members", "candidates", "features", "clusters", "matches"), also=("images", "maps")
+        )
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
         members = worker.read(unit, "members", MEMBER_COLUMNS)
@@ -51,7 +58,10 @@ class SummariesStudy(Study):
             for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
             if row["kept"]
         }
-        output.rows += self._stability(worker, unit)
+        if needs_features(worker.config):
+            output.rows += self._found_again(worker, unit, summaries)
+        else:
+            output.rows += self._stability(worker, unit)
         if summaries:
             output.rows += self._coherence(worker, unit, members, summaries, output)
             output.rows += self._purity(worker, unit, members, summaries)
@@ -92,7 +102,8 @@ class SummariesStudy(Study):
     def _purity(
         self, worker: WorkerContext, unit: Unit, members: list[dict[str, Any]], summaries: Mapping[int, int]
     ) -> Iterator[dict[str, Any]]:
-        """Entropy of the landmarks in the members' boxes, and in random boxes."""
+        """How far the members show one landmark, and random boxes do: by the nearest to their middles, and by the
+        entropy of those inside."""
         _, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
         if not landmarks:
             return
@@ -104,6 +115,7 @@ class SummariesStudy(Study):
             for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
         }
         parts = sorted({part for places in landmarks.values() for part in places})
+        names, kinds = without_sides(parts)
         for cluster, summary in summaries.items():
             own = [
                 member
@@ -115,18 +127,46 @@ class SummariesStudy(Study):
             ]
             if not own:
                 continue
-            places = [_seen(worker, photographs[member["image_id"]], landmarks, parts) for member in own]
-            found = part_purity(
-                np.array([[member[edge] for edge in EDGES] for member in own]),
-                np.array(places),
-                np.stack([masks[member["image_id"]] for member in own]),
-                worker.config.seed,
-            )
-            counts = {part: int(count) for part, count in zip(parts, found.counts, strict=True) if count}
-            protocol = {"members": len(own), "landmarks": counts, "boxes without one": found.empty}
-            for variant, value in (("in the boxes", found.entropy), ("in random boxes", found.random_entropy)):
+            boxes = np.array([[member[edge] for edge in EDGES] for member in own])
+            places = np.array([_seen(worker, photographs[member["image_id"]], landmarks, parts) for member in own])
+            salient = np.stack([masks[member["image_id"]] for member in own])
+            inside = part_purity(boxes, places, salient, worker.config.seed)
+            nearest = landmark_purity(boxes, places, kinds, salient, worker.config.seed)
+            in_boxes = {part: int(count) for part, count in zip(parts, inside.counts, strict=True) if count}
+            at_middles = {name: int(count) for name, count in zip(names, nearest.counts, strict=True) if count}
+            entropies = {"members": len(own), "landmarks": in_boxes, "boxes without one": inside.empty}
+            purities = {"members": len(own), "nearest landmarks": at_middles}
+            for variant, value, protocol in (
+                ("entropy of landmarks in the boxes", inside.entropy, entropies),
+                ("entropy of landmarks in random boxes", inside.random_entropy, entropies),
+                ("part purity", nearest.purity, purities),
+                ("part purity of random salient boxes", nearest.random_purity, purities),
+                ("part purity, gain over random salient boxes", nearest.gain, purities),
+            ):
                 if value == value:
-                    yield self.row(worker, unit, f"entropy of landmarks {variant}", value, protocol, summary=summary)
+                    yield self.row(worker, unit, variant, value, protocol, summary=summary)
+
+    def _found_again(
+        self, worker: WorkerContext, unit: Unit, summaries: Mapping[int, int]
+    ) -> Iterator[dict[str, Any]]:
+        """Summaries from candidates, made anew with other seeds and without a fifth of the images."""
+        evidence = class_evidence(worker, unit)
+        if evidence is None or not summaries:
+            return
+        chosen = stored_candidates(worker, unit, evidence.ids)
+        repetitions = worker.config.evaluation.subsamples
+        found = summaries_found_again(
+            [chosen[cluster] for cluster in summaries],
+            remaking(evidence.features, evidence.masks, part_settings(worker.config), evidence.more),
+            len(evidence.ids),
+            repetitions,
+            worker.config.seed,
+        )
+        protocol = {"repetitions": repetitions, "images": len(evidence.ids)}
+        for variant, shares in (("another seed", found.seeds), (f"{KEPT_SHARE:.0%} of the images", found.images)):
+            for summary, share in zip(summaries.values(), shares, strict=True):
+                if share == share:
+                    yield self.row(worker, unit, f"found again, {variant}", share, protocol, summary=summary)
 
     def _stability(self, worker: WorkerContext, unit: Unit) -> Iterator[dict[str, Any]]:
         """Clusters of the same scores with other tie-breaking noise, and without a fifth of the images."""
@@ -156,6 +196,7 @@ class SummariesStudy(Study):
             for name, value in (
                 ("adjusted Rand index", adjusted_rand_index(everything, found)),
                 ("matched clusters", matched_share(before, after)),
+                ("clusters found again", again_share(before, after)),
             ):
                 if value == value:
                     yield self.row(worker, unit, f"{name}, {variant}", value, protocol)
@@ -192,9 +233,12 @@ def _seen(
     landmarks: Mapping[str, Mapping[str, tuple[float, float]]],
     parts: Sequence[str],
 ) -> np.ndarray:
-    """Places of the parts `[L,2]` in pixels of the analyzed square; NaN for those that are not visible."""
+    """Places of the parts `[L,2]` in pixels of the analyzed square; NaN for those that are not visible in it."""
     preprocessing = worker.setup.preprocessing
     view = preprocessing.analyzed_box(photograph["height"], photograph["width"])
     places = landmarks[annotation_key(photograph["uri"])]
     own = np.array([places.get(part, (np.nan, np.nan)) for part in parts])
-    return analyzed_places(own, view, preprocessing.crop_side)
+    seen = analyzed_places(own, view, preprocessing.crop_side)
+    # What the crop leaves out is nearest to nothing that the network sees.
+    inside = ((seen >= 0) & (seen < preprocessing.crop_side)).all(axis=1)
+    return np.where(inside[:, None], seen, np.nan)

@@ -1,0 +1,193 @@
+"""Stage `candidates`: features, maps and clusters → `candidates`: a class's candidate parts, and which are chosen."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import RunConfig
+from pipeline.stages.features import needs_features, stored_features
+from pipeline.stages.regions import cut_of, salient_mask
+from pipeline.stages.stage import Plan, Stage, units_per_class
+from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.worker import WorkerContext
+from pipeline.summarize.candidates import Candidate, candidate_of_boxes
+from pipeline.summarize.class_parts import PartSettings, find_parts, stability
+from pipeline.summarize.part_selection import Judged, SelectionSettings
+from pipeline.summarize.regions import decode_run_length, encode_run_length
+from schemas import EDGES
+
+
+@dataclass(frozen=True)
+class ClassEvidence:
+    """What a class's parts are found in, N images in the order of their ids.
+
+    Attributes:
+        ids: N image ids.
+        features: `[N,G,G,D]` float16.
+        masks: `[N,S,S]` bool, salient pixels.
+        more: candidates from clusters of proposals.
+    """
+
+    ids: list[str]
+    features: np.ndarray
+    masks: np.ndarray
+    more: list[Candidate]
+
+
+class CandidatesStage(Stage):
+    """The fewest candidates that account for a class's evidence, and what all others are."""
+
+    name = "candidates"
+    reads = ("maps", "features", "clusters")
+    writes = "candidates"
+
+    def wanted(self, config: RunConfig) -> bool:
+        return needs_features(config)
+
+    def settings(self, config: RunConfig) -> Any:
+        summaries = config.summaries
+        return [
+            sorted(summaries.sources),
+            summaries.least_support,
+            summaries.price,
+            summaries.resamples,
+            config.pruning.minimum_members,
+            config.regions.minimum_area,
+            cut_of(config),
+            config.seed,
+        ]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_class(plan, ("features", "maps", "clusters"))
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        evidence = class_evidence(worker, unit)
+        if evidence is None:
+            reason = "nothing is salient in any image of the class: no parts to find"
+            return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
+        config = worker.config
+        settings = part_settings(config)
+        found = find_parts(evidence.features, evidence.masks, settings, config.seed, evidence.more)
+        again = np.full(len(found.summaries), np.nan)
+        if config.summaries.resamples and found.summaries:
+            again = stability(
+                found,
+                evidence.features,
+                evidence.masks,
+                settings,
+                config.summaries.resamples,
+                seed=config.seed,
+                more=evidence.more,
+            )
+        output = Output(rows=[])
+        shares = [*again.tolist(), *[np.nan] * len(found.others)]
+        for number, (one, share) in enumerate(zip([*found.summaries, *found.others], shares, strict=True)):
+            output.rows += _rows(unit.label, number, one, share, evidence.ids)
+        return output
+
+
+def class_evidence(worker: WorkerContext, unit: Unit) -> ClassEvidence | None:
+    """Features and masks of the unit's class; None where no image has them."""
+    features = {row["image_id"]: stored_features(row) for row in worker.read(unit, "features")}
+    if not features:
+        return None
+    masks = {
+        row["image_id"]: salient_mask(row, worker.config)
+        for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
+        if row["image_id"] in features
+    }
+    ids = sorted(masks)
+    side = next(iter(features.values())).shape[0]
+    more = _clusters(worker, unit, ids, side) if "proposals" in worker.config.summaries.sources else []
+    return ClassEvidence(ids, np.stack([features[one] for one in ids]), np.stack([masks[one] for one in ids]), more)
+
+
+def stored_candidates(worker: WorkerContext, unit: Unit, ids: Sequence[str]) -> dict[int, Candidate]:
+    """The chosen candidates of the unit's class by their numbers, their images numbered as in `ids`."""
+    place = {image_id: number for number, image_id in enumerate(ids)}
+    rows = defaultdict(list)
+    for row in worker.read(unit, "candidates", ["candidate", "image_id", *EDGES, "segment", "side", "source", "rank"]):
+        if row["rank"] is not None:
+            rows[row["candidate"]].append(row)
+    found = {}
+    for number, own in sorted(rows.items()):
+        own.sort(key=lambda row: place[row["image_id"]])
+        found[number] = Candidate(
+            own[0]["source"],
+            np.array([place[row["image_id"]] for row in own]),
+            np.array([[row[edge] for edge in EDGES] for row in own], dtype=np.float32),
+            np.stack([decode_run_length(row["segment"], (row["side"], row["side"])) for row in own]),
+        )
+    return found
+
+
+def part_settings(config: RunConfig) -> PartSettings:
+    """How the run's configuration has parts found."""
+    own, default = config.summaries, PartSettings()
+    return PartSettings(
+        factors=default.factors if "factors" in own.sources else (),
+        regions=default.regions if "regions" in own.sources else (),
+        minimum_area=config.regions.minimum_area,
+        selection=SelectionSettings(
+            least_photographs=config.pruning.minimum_members, least_support=own.least_support, price=own.price
+        ),
+    )
+
+
+def _clusters(worker: WorkerContext, unit: Unit, ids: Sequence[str], grid: int) -> list[Candidate]:
+    """The clusters of proposals, the members most like the exemplar first where an image has several."""
+    place = {image_id: number for number, image_id in enumerate(ids)}
+    clusters = defaultdict(list)
+    for row in worker.read(unit, "clusters", ["image_id", *EDGES, "cluster", "similarity"]):
+        if row["cluster"] is not None and row["image_id"] in place:
+            clusters[row["cluster"]].append(row)
+    side = worker.setup.preprocessing.crop_side
+    found = []
+    for _, rows in sorted(clusters.items()):
+        rows.sort(key=lambda row: -row["similarity"])
+        boxes = np.array([[row[edge] for edge in EDGES] for row in rows])
+        images = [place[row["image_id"]] for row in rows]
+        found.append(candidate_of_boxes("proposals", images, boxes, (side, side), grid))
+    return found
+
+
+def _rows(label: str, number: int, one: Judged, found_again: float, ids: Sequence[str]) -> list[dict[str, Any]]:
+    candidate, coherence = one.candidate, one.coherence
+    common = {
+        "label": label,
+        "candidate": number,
+        "source": candidate.source,
+        "photographs": one.photographs,
+        "support": one.support,
+        "coverage": one.coverage,
+        "coherence": _known(coherence.value),
+        "chance": _known(coherence.chance),
+        "chance_deviation": _known(coherence.deviation),
+        "specificity": one.specificity,
+        "rank": one.rank if one.rank >= 0 else None,
+        "gain": one.gain,
+        "added": one.added,
+        "found_again": _known(found_again),
+        "belongs_to": one.belongs_to if one.belongs_to >= 0 else None,
+        "relation": one.relation or None,
+        "reason": one.reason or None,
+    }
+    return [
+        {
+            **common,
+            "image_id": ids[candidate.images[at]],
+            **{edge: float(value) for edge, value in zip(EDGES, candidate.boxes[at], strict=True)},
+            "segment": np.asarray(encode_run_length(candidate.segments[at])).tolist(),
+            "side": candidate.segments.shape[1],
+            "likeness": _known(coherence.members[at]),
+            "mirrored": bool(coherence.mirrored[at]),
+        }
+        for at in range(len(candidate))
+    ]
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

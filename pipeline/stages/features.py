@@ -1,0 +1,143 @@
+"""Stage `features`: images and maps → `features`: what the classifier sees at each place of a class's images."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.models.classifier import Classifier
+from pipeline.models.dense_features import DenseLayer, dense_features, find_dense_layers
+from pipeline.stages.regions import cut_of, salient_mask
+from pipeline.stages.stage import Plan, Stage, units_per_class
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext, decoded_images
+from pipeline.summarize.candidates import cell_shares
+from pipeline.summarize.cell_features import Basis, fit_basis
+
+COMPONENTS = 56
+"""With 28 by 28 cells in half precision 88 kB an image."""
+FITTED_IMAGES = 64
+FITTED_CELLS = 256
+SALIENT_SHARE = 0.5
+
+
+class FeaturesStage(Stage):
+    """Activations of two layers, the mirror image's laid back on them, in the class's principal components."""
+
+    name = "features"
+    reads = ("images", "maps")
+    writes = "features"
+    uses_model = True
+
+    def wanted(self, config: RunConfig) -> bool:
+        return needs_features(config)
+
+    def settings(self, config: RunConfig) -> Any:
+        return [config.summaries.layers, cut_of(config), config.seed]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_class(plan, ("maps",), also=("images",))
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        rows = {
+            row["image_id"]: row for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
+        }
+        output = Output(rows=[])
+        ids = sorted(rows)
+        fitted = [ids[at] for at in np.unique(np.linspace(0, len(ids) - 1, min(len(ids), FITTED_IMAGES)).astype(int))]
+        layers = layers_of(worker.config, worker.classifier)
+        seen = dict(self._seen(worker, unit, fitted, layers, output))
+        salient = {image_id: salient_mask(rows[image_id], worker.config) for image_id in seen}
+        basis = _basis(worker.config.seed, seen, salient, layers)
+        if basis is None:
+            return output
+        later = sorted(set(ids) - set(fitted))
+        found = {image_id: _row(unit.label, image_id, maps, basis) for image_id, maps in seen.items()}
+        seen.clear()
+        for image_id, maps in self._seen(worker, unit, later, layers, output):
+            found[image_id] = _row(unit.label, image_id, maps, basis)
+        output.rows += [found[image_id] for image_id in sorted(found)]
+        return output
+
+    def _seen(
+        self,
+        worker: WorkerContext,
+        unit: Unit,
+        ids: Sequence[str],
+        layers: Sequence[DenseLayer],
+        output: Output,
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(image id, activations `[C,G,G]` float32) of images, in batches."""
+        decoded = decoded_images(worker, self.name, unit, worker.photographs(unit), ids, output)
+        waiting: list[tuple[str, torch.Tensor]] = []
+        for one in decoded:
+            waiting.append(one)
+            if len(waiting) == worker.config.model.batch_size:
+                yield from self._activations(worker, unit, waiting, layers)
+                waiting = []
+        if waiting:
+            yield from self._activations(worker, unit, waiting, layers)
+
+    def _activations(
+        self,
+        worker: WorkerContext,
+        unit: Unit,
+        images: Sequence[tuple[str, torch.Tensor]],
+        layers: Sequence[DenseLayer],
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        batch = torch.stack([image for _, image in images]).to(worker.device)
+        maps = torch.cat(dense_features(worker.classifier, batch, layers, mirrored=True), dim=1).cpu().numpy()
+        for (image_id, _), own in zip(images, maps, strict=True):
+            worker.advance(unit)
+            yield image_id, own
+
+
+def needs_features(config: RunConfig) -> bool:
+    """Whether the run's summaries are found, or its proposals compared, with the classifier's own features."""
+    compared = "proposals" in config.summaries.sources and config.proposals.descriptor == "conv"
+    return compared or config.summaries.selection == "evidence"
+
+
+def layers_of(config: RunConfig, classifier: Classifier) -> tuple[DenseLayer, ...]:
+    """The layers that describe the places of an image.
+
+    Raises:
+        ClassifierError: the network has no such layers.
+    """
+    side = classifier.input_size
+    image = torch.zeros(1, 3, side, side, device=classifier.device)
+    return find_dense_layers(classifier.module, classifier.normalized(image), names=config.summaries.layers)
+
+
+def _basis(
+    seed: int, seen: dict[str, np.ndarray], salient: dict[str, np.ndarray], layers: Sequence[DenseLayer]
+) -> Basis | None:
+    """The class's basis from a sample of its salient cells; None where nothing is salient."""
+    generator = np.random.default_rng(seed)
+    cells = []
+    for image_id in sorted(seen):
+        maps = seen[image_id]
+        rows, columns = np.nonzero(cell_shares(salient[image_id][None], maps.shape[-1])[0] >= SALIENT_SHARE)
+        if len(rows) > FITTED_CELLS:
+            chosen = np.sort(generator.choice(len(rows), FITTED_CELLS, replace=False))
+            rows, columns = rows[chosen], columns[chosen]
+        cells.append(maps[:, rows, columns].T)
+    together = np.concatenate([*cells, np.zeros((0, sum(layer.shape[0] for layer in layers)), np.float32)])
+    return fit_basis(together, [layer.shape[0] for layer in layers], COMPONENTS) if len(together) else None
+
+
+def _row(label: str, image_id: str, maps: np.ndarray, basis: Basis) -> dict[str, Any]:
+    features = basis.apply_maps(maps[None])[0].astype(np.float16)
+    return {
+        "image_id": image_id,
+        "label": label,
+        "features": features.tobytes(),
+        "features_shape": list(features.shape),
+    }
+
+
+def stored_features(row: dict[str, Any]) -> np.ndarray:
+    """Features `[G,G,D]` float16 of a row of `features` (read-only)."""
+    return np.frombuffer(row["features"], np.float16).reshape(row["features_shape"])

@@ -1,0 +1,41 @@
+"""Rows of the table `metrics`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluate.intervals import mean_interval
+
+
+def metric_row(
+    label: str,
+    metric: str,
+    value: float,
+    n: int,
+    unit: str = "",
+    method: str = "",
+    low: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
+    """A row of `metrics`; what is NaN becomes null."""
+
+    def known(number: float | None) -> float | None:
+        return None if number is None or np.isnan(number) else float(number)
+
+    return {
+        "label": label,
+        "metric": metric,
+        "value": known(value),
+        "low": known(low),
+        "high": known(high),
+        "n": n,
+        "unit": unit,
+        "method": method,
+    }
+
+
+def mean_row(label: str, metric: str, values: Sequence[float], unit: str, method: str, seed: int) -> dict[str, Any]:
+    """The mean of `values` with its 95 % bootstrap interval."""
+    value, low, high = mean_interval(np.asarray(values, dtype=float), seed)
+    return metric_row(label, metric, value, len(values), unit, method, low, high)

@@ -1,0 +1,63 @@
+"""Experiment on data whose parts are known: are the summaries the parts, each once?"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.config import ConfigurationError, RunConfig
+from pipeline.evaluate.part_truth import part_scores
+from pipeline.objects import place
+from pipeline.stages.inputs import DEMO
+from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores
+from pipeline.stages.stage import Plan, units_per_class
+from pipeline.stages.studies.study import Study
+from pipeline.stages.units import Output, Unit
+from pipeline.stages.worker import WorkerContext
+
+LEVELS = (LEAST_OVERLAP, LENIENT_OVERLAP)
+
+
+class TruthStudy(Study):
+    """Precision, recall and F1 of each class's discriminative parts, and what each summary overlaps with most."""
+
+    name = "truth"
+    reads = ("images", "members", "summaries")
+
+    def check(self, config: RunConfig) -> None:
+        if not knows_parts(config):
+            raise ConfigurationError(
+                f"the study {self.name} needs the true boxes of parts: set data.parts, or take the demo set"
+            )
+
+    def settings(self, config: RunConfig) -> Any:
+        return list(LEVELS)
+
+    def units(self, plan: Plan) -> list[Unit]:
+        parts = plan.inputs.parts
+        truth = hashlib.sha256(place(parts).read_bytes()).hexdigest()
+        units = units_per_class(plan, ("summaries", "members"), also=("images",))
+        return [replace(unit, identity=(truth, *unit.identity), payload=parts) for unit in units]
+
+    def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
+        for one in class_truths(worker, unit, unit.payload):
+            counts = {"parts": len(one.parts), "summaries": len(one.summaries)}
+            for least in LEVELS:
+                found = one.found(least)
+                pairs = zip(one.parts, found.summary_of, strict=True)
+                protocol = counts | {"summary of a part": {part: one.summaries[at] for part, at in pairs if at >= 0}}
+                for name, figure in named_scores(part_scores([found])).items():
+                    if figure.value == figure.value:
+                        output.rows.append(
+                            self.row(worker, unit, f"{name} of a class, overlap ≥ {least}", figure.value, protocol)
+                        )
+            for summary, overlaps in zip(one.summaries, one.overlaps, strict=True):
+                protocol = {"part": one.parts[overlaps.argmax()]}
+                output.rows.append(
+                    self.row(worker, unit, "largest overlap with a part", overlaps.max(), protocol, summary=summary)
+                )
+
+
+def knows_parts(config: RunConfig) -> bool:
+    """Whether the true boxes of parts are known."""
+    return config.data.parts is not None or config.data.images == DEMO
