@@ -159,3 +159,24 @@ def test_pieces_of_some_photographs_give_way_to_what_all_have() -> None:
     selection = select_parts([*pieces, head], drawn.features, drawn.shares, SelectionSettings(least_excess=0.0))
     assert [one.candidate.source for one in selection.summaries] == ["head"]
     assert {one.reason for one in selection.others} == {"adds too little"}
+
+
+def test_of_two_that_share_half_of_their_places_one_is_chosen() -> None:
+    drawn = draw({"head": pattern(0, 6, 6)}, 16, moving=4)
+    head = drawn.candidate("head")
+    down, up = np.cumsum(head.segments, axis=1), np.cumsum(head.segments[:, ::-1], axis=1)[:, ::-1]
+    halves = [
+        Candidate(name, head.images, head.boxes, head.segments & (rows <= 4)) for name, rows in (("a", down), ("b", up))
+    ]
+    assert len(select_parts(halves, drawn.features, drawn.shares).summaries) == 1
+    thirds = [
+        Candidate(name, head.images, head.boxes, head.segments & (rows <= 3)) for name, rows in (("a", down), ("b", up))
+    ]
+    assert len(select_parts(thirds, drawn.features, drawn.shares).summaries) == 2
+
+
+def test_members_that_show_different_things_are_alike_by_chance() -> None:
+    drawn = without_common_part(14, 0)
+    lenient = SelectionSettings(least_specificity=0.0, drop_odd=False)
+    selection = select_parts([drawn.candidate("own")], drawn.features, drawn.shares, lenient)
+    assert [one.reason for one in selection.others] == [BY_CHANCE]
