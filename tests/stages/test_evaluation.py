@@ -177,7 +177,7 @@ def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> 
     assert all(after[name].equals(before[name]) for name in before)
     studies = {"faithfulness", "explanation maps", "localization", "summaries", "specialists"}
     assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer", "truth"}
-    assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast")}
+    assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast"), ("demo", "")}
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
     deletion = [row["value"] for row in rows if row["variant"] == "deletion"]
