@@ -4,7 +4,7 @@
 
 - `workers`: wall time of the stage `explain` (from the table `runs`) with one worker and with two, on the same 64
   photographs with the same settings (crisp masks, SqueezeNet, processors alone), `--repeats` times in turn, each in an
-  output folder of its own. A run is interrupted as soon as the stage is complete. Asked for: a ratio of at most 0.6.
+  output folder of its own. A run is interrupted as soon as the stage is complete. The goal: a ratio of at most 0.6.
 - `overhead`: one run over 500 photographs, all stages and the report. Its wall time, and how much of it no stage
   accounts for: wall time − time in which the busiest worker computes. The log says when each unit ended and how long it
   took, not which worker did it: the seconds of all units / workers is the least that the busiest one can have been
@@ -179,7 +179,7 @@ def kept(path: Path, settings: Sequence[str], make: Callable[[], dict]) -> dict:
 
 
 def measure_workers(folder: Path, count: int, repeats: int, shard: int) -> bool:
-    """One worker against two; whether two are as much faster as asked for."""
+    """One worker against two; whether two are as much faster as they should be."""
     manifest = write_manifest(folder / f"{count}.csv", count)
 
     def measured(output: Path, settings: Sequence[str]) -> dict:
@@ -339,7 +339,7 @@ def measure_growth(folder: Path, count: int, shard: int, cpus: int | None) -> No
 
 
 def main() -> int:
-    """Read the command line and measure; the status is 1 where two workers gain less than asked for."""
+    """Read the command line and measure; the status is 1 where two workers gain less than they should."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--what", nargs="+", choices=("workers", "overhead", "growth"), default=["workers"])

@@ -1,6 +1,6 @@
 """The crisp mask of one photograph the way its authors' script computes it: the alternative to be faster than.
 
-Written from the description of that script (specification, explainers §1), not copied: one image, batch 1, the
+Written from the description of that script alone, not copied: one image, batch 1, the
 network as it was loaded, autograd from the mask to the loss, a blur of the mask in NumPy at each step of the first
 stage whose gradient is taken to be the identity's, `torch.optim.Adam`. Only the benchmarks use it.
 """

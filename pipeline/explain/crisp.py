@@ -1,5 +1,5 @@
 """Crisp masks: which pixels, blurred, destroy the class score ("Understanding Deep Architectures by Visual
-Summaries", §3.1, eq. 2; settings where the paper is silent: specification, explainers §1).
+Summaries", §3.1, eq. 2).
 
 Lengths are settings in pixels of a 224-px image and scale with the image (`pipeline.explain.lengths`); what smooths is
 never less than a pixel wide. Shapes: B images, n of them entering or leaving the batch, H by W pixels, h by w the

@@ -1,5 +1,5 @@
 """Meaningful perturbation, plain and thresholded: what the crisp masks are compared with ("Understanding Deep
-Architectures by Visual Summaries", §3.1 and Table 2; specification, explainers §5).
+Architectures by Visual Summaries", §3.1 and Table 2).
 
 Shapes: n images entering or leaving the batch, H by W pixels.
 """

@@ -57,8 +57,7 @@ def member_picture(
     """A member of a summary: its salient regions in color, the rest faded, the common part outlined in red.
 
     The outline is antialiased and lies between two thin white lines, so that it shows on any background; it
-    is moved inside the picture where the part reaches the border. (Visual-summaries paper, Figure 1;
-    specification summaries.md §9.)
+    is moved inside the picture where the part reaches the border. (Visual-summaries paper, Figure 1.)
 
     Args:
         image: uint8 [S, S, 3], RGB.

@@ -1,5 +1,5 @@
 """Clusters of a class's salient parts by affinity propagation (visual summaries paper §3.2; Frey and Dueck,
-Science 315, 2007; specification summaries.md §6).
+Science 315, 2007).
 
 Shapes: n parts, e pairs of parts with a score.
 """

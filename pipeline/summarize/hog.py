@@ -66,7 +66,7 @@ def felzenszwalb_hog(patches: torch.Tensor, cell: int = CELL) -> torch.Tensor:
 def describe(
     image: np.ndarray | torch.Tensor, boxes: np.ndarray | torch.Tensor, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """HOG descriptor of every box of an image (specification summaries.md §3).
+    """HOG descriptor of every box of an image.
 
     Each box is grown by 1/8 of its width and height on each side, resized to 80 x 80 pixels and described by
     8 x 8 cells. See `crops` for the resizing.

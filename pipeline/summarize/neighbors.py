@@ -1,4 +1,4 @@
-"""Which image pairs of a class are matched, and in which order (specification summaries.md §5, "Scale").
+"""Which image pairs of a class are matched, and in which order.
 
 All pairs of a small class; beyond that each image with its nearest neighbors by the classifier's features, so that
 the cost grows linearly with the class.

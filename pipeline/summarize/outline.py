@@ -1,5 +1,5 @@
 """What a member shows: the outline of its part and the salient regions it belongs to
-(visual summaries paper, Fig. 1; specification summaries.md §9)."""
+(visual summaries paper, Fig. 1)."""
 
 import cv2
 import numpy as np

@@ -1,5 +1,5 @@
-"""Members of a cluster and what prunes them: structural similarity (visual summaries paper §3.2;
-specification summaries.md §7–8; SSIM: Wang et al., IEEE TIP 13, 2004).
+"""Members of a cluster and what prunes them: structural similarity (visual summaries paper §3.2; SSIM:
+Wang et al., IEEE TIP 13, 2004).
 
 Shapes: m members of a cluster, h by w pixels of the exemplar's box.
 """

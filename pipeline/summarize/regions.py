@@ -1,4 +1,4 @@
-"""Connected salient regions of an image (specification summaries.md §1)."""
+"""Connected salient regions of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """The similarity of a class's parts: from the scores of its image pairs to those among the proposals that stay
-(visual summaries paper §3.2; specification summaries.md §5).
+(visual summaries paper §3.2).
 
 Shapes: M proposals of an image, K of them on its mask, n proposals of the class that survive both prunings.
 """

@@ -1,5 +1,5 @@
-"""Affinity propagation over a sparse graph, O(edges) a step (Frey and Dueck, Science 315, 2007, equations 1 and 2;
-specification summaries.md §6).
+"""Affinity propagation over a sparse graph, O(edges) a step (Frey and Dueck, Science 315, 2007, equations 1 and
+2).
 
 Most pairs of a class's parts have no score. The dense algorithm keeps two messages for each of them all the same;
 here one *null candidate* per point stands in for all the exemplars to which it has no edge.

@@ -1,5 +1,5 @@
 """Specialists: a linear support vector machine per summary, and their fusion with the network
-(visual summaries paper §4.4; specification summaries.md §10).
+(visual summaries paper §4.4).
 
 Shapes: N images, D features, K classes of the network, S specialized classes.
 """

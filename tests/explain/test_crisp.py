@@ -212,7 +212,7 @@ def raggedness(saliency: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(("preset", "error", "ragged"), [("authors", 0.02, 0.4), ("fast", 0.03, 0.6)])
 def test_quality_on_photographs(photographs, preset: str, error: float, ragged: float) -> None:  # noqa: ANN001
-    """Quality to hold (specification, explainers §1): drop ≥ 99.95 %, 4m(1−m) ≤ 0.02 (`authors`)."""
+    """Quality to hold: drop ≥ 99.95 %, 4m(1−m) ≤ 0.02 (`authors`)."""
     explanation = CrispMasks(preset).explain(*photographs)
     drop = (explanation.score_before - explanation.score_after) / explanation.score_before
     assert drop.mean() >= 0.9995
