@@ -232,6 +232,16 @@ class SummarySettings(Section):
         24, ge=1, description="members of a summary that are removed, or shown alone, to measure its evidence; at most"
     )
 
+    @property
+    def by_evidence(self) -> bool:
+        """Whether summaries are chosen among candidates, not left over from pruned clusters."""
+        return self.selection == "evidence"
+
+    @property
+    def with_proposals(self) -> bool:
+        """Whether proposals are made, matched and clustered."""
+        return "proposals" in self.sources
+
     @model_validator(mode="after")
     def _selection_fits(self) -> "SummarySettings":
         if self.selection == "similarity" and set(self.sources) != {"proposals"}:
@@ -378,3 +388,8 @@ class RunConfig(Section):
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="experiments of the job evaluate")
     report: ReportSettings = Field(ReportSettings(), description="pages")
     ray: RaySettings = Field(RaySettings(), description="workers; never changes a result")
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether summaries are found, or proposals compared, by what the classifier sees at each place."""
+        return self.summaries.by_evidence or (self.summaries.with_proposals and self.proposals.descriptor == "conv")

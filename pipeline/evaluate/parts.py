@@ -2,14 +2,7 @@
 
 import numpy as np
 
-
-def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes `[n,4]` with boxes `[n,4]`, pair by pair: `[n]`; half-open pixels."""
-    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=1)
-    areas = [np.clip(values[:, 2:] - values[:, :2], 0, None).prod(axis=1) for values in (boxes, truth)]
-    union = areas[0] + areas[1] - intersection
-    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
+from pipeline.summarize.boxes import box_overlap
 
 
 def part_overlap(member_boxes: np.ndarray, part_boxes: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from pipeline.summarize.boxes import box_overlap
 from pipeline.summarize.candidates import Candidate
 from pipeline.summarize.resampling import same_part
 
@@ -38,10 +39,7 @@ def member_overlap(first: Members, second: Members, least: float = 0.5) -> float
     if not images:
         return 0.0
     a, b = (np.stack([np.asarray(summary[image], dtype=np.float64) for image in images]) for summary in (first, second))
-    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
-    intersection = sides.prod(axis=1)
-    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - intersection
-    return float((intersection >= least * union).sum() / len(first.keys() | second.keys()))
+    return float((box_overlap(a, b) >= least).sum() / len(first.keys() | second.keys()))
 
 
 def matched_summaries(first: Sequence[Members], second: Sequence[Members], least: float = 0.5) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ A region or member is placed on the photograph (`placing`), from the preprocessi
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from schemas import EDGES
 
 IMAGE_COLUMNS = ["image_id", "uri", "width", "height", "score", "prediction_name", "explained"]
 REGION_COLUMNS = ["image_id", "region", "run_length", "drop"]
+KEPT_COLUMNS = ["cluster", "summary", "kept"]
 MEMBER_COLUMNS = ["cluster", "image_id", *EDGES, "rank", "similarity", "hull", "drop", "kept"]
 
 
@@ -129,7 +130,8 @@ def export_contents(
         for path in shards["regions"].get(label, ()):
             for region in _regions(store, path, photographs, preprocessing.crop_side, counts):
                 receiver.region(region)
-        kept = kept_clusters(store, shards["summaries"].get(label, ()))
+        rows = store.read("summaries", shards["summaries"].get(label, ()), KEPT_COLUMNS).to_pylist()
+        kept = kept_clusters(rows)
         for path in shards["members"].get(label, ()):
             for member in _members(store, path, photographs, kept, preprocessing.crop_side):
                 counts.members += 1
@@ -206,10 +208,12 @@ def _regions(
         yield PlacedRegion(photograph, row["region"], placed, mask, finite(row["drop"]))
 
 
-def kept_clusters(store: TableStore, paths: list[str]) -> dict[int, int]:
-    """Clusters of a class that are summaries: number of the cluster → of the summary."""
-    rows = store.read("summaries", paths, ["cluster", "summary", "kept"]).to_pylist()
-    return {row["cluster"]: row["summary"] for row in rows if row["kept"]}
+def kept_clusters(summaries: Iterable[Mapping[str, Any]]) -> dict[int, int]:
+    """Clusters of a class that are summaries: number of the cluster → of the summary.
+
+    `summaries`: rows of `summaries`, with `KEPT_COLUMNS`.
+    """
+    return {row["cluster"]: row["summary"] for row in summaries if row["kept"]}
 
 
 def _members(

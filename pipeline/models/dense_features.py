@@ -147,6 +147,16 @@ def _token_grid(tokens: int, side: Sequence[int]) -> tuple[int, int] | None:
     return rows, tokens // rows
 
 
+def layers_of(classifier: Classifier, names: Sequence[str] = ()) -> tuple[DenseLayer, ...]:
+    """The layers that describe the places of a classifier's images, as `find_dense_layers` finds them.
+
+    Raises:
+        ClassifierError: see there.
+    """
+    image = torch.zeros(1, 3, classifier.input_size, classifier.input_size, device=classifier.device)
+    return find_dense_layers(classifier.module, classifier.normalized(image), names=names)
+
+
 @torch.no_grad()
 def dense_features(
     classifier: Classifier,

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.stages.features import needs_features, stored_features
+from pipeline.stages.features import stored_features
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.units import Output, Unit, error_row, known
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.candidates import Candidate, candidate_of_boxes
-from pipeline.summarize.class_parts import PartSettings, find_parts, stability
+from pipeline.summarize.class_parts import ClassImages, PartSettings
 from pipeline.summarize.part_selection import Judged, SelectionSettings
 from pipeline.summarize.regions import decode_run_length, encode_run_length
+from pipeline.summarize.resampling import found_again
 from schemas import EDGES
 
 
@@ -45,7 +46,7 @@ class CandidatesStage(Stage):
     writes = "candidates"
 
     def wanted(self, config: RunConfig) -> bool:
-        return needs_features(config)
+        return config.summaries.by_evidence
 
     def settings(self, config: RunConfig) -> Any:
         summaries = config.summaries
@@ -69,19 +70,13 @@ class CandidatesStage(Stage):
             reason = "nothing is salient in any image of the class: no parts to find"
             return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
         config = worker.config
-        settings = part_settings(config)
-        found = find_parts(evidence.features, evidence.masks, settings, config.seed, evidence.more)
+        images = ClassImages.of(evidence.features, evidence.masks, part_settings(config), config.seed)
+        found = images.parts(config.seed, evidence.more)
         again = np.full(len(found.summaries), np.nan)
-        if config.summaries.resamples and found.summaries:
-            again = stability(
-                found,
-                evidence.features,
-                evidence.masks,
-                settings,
-                config.summaries.resamples,
-                seed=config.seed,
-                more=evidence.more,
-            )
+        if config.summaries.resamples:
+            chosen = [one.candidate for one in found.summaries]
+            rerun = images.again(evidence.more)
+            again = found_again(chosen, rerun, len(evidence.ids), config.summaries.resamples, seed=config.seed)
         output = Output(rows=[])
         shares = [*again.tolist(), *[np.nan] * len(found.others)]
         for number, (one, share) in enumerate(zip([*found.summaries, *found.others], shares, strict=True)):
@@ -101,7 +96,7 @@ def class_evidence(worker: WorkerContext, unit: Unit) -> ClassEvidence | None:
     }
     ids = sorted(masks)
     side = next(iter(features.values())).shape[0]
-    more = _clusters(worker, unit, ids, side) if "proposals" in worker.config.summaries.sources else []
+    more = _clusters(worker, unit, ids, side) if worker.config.summaries.with_proposals else []
     return ClassEvidence(ids, np.stack([features[one] for one in ids]), np.stack([masks[one] for one in ids]), more)
 
 
@@ -163,14 +158,14 @@ def _rows(label: str, number: int, one: Judged, found_again: float, ids: Sequenc
         "photographs": one.photographs,
         "support": one.support,
         "coverage": one.coverage,
-        "coherence": _known(coherence.value),
-        "chance": _known(coherence.chance),
-        "chance_deviation": _known(coherence.deviation),
+        "coherence": known(coherence.value),
+        "chance": known(coherence.chance),
+        "chance_deviation": known(coherence.deviation),
         "specificity": one.specificity,
         "rank": one.rank if one.rank >= 0 else None,
         "gain": one.gain,
         "added": one.added,
-        "found_again": _known(found_again),
+        "found_again": known(found_again),
         "belongs_to": one.belongs_to if one.belongs_to >= 0 else None,
         "relation": one.relation or None,
         "reason": one.reason or None,
@@ -182,12 +177,8 @@ def _rows(label: str, number: int, one: Judged, found_again: float, ids: Sequenc
             **{edge: float(value) for edge, value in zip(EDGES, candidate.boxes[at], strict=True)},
             "segment": np.asarray(encode_run_length(candidate.segments[at])).tolist(),
             "side": candidate.segments.shape[1],
-            "likeness": _known(coherence.members[at]),
+            "likeness": known(coherence.members[at]),
             "mirrored": bool(coherence.mirrored[at]),
         }
         for at in range(len(candidate))
     ]
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -27,7 +27,7 @@ class ClusterStage(Stage):
     uses_images = True
 
     def wanted(self, config: RunConfig) -> bool:
-        return "proposals" in config.summaries.sources
+        return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
+from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.objects import ObjectPath, place
 from pipeline.report.class_pages import class_page
 from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
@@ -82,11 +83,7 @@ def compared_run(name: str, store: TableStore, labels: list[str]) -> ComparedRun
 
 def kept_summaries(store: TableStore, label: str) -> dict[int, dict[str, np.ndarray]]:
     """A class's kept summaries with their kept members: number → image → box."""
-    kept = {
-        row["cluster"]: row["summary"]
-        for row in store.read_all("summaries", ["cluster", "summary", "kept"], label).to_pylist()
-        if row["kept"]
-    }
+    kept = kept_clusters(store.read_all("summaries", KEPT_COLUMNS, label).to_pylist())
     found: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
     for row in store.read_all("members", ["cluster", "image_id", *EDGES, "kept"], label).to_pylist():
         if row["kept"] and row["cluster"] in kept:

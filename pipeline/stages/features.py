@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.models.classifier import Classifier
-from pipeline.models.dense_features import DenseLayer, dense_features, find_dense_layers
+from pipeline.models.dense_features import DenseLayer, dense_features, layers_of
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit
@@ -32,7 +31,7 @@ class FeaturesStage(Stage):
     uses_model = True
 
     def wanted(self, config: RunConfig) -> bool:
-        return needs_features(config)
+        return config.needs_features
 
     def settings(self, config: RunConfig) -> Any:
         return [config.summaries.layers, cut_of(config), config.seed]
@@ -47,7 +46,7 @@ class FeaturesStage(Stage):
         output = Output(rows=[])
         ids = sorted(rows)
         fitted = [ids[at] for at in np.unique(np.linspace(0, len(ids) - 1, min(len(ids), FITTED_IMAGES)).astype(int))]
-        layers = layers_of(worker.config, worker.classifier)
+        layers = layers_of(worker.classifier, worker.config.summaries.layers)
         seen = dict(self._seen(worker, unit, fitted, layers, output))
         salient = {image_id: salient_mask(rows[image_id], worker.config) for image_id in seen}
         basis = _basis(worker.config.seed, seen, salient, layers)
@@ -92,23 +91,6 @@ class FeaturesStage(Stage):
         for (image_id, _), own in zip(images, maps, strict=True):
             worker.advance(unit)
             yield image_id, own
-
-
-def needs_features(config: RunConfig) -> bool:
-    """Whether the run's summaries are found, or its proposals compared, with the classifier's own features."""
-    compared = "proposals" in config.summaries.sources and config.proposals.descriptor == "conv"
-    return compared or config.summaries.selection == "evidence"
-
-
-def layers_of(config: RunConfig, classifier: Classifier) -> tuple[DenseLayer, ...]:
-    """The layers that describe the places of an image.
-
-    Raises:
-        ClassifierError: the network has no such layers.
-    """
-    side = classifier.input_size
-    image = torch.zeros(1, 3, side, side, device=classifier.device)
-    return find_dense_layers(classifier.module, classifier.normalized(image), names=config.summaries.layers)
 
 
 def _basis(

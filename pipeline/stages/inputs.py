@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.catalog import CatalogClass, load_catalog
 from pipeline.data.parts import read_parts
 from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.dense_features import find_dense_layers
+from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath, place
 from pipeline.stages.worker import classifier_of
@@ -69,10 +67,9 @@ def gather_inputs(config: RunConfig) -> Inputs:
 
 def _check_layers(config: RunConfig, classifier: Classifier) -> None:
     """Notice now, not once all maps are made, that the network has no layers to find parts with."""
-    if config.summaries.selection == "evidence":
-        image = torch.zeros(1, 3, classifier.input_size, classifier.input_size, device=classifier.device)
+    if config.needs_features:
         try:
-            find_dense_layers(classifier.module, classifier.normalized(image), names=config.summaries.layers)
+            layers_of(classifier, config.summaries.layers)
         except ClassifierError as error:
             raise ClassifierError(
                 f"{classifier.name}: {error} (setting summaries.layers), or take --preset paper, which needs none"

@@ -24,7 +24,7 @@ class MatchStage(Stage):
     plans_from_rows = True
 
     def wanted(self, config: RunConfig) -> bool:
-        return "proposals" in config.summaries.sources
+        return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
         return [config.matching.score, config.matching.mode]

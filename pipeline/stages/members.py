@@ -10,11 +10,10 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
 from pipeline.evaluate.part_evidence import part_evidence
-from pipeline.stages.features import needs_features
-from pipeline.stages.pruned_clusters import pruned_clusters
+from pipeline.stages.pruned_clusters import CLUSTER_COLUMNS, pruned_clusters
 from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
 from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row
+from pipeline.stages.units import Output, Unit, error_row, known
 from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.outline import convex_hull, part_pixels, touched_regions
@@ -39,19 +38,24 @@ class MembersStage(Stage):
     version = 3
 
     def settings(self, config: RunConfig) -> Any:
-        pruning = None if needs_features(config) else config.pruning.model_dump()
+        pruning = None if config.summaries.by_evidence else config.pruning.model_dump()
         return [pruning, config.summaries.measured, cut_of(config), blur_of(config), config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        source = "candidates" if needs_features(plan.config) else "clusters"
+        source = "candidates" if plan.config.summaries.by_evidence else "clusters"
         return units_per_class(plan, (source, "regions", "maps"), also=("images",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         output = Output(rows=[])
-        by_evidence = needs_features(worker.config)
-        wanted = {row["image_id"] for row in worker.read(unit, _source(worker.config), ["image_id"])}
-        images = self._images(worker, unit, wanted, output)
-        groups = chosen_candidates(worker, unit, images) if by_evidence else pruned_clusters(worker, unit, images)
+        if worker.config.summaries.by_evidence:
+            columns = ["candidate", "image_id", *EDGES, "segment", "side", "likeness", "source", "rank"]
+            rows = [row for row in worker.read(unit, "candidates", columns) if row["rank"] is not None]
+            images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
+            groups = chosen_candidates(rows, images)
+        else:
+            rows = worker.read(unit, "clusters", CLUSTER_COLUMNS)
+            images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
+            groups = pruned_clusters(worker, rows, images)
         shown = self._shown(worker, unit, groups, images)
         for number, members in groups.items():
             for rank, member in enumerate(members):
@@ -103,13 +107,15 @@ class MembersStage(Stage):
 
 
 def chosen_candidates(
-    worker: WorkerContext, unit: Unit, images: Mapping[str, torch.Tensor]
+    places: Sequence[Mapping[str, Any]], images: Mapping[str, torch.Tensor]
 ) -> dict[int, list[dict[str, Any]]]:
-    """Candidate → columns of `members` of its places, the one most like the others first."""
+    """Candidate → columns of `members` of its places, rows of `candidates`, the one most like the others first.
+
+    `images`: by id; members of others are left out.
+    """
     found = defaultdict(list)
-    columns = ["candidate", "image_id", *EDGES, "segment", "side", "likeness", "source", "rank"]
-    for row in worker.read(unit, "candidates", columns):
-        if row["rank"] is not None and row["image_id"] in images:
+    for row in places:
+        if row["image_id"] in images:
             found[row["candidate"]].append(row)
     groups = {}
     for number, rows in sorted(found.items()):
@@ -121,15 +127,10 @@ def chosen_candidates(
     return groups
 
 
-def member_segment(member: Mapping[str, Any]) -> np.ndarray | None:
-    """The cells `[G,G]` bool of a row of `members`; None where all in its box belong to it."""
-    if member["segment"] is None:
-        return None
-    return decode_run_length(member["segment"], (member["side"], member["side"]))
-
-
-def _source(config: RunConfig) -> str:
-    return "candidates" if needs_features(config) else "clusters"
+def member_pixels(member: Mapping[str, Any], salient: np.ndarray) -> np.ndarray:
+    """The pixels `[H,W]` bool of a row of `members`: of the salient ones those in its box and in its cells, if any."""
+    box, cells, side = np.array([member[edge] for edge in EDGES]), member["segment"], member["side"]
+    return part_pixels(salient, box, None if cells is None else decode_run_length(cells, (side, side)))
 
 
 def _measured(config: RunConfig, number: int, members: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -152,11 +153,11 @@ def _shown_in_image(
     found, parts, unions = [], [], []
     for _, member, _ in members:
         box = np.array([member[edge] for edge in EDGES])
-        segment = member_segment(member)
-        parts.append(part_pixels(salient, box, segment))
-        touched = [number for number, mask in enumerate(masks) if (mask & parts[-1]).any()]
-        if segment is None:
+        parts.append(member_pixels(member, salient))
+        if member["segment"] is None:
             touched = touched_regions(masks, box)
+        else:
+            touched = [number for number, mask in enumerate(masks) if (mask & parts[-1]).any()]
         unions.append(np.any([masks[number] for number in touched], axis=0) if touched else np.zeros_like(salient))
         found.append(
             {
@@ -166,7 +167,7 @@ def _shown_in_image(
                 **dict.fromkeys(EVIDENCE),
             }
         )
-    if not needs_features(worker.config):
+    if not worker.config.summaries.by_evidence:
         for columns, drop in zip(found, blurred_drops(worker, image, row["target"], unions), strict=True):
             columns["drop"] = drop
     measured = [at for at, (_, _, chosen) in enumerate(members) if chosen and parts[at].any()]
@@ -183,5 +184,5 @@ def _shown_in_image(
         )
         for name in EVIDENCE:
             for at, value in zip(measured, getattr(evidence, name).tolist(), strict=True):
-                found[at][name] = value if np.isfinite(value) else None
+                found[at][name] = known(value)
     return found

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.intervals import mean_interval
+from pipeline.stages.units import known
 
 
 def metric_row(
@@ -18,11 +19,7 @@ def metric_row(
     low: float | None = None,
     high: float | None = None,
 ) -> dict[str, Any]:
-    """A row of `metrics`; what is NaN becomes null."""
-
-    def known(number: float | None) -> float | None:
-        return None if number is None or np.isnan(number) else float(number)
-
+    """A row of `metrics`; what is not finite becomes null."""
     return {
         "label": label,
         "metric": metric,

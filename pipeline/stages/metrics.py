@@ -1,6 +1,5 @@
 """Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.objects import place
-from pipeline.stages.features import needs_features
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
-from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_rows
+from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
 from pipeline.stages.stage import Plan, Stage
 from pipeline.stages.units import Output, Unit
 from pipeline.stages.worker import WorkerContext
@@ -49,7 +46,7 @@ class MetricsStage(Stage):
             for table, grouped in shards.items()
         }
         parts = plan.inputs.parts
-        truth = hashlib.sha256(place(parts).read_bytes()).hexdigest() if parts else None
+        truth = truth_digest(parts) if parts else None
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         return [
             Unit(
@@ -90,7 +87,7 @@ class MetricsStage(Stage):
     def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
         rows = [row for row in worker.read(unit, "summaries", ["label", "kept", "added"]) if row["kept"]]
         kept = dict.fromkeys(labels, 0) | Counter(row["label"] for row in rows)
-        if not needs_features(worker.config):
+        if not worker.config.summaries.by_evidence:
             method = "clusters that survive pruning by structural similarity"
             return self._of_classes(worker, "summaries", kept, "", method)
         accounted = dict.fromkeys(labels, 0.0)

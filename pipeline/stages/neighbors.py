@@ -23,7 +23,7 @@ class NeighborsStage(Stage):
     writes = "pairs"
 
     def wanted(self, config: RunConfig) -> bool:
-        return "proposals" in config.summaries.sources
+        return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching

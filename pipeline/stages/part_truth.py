@@ -1,5 +1,6 @@
 """A run's kept summaries against parts whose true boxes are known, for the stage `metrics` and the study `truth`."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pipeline.data.annotations import annotation_key
 from pipeline.data.parts import Parts, read_parts
 from pipeline.evaluate.part_truth import FoundParts, PartFigure, PartScores, found_parts, part_overlaps, part_scores
 from pipeline.evaluate.parts import analyzed_boxes
+from pipeline.objects import place
 from pipeline.stages.metric_rows import metric_row
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import WorkerContext
@@ -46,6 +48,11 @@ class ClassTruth:
     def found(self, least: float) -> FoundParts:
         """The parts that are found at an overlap of at least `least`."""
         return found_parts(self.overlaps, least)
+
+
+def truth_digest(path: str) -> str:
+    """What the true boxes of a CSV are known by."""
+    return hashlib.sha256(place(path).read_bytes()).hexdigest()
 
 
 def class_truths(worker: WorkerContext, unit: Unit, path: str) -> list[ClassTruth]:

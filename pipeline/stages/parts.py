@@ -33,7 +33,7 @@ class PartsStage(Stage):
     writes = "matches"
 
     def wanted(self, config: RunConfig) -> bool:
-        return "proposals" in config.summaries.sources
+        return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
         return [config.matching.redundancy_overlap, config.matching.redundancy_area_ratio]

@@ -30,7 +30,7 @@ class ProposeStage(Stage):
     uses_images = True
 
     def wanted(self, config: RunConfig) -> bool:
-        return "proposals" in config.summaries.sources
+        return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
         proposals = config.proposals

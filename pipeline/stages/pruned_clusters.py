@@ -1,13 +1,13 @@
 """The members of clusters of proposals, chosen and pruned by structural similarity."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipeline.stages.units import Unit
+from pipeline.stages.units import known
 from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.pruning import (
     PrunedCluster,
@@ -18,17 +18,20 @@ from pipeline.summarize.pruning import (
 )
 from schemas import EDGES
 
+CLUSTER_COLUMNS = ["image_id", "proposal", *EDGES, "cluster", "exemplar", "similarity"]
+
 
 def pruned_clusters(
-    worker: WorkerContext, unit: Unit, images: Mapping[str, torch.Tensor]
+    worker: WorkerContext, places: Sequence[Mapping[str, Any]], images: Mapping[str, torch.Tensor]
 ) -> dict[int, list[dict[str, Any]]]:
     """Cluster → columns of `members` of those that it has before pruning, the exemplar first.
 
-    `images`: analyzed images uint8 `[3,S,S]` by id; members of others are left out.
+    Args:
+        places: rows of `clusters`, with `CLUSTER_COLUMNS`.
+        images: analyzed images uint8 `[3,S,S]` by id; members of others are left out.
     """
     clusters = defaultdict(list)
-    columns = ["image_id", "proposal", *EDGES, "cluster", "exemplar", "similarity"]
-    for row in worker.read(unit, "clusters", columns):
+    for row in places:
         if row["cluster"] is not None and row["image_id"] in images:
             clusters[row["cluster"]].append(row)
     chosen = {number: _choose(worker, parts) for number, parts in sorted(clusters.items())}
@@ -73,9 +76,6 @@ def _similarities(members: list[dict[str, Any]], images: Mapping[str, torch.Tens
 
 
 def _verdict_columns(verdict: PrunedCluster, rank: int) -> dict[str, Any]:
-    def known(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
-
     reason = verdict.member_reason[rank]
     return {
         "ssim": known(verdict.member_median[rank]),

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.data.decode import DecodeError
 from pipeline.evaluate.ratings import study_results
+from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.report.content import (
     ClassContent,
     ErrorContent,
@@ -20,14 +21,12 @@ from pipeline.report.content import (
 )
 from pipeline.report.plots import Histogram
 from pipeline.review.export import current_ratings
-from pipeline.stages.features import needs_features
 from pipeline.stages.figures import figures
-from pipeline.stages.members import member_segment
+from pipeline.stages.members import member_pixels
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.units import Unit
 from pipeline.stages.worker import WorkerContext, decode_saliency
 from pipeline.store.tables import StoreError, TableStore, digest
-from pipeline.summarize.outline import part_pixels
 from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
@@ -90,7 +89,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
 
 
 def _accounted(worker: WorkerContext, unit: Unit) -> float | None:
-    if not needs_features(worker.config):
+    if not worker.config.summaries.by_evidence:
         return None
     return sum(row["added"] for row in worker.read(unit, "summaries", ["added", "kept"]) if row["kept"])
 
@@ -124,7 +123,7 @@ def _summaries(
     contents = []
     for row in worker.read(unit, "summaries"):
         ranked = sorted(members[row["cluster"]], key=lambda member: (not member["kept"], member["rank"]))
-        if needs_features(worker.config):
+        if worker.config.summaries.by_evidence:
             # A spread, from the most typical member to the least: the first ones alone would flatter.
             most = min(len(ranked), worker.config.report.members)
             ranked = [ranked[at] for at in np.linspace(0, len(ranked) - 1, most).round().astype(int)]
@@ -205,7 +204,7 @@ def _examples(
     boxes = defaultdict(list)
     for row in worker.read(unit, "clusters", ["image_id", *EDGES]):
         boxes[row["image_id"]].append([row[edge] for edge in EDGES])
-    has_proposals = "proposals" in worker.config.summaries.sources
+    has_proposals = worker.config.summaries.with_proposals
     parts = _parts(worker, unit)
     drops = defaultdict(dict)
     for row in worker.read(unit, "regions", ["image_id", "region", "drop"]):
@@ -216,7 +215,7 @@ def _examples(
         if image is None:
             continue
         own = [masks[image_id][number] for number in sorted(masks[image_id])]
-        saliency = decode_saliency(row).mean(axis=0)
+        saliency, salient = decode_saliency(row).mean(axis=0), salient_mask(row, worker.config)
         figures = ("score_before", "score_after", "drop", "area", "crispness")
         contents.append(
             ExampleContent(
@@ -230,10 +229,7 @@ def _examples(
                     RegionContent(masks[image_id][region], drop) for region, drop in sorted(drops[image_id].items())
                 ],
                 proposals=np.array(boxes[image_id], float).reshape(-1, 4) if has_proposals else None,
-                parts=[
-                    (number, _member_pixels(member, salient_mask(row, worker.config)))
-                    for number, member in parts.get(image_id, ())
-                ],
+                parts=[(number, member_pixels(member, salient)) for number, member in parts.get(image_id, ())],
                 **{name: row[name] for name in figures},
             )
         )
@@ -242,20 +238,12 @@ def _examples(
 
 def _parts(worker: WorkerContext, unit: Unit) -> dict[str, list[tuple[int, dict[str, Any]]]]:
     """Image id → numbers of the kept summaries that it is a kept member of, with the rows of `members`."""
-    kept = {
-        row["cluster"]: row["summary"] + 1
-        for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
-        if row["kept"]
-    }
+    kept = kept_clusters(worker.read(unit, "summaries", KEPT_COLUMNS))
     found = defaultdict(list)
     for row in worker.read(unit, "members", ["cluster", "image_id", *EDGES, "segment", "side", "kept"]):
         if row["kept"] and row["cluster"] in kept:
-            found[row["image_id"]].append((kept[row["cluster"]], row))
+            found[row["image_id"]].append((kept[row["cluster"]] + 1, row))
     return {image_id: sorted(own, key=lambda one: one[0]) for image_id, own in found.items()}
-
-
-def _member_pixels(member: Mapping[str, Any], salient: np.ndarray) -> np.ndarray:
-    return part_pixels(salient, np.array([member[edge] for edge in EDGES]), member_segment(member))
 
 
 def metrics(rows: Iterable[Mapping[str, Any]]) -> list[MetricContent]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.stages.features import needs_features
 from pipeline.stages.members import EVIDENCE
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit
@@ -41,7 +40,7 @@ class SummarizeStage(Stage):
         # All rows of a candidate say the same of it.
         columns = ["candidate", "rank", "support", "photographs", *FOUND]
         candidates = {row["candidate"]: row for row in worker.read(unit, "candidates", columns)}
-        by_evidence = needs_features(worker.config)
+        by_evidence = worker.config.summaries.by_evidence
         rows = []
         for number, members in groups.items():
             members.sort(key=lambda member: member["rank"])

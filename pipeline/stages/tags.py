@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.stages.crops import described_crops, tags_of
 from pipeline.stages.stage import Plan, Stage, units_per_class
 from pipeline.stages.units import Output, Unit
@@ -29,11 +30,7 @@ class TagsStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         output = Output(rows=[])
-        summaries = {
-            row["cluster"]: row["summary"]
-            for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
-            if row["kept"]
-        }
+        summaries = kept_clusters(worker.read(unit, "summaries", KEPT_COLUMNS))
         members = [
             row
             for row in worker.read(unit, "members", ["cluster", "image_id", *EDGES, "kept"])

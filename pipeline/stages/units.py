@@ -1,5 +1,6 @@
 """Units of work and what comes back of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,11 @@ class Failure:
 
     unit: Unit
     reason: str
+
+
+def known(value: float | None) -> float | None:
+    """A figure for a table, where what is not finite is null."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def error_row(

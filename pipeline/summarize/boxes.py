@@ -1,9 +1,19 @@
-"""Geometry of boxes x0, y0, x1, y1 in pixels, for the matching of proposals."""
+"""Geometry of boxes x0, y0, x1, y1 in pixels."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MAXIMUM_ASPECT_CHANGE = 2.0
+
+
+def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes `[n,4]` with boxes `[n,4]`, pair by pair: `[n]`; half-open pixels."""
+    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=1)
+    areas = [np.clip(values[:, 2:] - values[:, :2], 0, None).prod(axis=1) for values in (boxes, truth)]
+    union = areas[0] + areas[1] - intersection
+    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
 
 
 def centers_and_halves(boxes: Tensor) -> tuple[Tensor, Tensor]:

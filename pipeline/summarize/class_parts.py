@@ -62,13 +62,24 @@ def find_parts(
     Raises:
         ValueError: shapes do not fit.
     """
-    return _find(_Class.of(features, masks, settings or PartSettings(), seed), settings or PartSettings(), seed, more)
+    return ClassImages.of(features, masks, settings, seed).parts(seed, more)
 
 
 @dataclass(frozen=True)
-class _Class:
-    """What is made once for a class, and is the same for any part of its images."""
+class ClassImages:
+    """A class's images with what is made of them once and is the same for any part of them.
 
+    Attributes:
+        settings: how parts are found.
+        masks: `[N,H,W]` bool, salient pixels.
+        shares: `[N,G,G]`, their share of each cell.
+        seen: `[N,G,G,D]`, features with their context.
+        maps: features averaged over several widths.
+        groups: `[N]` number of the photograph that each image is.
+        where_alike: `[N,G,G]`, `specificity.salience_where_alike`.
+    """
+
+    settings: PartSettings
     masks: np.ndarray
     shares: np.ndarray
     seen: np.ndarray
@@ -77,7 +88,11 @@ class _Class:
     where_alike: np.ndarray
 
     @staticmethod
-    def of(features: np.ndarray, masks: np.ndarray, settings: PartSettings, seed: int) -> "_Class":
+    def of(
+        features: np.ndarray, masks: np.ndarray, settings: PartSettings | None = None, seed: int = 0
+    ) -> "ClassImages":
+        """Arguments as for `find_parts`."""
+        settings = settings or PartSettings()
         if features.ndim != 4 or masks.ndim != 3 or len(features) != len(masks):
             raise ValueError(f"features must be [N,G,G,D] and masks [N,H,W], got {features.shape} and {masks.shape}")
         features = np.asarray(features, dtype=np.float32)
@@ -85,26 +100,40 @@ class _Class:
         seen = with_context(features, settings.context)
         groups = photograph_groups(features, seed=seed)
         alike = salience_where_alike(seen, shares, shares > LEAST_SALIENT, photograph_weights(groups))
-        return _Class(masks, shares, seen, SmoothMaps(features), groups, alike)
+        return ClassImages(settings, masks, shares, seen, SmoothMaps(features), groups, alike)
 
-    def of_images(self, images: np.ndarray) -> "_Class":
+    def some(self, images: np.ndarray) -> "ClassImages":
+        """Some of the images, rising numbers `[n]`."""
+        masks, shares, seen = (values[images] for values in (self.masks, self.shares, self.seen))
         maps = self.maps.of_images(images)
-        others = (values[images] for values in (self.masks, self.shares, self.seen))
-        return _Class(*others, maps, self.groups[images], self.where_alike[images])
+        return ClassImages(self.settings, masks, shares, seen, maps, self.groups[images], self.where_alike[images])
 
+    def parts(self, seed: int = 0, more: Sequence[Candidate] = ()) -> Selection:
+        """The summaries of these images, and every candidate that is none; arguments as for `find_parts`."""
+        own, weights = self.settings, photograph_weights(self.groups)
+        candidates = [
+            *more,
+            *factors(self.seen, self.shares, self.masks, own.factors, seed, weights, gap=own.gap),
+            *region_groups(self.seen, self.masks, own.regions, own.minimum_area, seed, weights),
+        ]
+        # Judged without the context that made the factors: cells of one place resemble each other by it.
+        judged = judge_candidates(
+            candidates, self.maps, self.shares, self.groups, own.selection, seed, self.where_alike
+        )
+        return choose(judged, self.shares, self.groups, own.selection)
 
-def _find(one: _Class, settings: PartSettings, seed: int, more: Sequence[Candidate]) -> Selection:
-    weights = photograph_weights(one.groups)
-    candidates = [
-        *more,
-        *factors(one.seen, one.shares, one.masks, settings.factors, seed, weights, gap=settings.gap),
-        *region_groups(one.seen, one.masks, settings.regions, settings.minimum_area, seed, weights),
-    ]
-    # Judged without the context that made the factors: cells of one place resemble each other by it.
-    judged = judge_candidates(
-        candidates, one.maps, one.shares, one.groups, settings.selection, seed, one.where_alike
-    )
-    return choose(judged, one.shares, one.groups, settings.selection)
+    def again(self, more: Sequence[Candidate] = ()) -> Rerun:
+        """`parts` of some of the images, for `resampling.found_again`.
+
+        What belongs to single images, their features and which are copies of each other, is not made anew; `more` are
+        taken as they are, with the members in these images.
+        """
+
+        def rerun(images: np.ndarray, seed: int) -> list[Candidate]:
+            found = self.some(images).parts(seed, [in_images(one, images) for one in more])
+            return [one.candidate for one in found.summaries]
+
+        return rerun
 
 
 def stability(
@@ -119,13 +148,12 @@ def stability(
 ) -> np.ndarray:
     """Share of resamples of the class's images in which each of its summaries is found again, by `find_parts`.
 
-    Arguments as for `find_parts` and `resampling.found_again`. What belongs to single images, their features and which
-    are copies of each other, is not made anew; candidates from elsewhere are taken as they are, with the members in the
-    resample's images.
+    Arguments as for `find_parts` and `resampling.found_again`.
     """
     summaries = [one.candidate for one in selection.summaries]
-    rerun = remaking(features, masks, settings, more, seed)
-    return found_again(summaries, rerun, len(features), resamples, share, seed)
+    return found_again(
+        summaries, remaking(features, masks, settings, more, seed), len(features), resamples, share, seed
+    )
 
 
 def remaking(
@@ -136,11 +164,4 @@ def remaking(
     seed: int = 0,
 ) -> Rerun:
     """`find_parts` on some of a class's images; arguments as there. Of `more` the members in these images are left."""
-    settings = settings or PartSettings()
-    whole = _Class.of(features, masks, settings, seed)
-
-    def rerun(images: np.ndarray, seed: int) -> list[Candidate]:
-        again = _find(whole.of_images(images), settings, seed, [in_images(one, images) for one in more])
-        return [one.candidate for one in again.summaries]
-
-    return rerun
+    return ClassImages.of(features, masks, settings, seed).again(more)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pipeline.summarize.boxes import box_overlap
 from pipeline.summarize.candidates import Candidate
 
 Rerun = Callable[[np.ndarray, int], Sequence[Candidate]]
@@ -20,11 +21,8 @@ def same_part(first: Candidate, second: Candidate, least: float = 0.5) -> bool:
     common, a, b = np.intersect1d(first.images, second.images, assume_unique=True, return_indices=True)
     if not len(common) or 2 * len(common) < min(len(first), len(second)):
         return False
-    one, other = first.boxes[a].astype(np.float64), second.boxes[b].astype(np.float64)
-    sides = np.clip(np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2]), 0, None)
-    intersection = sides.prod(axis=1)
-    union = sum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one, other)) - intersection
-    return bool(2 * (intersection >= least * union).sum() >= len(common))
+    overlaps = box_overlap(first.boxes[a].astype(np.float64), second.boxes[b].astype(np.float64))
+    return bool(2 * (overlaps >= least).sum() >= len(common))
 
 
 def in_images(candidate: Candidate, images: np.ndarray) -> Candidate:

@@ -14,10 +14,10 @@ from pipeline.evaluate.landmark_purity import landmark_purity, without_sides
 from pipeline.evaluate.parts import analyzed_places
 from pipeline.evaluate.purity import part_purity
 from pipeline.evaluate.stability import adjusted_rand_index, again_share, matched_share
+from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates
 from pipeline.stages.cluster import cluster_parts, part_edges
 from pipeline.stages.crops import described_crops, tags_of
-from pipeline.stages.features import needs_features
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
@@ -53,12 +53,8 @@ class SummariesStudy(Study):
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
         members = worker.read(unit, "members", MEMBER_COLUMNS)
-        summaries = {
-            row["cluster"]: row["summary"]
-            for row in worker.read(unit, "summaries", ["cluster", "summary", "kept"])
-            if row["kept"]
-        }
-        if needs_features(worker.config):
+        summaries = kept_clusters(worker.read(unit, "summaries", KEPT_COLUMNS))
+        if worker.config.summaries.by_evidence:
             output.rows += self._found_again(worker, unit, summaries)
         else:
             output.rows += self._stability(worker, unit)

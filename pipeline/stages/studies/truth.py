@@ -1,15 +1,13 @@
 """Experiment on data whose parts are known: are the summaries the parts, each once?"""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.evaluate.part_truth import part_scores
-from pipeline.objects import place
 from pipeline.stages.inputs import DEMO
-from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores
+from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores, truth_digest
 from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.study import Study
 from pipeline.stages.units import Output, Unit
@@ -35,7 +33,7 @@ class TruthStudy(Study):
 
     def units(self, plan: Plan) -> list[Unit]:
         parts = plan.inputs.parts
-        truth = hashlib.sha256(place(parts).read_bytes()).hexdigest()
+        truth = truth_digest(parts)
         units = units_per_class(plan, ("summaries", "members"), also=("images",))
         return [replace(unit, identity=(truth, *unit.identity), payload=parts) for unit in units]
 
