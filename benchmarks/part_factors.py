@@ -11,7 +11,7 @@
 Purity: the share of a summary's members whose boxes' middles are nearest to the same landmark, left and right taken as
 one, against random boxes of the same sizes around salient pixels of the same images. On the demo set, whose parts
 have true boxes, a summary is a part where the median overlap of its members' boxes is at least .5; each part counts
-once.
+once, and each summary for one part.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from pipeline.data.decode import read_image
 from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
 from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.parts import part_overlap
-from pipeline.evaluate.purity import random_boxes
+from pipeline.evaluate.landmark_purity import landmark_purity, without_sides
+from pipeline.evaluate.part_truth import found_parts, part_overlaps
 from pipeline.explain.registry import make_explainer
 from pipeline.models.classifier import Classifier
-from pipeline.models.dense_features import dense_features, find_dense_layers
+from pipeline.models.dense_features import dense_features, layers_of
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.summarize.candidates import Candidate, cell_shares
@@ -127,7 +127,7 @@ def look_at(classifier: Classifier, own: ClassImages, masks: Path, explainer: li
     own.landmarks = [own.landmarks[number] for number in kept]
     own.images, own.masks = torch.stack(images), np.array(salient)
     pictures = own.images.float().div(255)
-    layers = find_dense_layers(classifier.module, classifier.normalized(pictures[:1]))
+    layers = layers_of(classifier)
     maps = [dense_features(classifier, part, layers, mirrored=mirrored) for part in pictures.split(16)]
     joined = np.concatenate([torch.cat(part, dim=1).numpy() for part in maps])
     image, row, column = np.nonzero(cell_shares(own.masks, joined.shape[-1]) >= 0.5)
@@ -135,30 +135,17 @@ def look_at(classifier: Classifier, own: ClassImages, masks: Path, explainer: li
     own.features = basis.apply_maps(joined)
 
 
-def landmark(marks: dict[str, tuple[float, float]], box: np.ndarray) -> str | None:
-    """The landmark nearest to a box's middle, left and right taken as one."""
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    if not marks:
-        return None
-    nearest = min(marks, key=lambda part: (marks[part][0] - x) ** 2 + (marks[part][1] - y) ** 2)
-    return nearest.removeprefix("left ").removeprefix("right ")
-
-
-def purity(marks: list[dict[str, tuple[float, float]]], boxes: np.ndarray) -> tuple[float, str]:
-    """Share of the most common landmark, and its name; NaN for fewer than 3 members with landmarks."""
-    named = [part for own, box in zip(marks, boxes, strict=True) if (part := landmark(own, box))]
-    if len(named) < 3:
-        return float("nan"), ""
-    names, counts = np.unique(named, return_counts=True)
-    return float(counts.max() / len(named)), str(names[counts.argmax()])
-
-
 def purity_gain(own: ClassImages, candidate: Candidate, draws: int = 20) -> tuple[float, float, str]:
-    """Purity, that of random salient boxes of the same sizes, and the landmark."""
+    """Purity, that of random salient boxes of the same sizes, and the landmark; NaN for fewer than 3 members with
+    landmarks."""
     marks = [own.landmarks[image] for image in candidate.images]
-    value, name = purity(marks, candidate.boxes)
-    drawn = random_boxes(candidate.boxes, own.masks[candidate.images], 0, draws)
-    return value, float(np.nanmean([purity(marks, boxes)[0] for boxes in drawn])) if name else value, name
+    parts = sorted({part for one in marks for part in one})
+    names, kinds = without_sides(parts)
+    nowhere = (np.nan, np.nan)
+    places = np.array([[one.get(part, nowhere) for part in parts] for one in marks]).reshape(len(marks), len(parts), 2)
+    found = landmark_purity(candidate.boxes, places, kinds, own.masks[candidate.images], 0, draws)
+    known = found.purity == found.purity
+    return found.purity, found.random_purity, names[found.counts.argmax()] if known else ""
 
 
 def again_share(first: Selection, second: Selection) -> float:
@@ -184,17 +171,15 @@ def draw_sheet(own: ClassImages, summaries: list[Judged], path: Path, columns: i
 
 
 def true_parts(own: ClassImages, summaries: list[Judged], truth: dict) -> tuple[int, int, int]:
-    """Of the demo set: summaries, discriminative parts, and parts that one of the summaries is."""
+    """Of the demo set: summaries, discriminative parts, and parts that are found, each by a summary of its own."""
     files = [f"{own.label}/{path.name}" for path in own.paths]
     parts = sorted({name for file in files for (label, name), (_, told) in truth[file].items() if told})
-    found = set()
-    for one in summaries:
-        for name in parts:
-            told = [truth[files[image]].get((own.label, name)) for image in one.candidate.images]
-            boxes = [[np.nan] * 4 if box is None else box[0] for box in told]
-            if part_overlap(one.candidate.boxes.astype(float), np.array(boxes, dtype=float)) >= DEMO_OVERLAP:
-                found.add(name)
-    return len(summaries), len(parts), len(found)
+    nowhere = ([np.nan] * 4, True)
+    boxes = np.array([[truth[file].get((own.label, name), nowhere)[0] for name in parts] for file in files])
+    candidates = [one.candidate for one in summaries]
+    overlaps = part_overlaps([one.images for one in candidates], [one.boxes for one in candidates], boxes)
+    found = found_parts(overlaps, DEMO_OVERLAP)
+    return found.summaries, found.parts, found.found
 
 
 def main() -> None:
