@@ -223,7 +223,7 @@ class SummarySettings(Section):
     )
     least_support: Share = Field(0.4, description="share of a class's photographs that a summary is found in at least")
     price: Share = Field(
-        0.2, description="what a summary must add, as a share of what the best candidate accounts for; lower for more"
+        0.1, description="what a summary must add, as a share of what the best candidate accounts for; lower for more"
     )
     resamples: int = Field(
         4, ge=0, description="of 80 % of a class's images, in which its summaries are sought again"

@@ -20,6 +20,7 @@ from pipeline.stages.run import STAGES
 from pipeline.stages.summarize import evident
 from pipeline.stages.worker import classifier_of
 from pipeline.store.tables import TableStore
+from pipeline.summarize.class_parts import PartSettings
 from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
@@ -184,12 +185,14 @@ def test_a_summary_without_evidence_is_told_from_one_with() -> None:
 
 
 def test_what_changes_is_made_again_and_nothing_else(run: Path) -> None:
-    job(run, "summaries.price=0.1")
+    job(run, "summaries.price=0.05")
     units = stage_units(run)
     idle = {"propose", "neighbors", "match", "parts", "cluster"}
     assert set(units) == {stage.name for stage in STAGES} - idle | {"report"}
     assert units["features"] == (3, 3) and units["candidates"] == (3, 0)
-    assert part_settings(load_config(values={"summaries.price": 0.1})).selection.price == 0.1
+    assert part_settings(load_config(values={"summaries.price": 0.05})).selection.price == 0.05
+    # What was measured is what a run does unless it is told otherwise.
+    assert part_settings(load_config()) == PartSettings()
     assert part_settings(load_config(values={"summaries.sources": ["factors"]})).regions == ()
 
 
@@ -216,3 +219,13 @@ def test_a_network_without_places_is_told_at_once(
     with pytest.raises(ClassifierError, match=r"flat.*summaries\.layers.*--preset paper"):
         gather_inputs(load_config(values=values))
     assert gather_inputs(load_config(values=values | {"preset": "paper"})).classes
+
+
+def test_pruned_clusters_stay_so_whatever_proposals_are_compared_by(tmp_path: Path) -> None:
+    own = ("summaries.sources=[proposals]", "summaries.selection=similarity", "proposals.descriptor=conv")
+    job(tmp_path, *own, "data.classes=[saxophone]", "proposals.limit=60", "pruning.cluster_threshold=null")
+    units = stage_units(tmp_path)
+    assert {"features", "cluster", "members"} <= set(units) and "candidates" not in units
+    members = rows(tmp_path, "members")
+    assert members and all(row["source"] == "proposals" and row["proposal"] is not None for row in members)
+    assert not rows(tmp_path, "candidates")
