@@ -1,9 +1,9 @@
 """Means with bootstrap intervals, shares with Wilson intervals."""
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
+from scipy.stats import binomtest
 
 _DRAWS_AT_ONCE = 2**22
 
@@ -57,9 +57,5 @@ def wilson_interval(successes: int, count: int, level: float = 0.95) -> tuple[fl
     """Wilson's score interval (1927) of a share, from `successes` of `count`: (low, high); NaN without any."""
     if count == 0:
         return (float("nan"),) * 2
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / count
-    middle = share + z * z / (2 * count)
-    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, float((middle - half) / scale)), min(1.0, float((middle + half) / scale))
+    interval = binomtest(successes, count).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -8,15 +8,12 @@ Shapes: B maps, H by W pixels.
 import copy
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from pipeline.explain.blur import gaussian_matrix
-
-# Wang et al., IEEE TIP 13, 2004: windows of 11 pixels.
-SMALLEST_SIDE = 11
-_SIGMA = 1.5
-_RADIUS = 5
+from pipeline.summarize.ssim import mean_ssim
 
 
 def layers_from_output(module: nn.Module) -> list[str]:
@@ -76,25 +73,15 @@ def rank_correlations(maps: Tensor, others: Tensor) -> Tensor:
         ValueError: shapes differ, or values are not finite.
     """
     _check(maps, others)
-    ranks, other_ranks = (_centered_ranks(values.flatten(1)) for values in (maps, others))
-    norms = ranks.square().sum(dim=1) * other_ranks.square().sum(dim=1)
-    return ((ranks * other_ranks).sum(dim=1) / norms.sqrt()).clamp(-1, 1)
-
-
-def _centered_ranks(values: Tensor) -> Tensor:
-    """Ranks `[B,N]` float64, ties averaged, minus their mean."""
-    values = values.contiguous()
-    ordered = values.sort(dim=1).values
-    below = torch.searchsorted(ordered, values)
-    up_to = torch.searchsorted(ordered, values, right=True)
-    return (below + up_to - values.shape[1]).double() / 2
+    pairs = zip(*(values.flatten(1).double().cpu().numpy() for values in (maps, others)), strict=True)
+    found = [float("nan") if np.ptp(a) == 0 or np.ptp(b) == 0 else spearmanr(a, b).statistic for a, b in pairs]
+    return torch.tensor(found, dtype=torch.float64, device=maps.device)
 
 
 def structural_similarities(maps: Tensor, others: Tensor) -> Tensor:
     """Mean SSIM of each map with its other, `[B]` float64 in [−1,1], each scaled to 0..1 by its own range first.
 
-    Gaussian windows with σ = 1.5, no sample covariance, mean over pixels whose window fits. A constant map counts as
-    zeros.
+    A constant map counts as zeros; the rest is as `mean_ssim` says.
 
     Args:
         maps, others: `[B,H,W]` of the same shape, finite, sides at least 11.
@@ -103,24 +90,8 @@ def structural_similarities(maps: Tensor, others: Tensor) -> Tensor:
         ValueError: other shapes, or values are not finite.
     """
     _check(maps, others)
-    if maps.ndim != 3 or min(maps.shape[1:]) < SMALLEST_SIDE:
-        raise ValueError(f"maps must be [B,H,W] with sides of at least {SMALLEST_SIDE}, got {tuple(maps.shape)}")
-    rows, columns = (
-        gaussian_matrix(side, _SIGMA, _RADIUS, device=maps.device, dtype=torch.float64)[_RADIUS:-_RADIUS]
-        for side in maps.shape[1:]
-    )
-
-    def local_mean(values: Tensor) -> Tensor:
-        return rows @ values @ columns.T
-
-    one, other = _scaled(maps), _scaled(others)
-    mean, other_mean = local_mean(one), local_mean(other)
-    variances = local_mean(one * one + other * other) - mean.square() - other_mean.square()
-    covariance = local_mean(one * other) - mean * other_mean
-    stabilizer_mean, stabilizer_variance = 0.01**2, 0.03**2
-    similarity = (2 * mean * other_mean + stabilizer_mean) * (2 * covariance + stabilizer_variance)
-    similarity /= (mean.square() + other_mean.square() + stabilizer_mean) * (variances + stabilizer_variance)
-    return similarity.mean(dim=(1, 2))
+    one, other = (_scaled(values).cpu().numpy() for values in (maps, others))
+    return torch.from_numpy(mean_ssim(one, other, data_range=1)).to(maps.device)
 
 
 def _scaled(maps: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Members of a cluster and what prunes them: structural similarity (visual summaries paper §3.2; SSIM:
-Wang et al., IEEE TIP 13, 2004).
+"""Members of a cluster and what prunes them: structural similarity (visual summaries paper §3.2).
 
 Shapes: m members of a cluster, h by w pixels of the exemplar's box.
 """
@@ -12,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SMALLEST_CROP = 11
-_SIGMA = 1.5
-_RADIUS = 5
+from pipeline.summarize.ssim import SMALLEST_SIDE, mean_ssim
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def gray_crops(images: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int,
     Values are whole numbers in 0..255 (float32), as an 8-bit gray image has them; sides are at least 11 px. Of a
     box that leaves its image the part inside counts, at least the pixel nearest to it.
     """
-    height, width = (max(side, SMALLEST_CROP) for side in size)
+    height, width = (max(side, SMALLEST_SIDE) for side in size)
     crops = []
     for image, box in zip(images, boxes, strict=True):
         x0, y0, x1, y1 = np.rint(box).astype(int)
@@ -81,44 +78,15 @@ def gray_crops(images: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int,
 
 
 def structural_similarities(crops: Tensor) -> np.ndarray:
-    """Mean SSIM of every pair of `[m,h,w]` gray images in 0..255: `[m,m]` float64, symmetric.
-
-    Gaussian weights with σ = 1.5, no sample covariance, data range 255, mean over pixels whose window fits.
-    """
-    images = crops.double()
-    count, height, width = images.shape
-    rows, columns = _window_matrix(height), _window_matrix(width)
-
-    def local_mean(values: Tensor) -> Tensor:
-        return rows @ values @ columns.T
-
-    mean = local_mean(images)
-    variance = local_mean(images * images) - mean * mean
-    stabilizer_mean, stabilizer_variance = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    result = torch.ones(count, count, dtype=torch.float64)
-    for first in range(count):
+    """Mean SSIM of every pair of `[m,h,w]` gray images in 0..255: `[m,m]` float64, symmetric (see `mean_ssim`)."""
+    images = crops.double().numpy()
+    result = np.ones((len(images), len(images)))
+    for first, image in enumerate(images):
         # One row of pairs at a time bounds memory by m images.
-        others = slice(first + 1, count)
-        covariance = local_mean(images[first] * images[others]) - mean[first] * mean[others]
-        similarity = (
-            (2 * mean[first] * mean[others] + stabilizer_mean) * (2 * covariance + stabilizer_variance)
-        ) / (
-            (mean[first] ** 2 + mean[others] ** 2 + stabilizer_mean)
-            * (variance[first] + variance[others] + stabilizer_variance)
-        )
-        result[first, others] = result[others, first] = similarity.mean(dim=(1, 2))
-    return result.numpy()
-
-
-def _window_matrix(size: int) -> Tensor:
-    """Gaussian windows that lie wholly inside `size` pixels, one per row: `[size − 10, size]` float64."""
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights /= weights.sum()
-    windows = torch.zeros(size - 2 * _RADIUS, size, dtype=torch.float64)
-    for row in range(len(windows)):
-        windows[row, row : row + 2 * _RADIUS + 1] = weights
-    return windows
+        others = images[first + 1 :]
+        similarities = mean_ssim(np.broadcast_to(image, others.shape), others, data_range=255)
+        result[first, first + 1 :] = result[first + 1 :, first] = similarities
+    return result
 
 
 def prune_clusters(
