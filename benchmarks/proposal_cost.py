@@ -29,14 +29,9 @@ from pipeline.data.decode import read_image
 from pipeline.data.demo.scenes import write_demo_set
 from pipeline.data.parts import read_parts
 from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.matching import (
-    active_proposals,
-    area_under_correct_shares,
-    intersections_over_unions,
-    matched_overlaps,
-    true_regions,
-)
+from pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
 from pipeline.models.preparation import keep_freed_memory
+from pipeline.summarize.boxes import box_overlaps
 from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.hog import describe
 from pipeline.summarize.matching import match
@@ -99,7 +94,7 @@ def found_parts(how: Configuration, half: int, folder: Path) -> np.ndarray:
         image = read_image(str(folder / file)).image
         boxes = selective_search(image, 0, how.limit, search=how.search)
         truth = np.array([box for _, (box, told) in sorted(parts.items()) if told]).reshape(-1, 4)
-        best += intersections_over_unions(truth, boxes).max(axis=1).tolist()
+        best += box_overlaps(truth, boxes).max(axis=1).tolist()
     return np.array(best)
 
 
@@ -131,7 +126,7 @@ def keypoint_scores(photographs: list[Annotated], found: list[Described]) -> np.
             continue
         active = active_proposals(found[first].places, a.keypoints)
         regions = true_regions(found[first].places[active], a.keypoints, b.keypoints, b.size)
-        overlaps = intersections_over_unions(regions, found[second].places)
+        overlaps = box_overlaps(regions, found[second].places)
         one, other = found[first], found[second]
         scale = max(a.image.shape[:2]) / REFERENCE_SIDE
         scores = match(one.features, one.boxes, other.features, other.boxes, scale=scale).numpy()[active]

@@ -28,15 +28,10 @@ from PIL import Image
 from torch.nn import functional
 
 from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.matching import (
-    active_proposals,
-    area_under_correct_shares,
-    intersections_over_unions,
-    matched_overlaps,
-    true_regions,
-)
+from pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
 from pipeline.models.dense_features import dense_features, find_dense_layers
 from pipeline.stages.features import COMPONENTS
+from pipeline.summarize.boxes import box_overlaps
 from pipeline.summarize.cell_features import fit_basis
 from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.hog import describe, hog_map
@@ -206,7 +201,7 @@ def measure(
         proposals_a, proposals_b = described[first], described[second]
         active = active_proposals(proposals_a.places, a.keypoints)
         regions = true_regions(proposals_a.places[active], a.keypoints, b.keypoints, b.size)
-        overlaps = intersections_over_unions(regions, proposals_b.places)
+        overlaps = box_overlaps(regions, proposals_b.places)
         areas[UPPER_BOUND][number] = area_under_correct_shares(overlaps.max(axis=1))
         for name in scores:
             score, mode = SCORES[name]

@@ -9,6 +9,8 @@ boxes (x0, y0, x1, y1) count pixels of their own image from its top left edge.
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
+from pipeline.summarize.boxes import intersections
+
 ACTIVE_SHARE = 0.75
 """More than this share of an active proposal's area lies in the keypoints' bounding box."""
 
@@ -72,17 +74,10 @@ def active_proposals(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """
     boxes, keypoints = np.asarray(boxes, np.float64), np.asarray(keypoints, np.float64)
     around = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
-    on_object = _intersections(boxes, around[None])[:, 0] > ACTIVE_SHARE * _areas(boxes)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    on_object = intersections(boxes, around[None])[:, 0] > ACTIVE_SHARE * areas
     holds = (boxes[:, None, :2] <= keypoints) & (keypoints <= boxes[:, None, 2:])
     return on_object & holds.all(axis=2).any(axis=1)
-
-
-def intersections_over_unions(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box `[m,4]` with every other `[n,4]`: `[m,n]` float64; 0 of two empty ones."""
-    boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
-    common = _intersections(boxes, others)
-    union = _areas(boxes)[:, None] + _areas(others) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
 def matched_overlaps(scores: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
@@ -91,7 +86,7 @@ def matched_overlaps(scores: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
     Args:
         scores: `[m,n]`, not negative: the active proposals' rows of the matching scores. Of equal scores the first
             counts. A row of zeros has no match.
-        overlaps: `[m,n]`, of each proposal's true region with each proposal of B (`intersections_over_unions`).
+        overlaps: `[m,n]`, of each proposal's true region with each proposal of B (`summarize.boxes.box_overlaps`).
 
     Returns:
         `[m]` in 0..1, 0 without a match. `overlaps.max(axis=1)` is what the best possible matching would get.
@@ -119,14 +114,3 @@ def area_under_correct_shares(overlaps: np.ndarray) -> float:
     without active proposals.
     """
     return float(np.mean(overlaps)) if len(overlaps) else float("nan")
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-
-
-def _intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Common area `[m,n]` of every box with every other."""
-    low = np.maximum(boxes[:, None, :2], others[:, :2])
-    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
-    return (high - low).clip(min=0).prod(axis=2)

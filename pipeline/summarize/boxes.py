@@ -3,17 +3,36 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 MAXIMUM_ASPECT_CHANGE = 2.0
 
 
-def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes `[n,4]` with boxes `[n,4]`, pair by pair: `[n]`; half-open pixels."""
-    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=1)
-    areas = [np.clip(values[:, 2:] - values[:, :2], 0, None).prod(axis=1) for values in (boxes, truth)]
-    union = areas[0] + areas[1] - intersection
-    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
+def box_overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes `[n,4]` with boxes `[n,4]`, pair by pair: `[n]` float64 in 0..1.
+
+    Boxes are half-open, of any number type; 0 of two empty ones.
+    """
+    # A batch of one by one: of all pairs only those that are asked for.
+    return _intersection_over_union(boxes[:, None], others[:, None])[:, 0, 0]
+
+
+def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box `[m,4]` with every other `[n,4]`: `[m,n]`, the rest as `box_overlap`."""
+    return _intersection_over_union(boxes, others)
+
+
+def _intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    found = box_iou(*(torch.from_numpy(np.asarray(values, dtype=np.float64)) for values in (boxes, others)))
+    # Of two empty boxes it is 0 / 0.
+    return found.nan_to_num_(0.0).numpy()
+
+
+def intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Common area of every box `[m,4]` with every other `[n,4]`: `[m,n]`, of the boxes' own number type."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    return (high - low).clip(min=0).prod(axis=2)
 
 
 def centers_and_halves(boxes: Tensor) -> tuple[Tensor, Tensor]:

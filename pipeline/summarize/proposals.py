@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from cv2 import ximgproc
+from torchvision.ops import nms
 
 REFERENCE_SIDE = 224.0
 """Side in pixels of the analyzed image that pixel settings refer to."""
@@ -93,16 +95,10 @@ def distinct(boxes: np.ndarray, overlap: float) -> np.ndarray:
 
     A box that has had to go makes no other go. Boxes `[M,4]` in pixels, half-open, none of them empty.
     """
-    boxes = np.asarray(boxes, dtype=np.float64)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    stays = np.ones(len(boxes), dtype=bool)
-    for number, box in enumerate(boxes):
-        if not stays[number]:
-            continue
-        low, high = np.maximum(boxes[number + 1 :, :2], box[:2]), np.minimum(boxes[number + 1 :, 2:], box[2:])
-        shared = np.clip(high - low, 0, None).prod(axis=1)
-        union = areas[number] + areas[number + 1 :] - shared
-        stays[number + 1 :] &= shared <= overlap * union
+    places = torch.from_numpy(np.asarray(boxes, dtype=np.float64))
+    falling = torch.arange(len(places), 0, -1, dtype=torch.float64)
+    stays = np.zeros(len(places), dtype=bool)
+    stays[nms(places, falling, overlap).numpy()] = True
     return stays
 
 

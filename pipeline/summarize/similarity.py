@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.summarize.boxes import intersections
+
 STRENGTH_SCORES = 100
 
 
@@ -97,12 +99,9 @@ def non_redundant(
     Returns:
         `[M]` bool.
     """
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     smaller, larger = np.minimum(area[:, None], area), np.maximum(area[:, None], area)
-    compete = (intersection >= overlap * smaller) & (larger < area_ratio * smaller)
+    compete = (intersections(boxes, boxes) >= overlap * smaller) & (larger < area_ratio * smaller)
     kept = np.zeros(len(boxes), dtype=bool)
     for candidate in np.argsort(-strengths, kind="stable"):
         kept[candidate] = not (compete[candidate] & kept).any()

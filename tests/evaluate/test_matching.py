@@ -7,11 +7,11 @@ from pipeline.evaluate.matching import (
     active_proposals,
     area_under_correct_shares,
     correct_shares,
-    intersections_over_unions,
     matched_overlaps,
     true_regions,
     warped_points,
 )
+from pipeline.summarize.boxes import box_overlaps
 
 KEYPOINTS = np.array([[10.0, 20.0], [50.0, 25.0], [30.0, 60.0], [12.0, 55.0], [48.0, 48.0]])
 LARGE = (1000.0, 1000.0)
@@ -41,7 +41,7 @@ def test_moved_and_scaled_keypoints_move_and_scale_the_boxes() -> None:
     regions = true_regions(boxes, KEYPOINTS, moved, LARGE)
     np.testing.assert_allclose(regions, [[27, 13, 67, 33], [7, 3, 17, 5.5]], atol=1e-9)
     others = np.array([[27.0, 13, 67, 33], [47, 13, 87, 33], [27, 13, 47, 23], [90, 90, 95, 95]])
-    overlaps = intersections_over_unions(regions, others)
+    overlaps = box_overlaps(regions, others)
     np.testing.assert_allclose(overlaps[0], [1, 1 / 3, 1 / 4, 0], atol=1e-9)
     np.testing.assert_allclose(overlaps[1], 0, atol=1e-9)
 
@@ -61,7 +61,7 @@ def test_regions_are_cut_at_the_border_of_b() -> None:
     boxes = np.array([[10.0, 20.0, 30.0, 60.0], [50.0, 50.0, 60.0, 60.0]])
     regions = true_regions(boxes, KEYPOINTS, KEYPOINTS - [15.0, 0.0], (12.0, 40.0))
     np.testing.assert_allclose(regions, [[0, 20, 12, 40], [12, 40, 12, 40]], atol=1e-9)
-    np.testing.assert_allclose(intersections_over_unions(regions[1:], regions), 0, atol=1e-9)
+    np.testing.assert_allclose(box_overlaps(regions[1:], regions), 0, atol=1e-9)
 
 
 def test_what_is_active_at_the_borders_of_both_rules() -> None:
