@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.export.run_length import compressed_counts, counts_of_runs
+from pycocotools import mask as coco_mask
 
 View = tuple[float, float, float, float]
 
@@ -19,7 +18,7 @@ View = tuple[float, float, float, float]
 class PlacedMask:
     """A mask on a photograph.
 
-    segmentation: COCO's compressed run lengths: size (height, width) and counts.
+    segmentation: COCO's compressed run lengths: size (height, width) and counts, as text.
     box: x, y, width, height of the tightest box around it, pixels.
     area: number of its pixels.
     """
@@ -56,11 +55,17 @@ def placed_mask(mask: np.ndarray, view: View, height: int, width: int) -> Placed
     top, bottom = start_row[run] + rows[0], end_row[run] + rows[0]
     if len(x) == 0:
         return None
-    counts = counts_of_runs(x * height + top, x * height + bottom, height * width)
+    # From run lengths, because a mask as large as the photograph may not fit into memory. Runs are those of the whole
+    # photograph, column by column: one that ends where the next begins goes on into the next column.
+    edges, times = np.unique(np.concatenate([x * height + top, x * height + bottom]), return_counts=True)
+    counts = np.diff(edges[times == 1], prepend=0, append=height * width)
+    # The first run is one of zeros, if need be of length 0; the last one may be of ones.
+    counts = counts[:-1] if counts[-1] == 0 else counts
+    found = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
     return PlacedMask(
-        {"size": [height, width], "counts": compressed_counts(counts)},
-        (int(x[0]), int(top.min()), int(x[-1] - x[0] + 1), int(bottom.max() - top.min())),
-        int((bottom - top).sum()),
+        {"size": [height, width], "counts": found["counts"].decode("ascii")},
+        tuple(int(value) for value in coco_mask.toBbox(found)),
+        int(coco_mask.area(found)),
     )
 
 

@@ -9,7 +9,6 @@ from pycocotools import mask as coco_mask
 from pipeline.export.contents import PlacedRegion
 from pipeline.export.fiftyone import mask_in_box
 from pipeline.export.placing import placed_mask, placed_points, polygon_area, seen_pixels
-from pipeline.export.run_length import compressed_counts, counts_of_runs
 from pipeline.models.preprocessing import Preprocessing
 
 
@@ -70,20 +69,6 @@ def test_large_photographs_cost_no_more_memory_than_their_edges() -> None:
     tracemalloc.stop()
     assert placed.area == pytest.approx(600_000_000 * (50 / 224) ** 2, rel=0.01)
     assert peak < 150_000_000
-
-
-@pytest.mark.parametrize("counts", [[0, 5], [5], [3, 1, 2], [1000000, 1, 1000000, 1, 3, 31, 32, 16, 15, 48], []])
-def test_text_of_run_lengths_as_pycocotools_makes_it(counts: list[int]) -> None:
-    if counts:
-        theirs = coco_mask.frPyObjects({"counts": counts, "size": [sum(counts), 1]}, sum(counts), 1)["counts"].decode()
-        assert compressed_counts(np.array(counts)) == theirs
-    else:
-        assert compressed_counts(np.array([], dtype=np.int64)) == ""
-
-
-def test_runs_that_touch_are_joined() -> None:
-    counts = counts_of_runs(np.array([0, 4, 9]), np.array([4, 6, 10]), 10)
-    assert counts.tolist() == [0, 6, 3, 1]
 
 
 def test_area_of_a_triangle() -> None:
