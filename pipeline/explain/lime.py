@@ -1,17 +1,20 @@
-"""LIME: which superpixels a linear model of the score needs (Ribeiro et al., "Why Should I Trust You?"), by Captum.
+"""LIME: which superpixels a linear model of the score needs (Ribeiro et al., "Why Should I Trust You?", KDD 2016, §3),
+by Captum; the superpixels by scikit-image, the linear model by scikit-learn.
 
-Shapes: B images, H by W pixels.
+Shapes: B images, H by W pixels, n samples of K superpixels.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
 from pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
-from pipeline.explain.superpixels import superpixels
 
 # As in the authors' program: width of the kernel over the cosine distance, weight of the ridge.
 KERNEL_WIDTH = 0.25
@@ -55,28 +58,25 @@ class Lime:
         Raises:
             ValueError: shapes, dtypes or ranges do not fit.
         """
-        from captum._utils.models.linear_model import SkLearnRidge
         from captum.attr import Lime as CaptumLime
-        from captum.attr._core.lime import get_exp_kernel_similarity_function
 
         validate_batch(images, targets)
         reference = getattr(classifier, "reference", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
         lime = CaptumLime(
             lambda batch, wanted: target_scores(classifier, batch, wanted.expand(len(batch))),
-            SkLearnRidge(alpha=RIDGE),
-            get_exp_kernel_similarity_function("cosine", KERNEL_WIDTH),
+            _WeightedRidge(),
+            _similarity,
         )
         saliency = torch.zeros_like(images[:, :1])
         # One image at a time, because each has its own superpixels and linear model.
         side = pixels(self.superpixel, *images.shape[-2:], least=1)
-        labels = superpixels(images, side) if len(images) else []
         for number, image in enumerate(images):
             with seeded(generators[number] if generators else None, images.device):
                 weights = lime.attribute(
                     image[None],
                     reference.expand_as(image[None]),
                     additional_forward_args=(targets[number : number + 1],),
-                    feature_mask=labels[number : number + 1].expand(1, 3, -1, -1),
+                    feature_mask=superpixels(image, side).expand_as(image[None]),
                     n_samples=self.passes,
                     perturbations_per_eval=PASS_IMAGES,
                 )
@@ -87,3 +87,43 @@ class Lime:
             score_after=None,
             iterations=torch.full_like(targets, self.passes),
         )
+
+
+def superpixels(image: Tensor, side: float) -> Tensor:
+    """Labels `[H,W]` int64, from 0, of an image `[3,H,W]` float in [0,1]: SLIC (Achanta et al., "SLIC superpixels
+    compared to state-of-the-art superpixel methods", TPAMI 34, 2012, §3), in CIELAB with m = 10.
+
+    A label may be in several pieces, and none is unused: without the paper's last step, which would give the small
+    pieces of a texture to whatever superpixel is beside them.
+
+    Args:
+        side: of the squares that the superpixels start from, in pixels, rounded by scikit-image.
+    """
+    from skimage.segmentation import slic
+
+    count = math.prod(max(1, round(size / side)) for size in image.shape[1:])
+    colors = image.permute(1, 2, 0).double().cpu().numpy()
+    labels = slic(colors, count, compactness=10, convert2lab=True, enforce_connectivity=False, start_label=0)
+    return torch.from_numpy(labels).unique(return_inverse=True)[1].to(image.device)
+
+
+class _WeightedRidge:
+    """The linear model that Captum fits to an image's samples: a ridge regression in which each has its weight."""
+
+    def fit(self, train_data: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """`train_data`: which superpixels were shown `[n,K]`, scores `[n]` and weights `[n]`, in pieces."""
+        from sklearn.linear_model import Ridge
+
+        shown, scores, weights = (torch.cat(pieces).cpu().numpy() for pieces in zip(*train_data, strict=True))
+        coefficients = Ridge(alpha=RIDGE).fit(shown, scores, sample_weight=weights).coef_
+        self._coefficients = torch.from_numpy(coefficients).float()[None]
+
+    def representation(self) -> Tensor:
+        """Coefficients `[1,K]` float32 of the superpixels."""
+        return self._coefficients
+
+
+def _similarity(image: Tensor, sample: Tensor, shown: Tensor, **settings: Any) -> float:
+    """Weight of a sample `[1,3,H,W]` of the image: a Gaussian of the cosine distance of their pixels."""
+    distance = 1 - functional.cosine_similarity(image.flatten().float(), sample.flatten().float(), dim=0).item()
+    return math.exp(-(distance**2) / (2 * KERNEL_WIDTH**2))
