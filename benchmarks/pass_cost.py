@@ -12,8 +12,8 @@ import time
 
 import torch
 from photographs import NETWORKS, machine, network
-from torch.fx.experimental.optimization import fuse
 
+from pipeline.models.batch_norms import fold_batch_norms
 from pipeline.models.preparation import keep_freed_memory
 
 MEASURES = ("channels-last memory", "batch norms folded", "freed memory kept", "batches", "bfloat16", "torch.compile")
@@ -28,8 +28,8 @@ def milliseconds(name: str, measures: tuple[str, ...], batch: int, passes: int) 
         keep_freed_memory()
     classifier = network(name)
     module = classifier.module
-    if "batch norms folded" in measures and any(isinstance(layer, torch.nn.BatchNorm2d) for layer in module.modules()):
-        module = fuse(module).eval().requires_grad_(False)
+    if "batch norms folded" in measures:
+        module, _ = fold_batch_norms(module)
     layout = torch.channels_last if "channels-last memory" in measures else torch.contiguous_format
     module = module.to(memory_format=layout)
     if "torch.compile" in measures:

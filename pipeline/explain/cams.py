@@ -16,10 +16,10 @@ from torch.nn import functional
 from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, starting_at
+from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, layer_output, starting_at
 
-# A linear head repeats the logits to rounding; a larger difference, as a share of the largest, is another head.
-HEAD_TOLERANCE = 1e-3
+# What is computed in another way is the same to rounding; a larger difference, as a share of the largest value, is one.
+TOLERANCE = 1e-3
 
 
 class ActivationMaps(ABC):
@@ -91,9 +91,10 @@ class ActivationMaps(ABC):
         """Maps `[n,h,w]` and logits `[n,K]` of images in one pass."""
 
     def network(self, classifier: LogitsFunction, images: Tensor) -> tuple[LogitsFunction, TargetLayer]:
-        """The classifier by the network that has the target layer: the prepared one, or the network as loaded.
+        """The classifier by the network whose target layer is meant: the prepared one, or the network as loaded.
 
-        Folding batch norms can take a network apart, so that the last map is no longer the output of one submodule.
+        The layer is that of the network as loaded. A convolution that is named gives something else once its batch norm
+        is folded into it, so that what the layer gives in both decides.
         """
         module = getattr(classifier, "module", None)
         if module is None:
@@ -105,12 +106,9 @@ class ActivationMaps(ABC):
             chosen = copy.copy(classifier)
             chosen.module = original
             if original is not module:
-                try:
-                    prepared = find_target_layer(module, image, self.layer)
-                except ClassifierError:
-                    prepared = None
-                if prepared is not None and prepared.shape == layer.shape:
-                    chosen.module, layer = module, prepared
+                wanted, prepared = (layer_output(network, layer.name, image) for network in (original, module))
+                if _same(prepared, wanted):
+                    chosen.module = module
             self._found = (module, chosen, layer)
         return self._found[1:]
 
@@ -247,5 +245,5 @@ class Cam(ActivationMaps):
         return maps.to(images), logits
 
 
-def _same(found: Tensor, logits: Tensor) -> bool:
-    return bool((found - logits).abs().amax() <= HEAD_TOLERANCE * logits.abs().amax())
+def _same(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().amax() <= TOLERANCE * expected.abs().amax())

@@ -9,8 +9,8 @@ import sys
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
+from pipeline.models.batch_norms import fold_batch_norms
 from pipeline.models.classifier import Classifier
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
@@ -26,7 +26,7 @@ class PreparedClassifier:
 
     Attributes:
         module: the prepared network; it takes normalized images.
-        unfolded: the network as it was loaded, which calls all its submodules.
+        unfolded: the network as it was loaded, whose convolutions and batch norms each give what they did in training.
         folded: batch norms that were folded into the convolution before them.
     """
 
@@ -77,17 +77,18 @@ class PreparedClassifier:
 
 
 def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
-    """A copy of the network with each batch norm folded into the convolution that alone feeds it, and how many.
+    """A copy of the network as `fold_batch_norms` makes it, and how many were folded.
 
-    The network itself where it cannot be traced, or where folding turns out not to be exact.
+    The network itself where there is nothing to fold, it cannot be traced, or folding turns out not to be exact.
     """
     module = classifier.module
-    norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
-    if not norms:
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
         return module, 0
     try:
-        folded = fuse(module).eval().requires_grad_(False)
+        folded, count = fold_batch_norms(module)
     except Exception:  # Whatever tracing runs into: control flow on data, *args, own tensor classes.
+        return module, 0
+    if not count:
         return module, 0
     side = classifier.input_size
     generator = torch.Generator().manual_seed(0)
@@ -96,9 +97,8 @@ def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
         expected = classifier.logits(probe)
         found = folded(classifier.normalized(probe))
     found = getattr(found, "logits", found)
-    left = sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     exact = found.shape == expected.shape and (found - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max()
-    return (folded, norms - left) if exact else (module, 0)
+    return (folded, count) if exact else (module, 0)
 
 
 def use_precision(precision: str) -> None:

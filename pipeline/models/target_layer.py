@@ -118,6 +118,14 @@ def starting_at(module: nn.Module, name: str) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+@torch.no_grad()
+def layer_output(module: nn.Module, name: str, image: Tensor) -> Tensor:
+    """What the submodule `name` gives for `image` `[1,3,H,W]`, at its last call."""
+    with starting_at(module, name) as starts:
+        module(image)
+    return starts[-1].detach()
+
+
 def _gives(layer: nn.Module, classes: int) -> bool:
     outputs = {nn.Linear: "out_features"}.get(type(layer), "out_channels")
     return isinstance(layer, nn.Linear | _ConvNd) and getattr(layer, outputs) == classes

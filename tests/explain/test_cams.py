@@ -12,9 +12,10 @@ from torch.nn import functional
 from pipeline.data.decode import read_image
 from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
 from pipeline.explain.gradients import GuidedBackpropagation
-from pipeline.models.classifier import ClassifierError
+from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.models.preprocessing import Preprocessing
 
 METHODS = (Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus)
 
@@ -195,12 +196,76 @@ def test_grad_cam_of_real_networks_is_captums(name: str, data_directory: Path) -
     expected = large / large.amax(dim=(1, 2, 3), keepdim=True)
     for prepared in (PreparedClassifier(classifier), classifier):
         for layer in (None, "features"):
-            if layer and prepared is not classifier and prepared.folded:
-                continue
             found = GradCam(layer).explain(prepared, images, targets).saliency
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     cam = Cam().explain(PreparedClassifier(classifier), images, targets)
     assert cam.saliency.amax(dim=(1, 2, 3)).tolist() == [1, 1, 1]
+
+
+class Block(nn.Module):
+    """As in the ResNets for CIFAR: the ReLU after the addition is a function, so that the last map is the block's."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return functional.relu(self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(values))))) + values)
+
+
+class CifarResnet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.layer1, self.linear = nn.Sequential(Block(8), Block(8)), nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.layer1(functional.relu(self.bn1(self.conv1(images))))
+        return self.linear(functional.avg_pool2d(maps, maps.shape[-1]).flatten(1))
+
+
+def cifar_classifier() -> Classifier:
+    torch.manual_seed(1)
+    module = CifarResnet()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3)
+            layer.running_var.uniform_(0.3, 3)
+            layer.bias.data.fill_(0.5)
+    # More evidence for a class than against it, so that no map is empty.
+    module.linear.weight.data += 0.5
+    return Classifier(module, Preprocessing(32, 32), list("abcde"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_folded_batch_norms_leave_the_target_layer(method: type[ActivationMaps]) -> None:
+    """In a network whose last map is no convolution's, but that of a block with a skip."""
+    classifier, images, targets = cifar_classifier(), noise(3, 3, 32, 32), torch.tensor([0, 2, 4])
+    prepared = PreparedClassifier(classifier)
+    assert prepared.folded == 5
+    network, layer = method().network(prepared, images)
+    assert layer.name == "layer1" and network.module is prepared.module
+    found = method().explain(prepared, images, targets, generators(1, 2, 3))
+    expected = method().explain(classifier, images, targets, generators(1, 2, 3))
+    torch.testing.assert_close(found.saliency, expected.saliency, rtol=1e-3, atol=1e-4)
+    if method is GradCam:
+        coarse = LayerGradCam(classifier.logits, classifier.module.layer1).attribute(images, targets)
+        torch.testing.assert_close(found.saliency, enlarged(coarse.detach()[:, 0].relu(), 32), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "folded"), [("layer1.1.conv2", False), ("layer1.1.bn2", True), ("layer1.0", True)])
+def test_a_named_layer_gives_what_it_gives_as_loaded(name: str, folded: bool) -> None:
+    """A convolution into which its batch norm was folded gives something else: then the network is taken as loaded."""
+    classifier, images, targets = cifar_classifier(), noise(2, 3, 32, 32), torch.tensor([1, 3])
+    prepared = PreparedClassifier(classifier)
+    network, _ = GradCam(name).network(prepared, images)
+    assert (network.module is prepared.module) == folded
+    coarse = LayerGradCam(classifier.logits, classifier.module.get_submodule(name)).attribute(images, targets)
+    expected = enlarged(coarse.detach()[:, 0].relu(), 32)
+    assert expected.amax(dim=(1, 2, 3)).tolist() == [1, 1]
+    found = GradCam(name).explain(prepared, images, targets).saliency
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", [GradCam, GradCamPlusPlus, GuidedBackpropagation])

@@ -11,11 +11,11 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
 from pipeline.data.demo.network import load_demo_network
+from pipeline.models.batch_norms import fold_batch_norms
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.nonlinearities import filtering, intercepted_nonlinearities, recording
@@ -352,7 +352,7 @@ def resnet_with_folded_normalization() -> nn.Module:
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_()
             layer.running_var.uniform_(0.5, 2)
-    return fuse(network).requires_grad_(False)
+    return fold_batch_norms(network)[0]
 
 
 def photographs(data_directory: Path) -> Tensor:

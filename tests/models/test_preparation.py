@@ -78,7 +78,14 @@ class Untraceable(Forked):
         return super().forward(images if images.mean() > 0 else -images)
 
 
-@pytest.mark.parametrize("network", [Forked, Untraceable])
+class Reread(Forked):
+    """The graph shows a convolution that feeds its batch norm alone; only a pass shows that its weights are read."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head((self.norm(self.convolution(images)) * self.convolution.weight.sum()).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("network", [Forked, Untraceable, Reread])
 def test_what_cannot_be_folded_exactly_is_left(network: type[nn.Module]) -> None:
     classifier = classifier_of(unsettled(network()), 4, side=32)
     images = torch.rand(3, 3, 32, 32)
