@@ -26,7 +26,7 @@ class PreparedClassifier:
 
     Attributes:
         module: the prepared network; it takes normalized images.
-        unfolded: the network as it was loaded, whose convolutions and batch norms each give what they did in training.
+        unfolded: the network as it was loaded, with its batch norms.
         folded: batch norms that were folded into the convolution before them.
     """
 
