@@ -44,6 +44,7 @@ class CandidatesStage(Stage):
     name = "candidates"
     reads = ("maps", "features", "clusters")
     writes = "candidates"
+    version = 2
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.by_evidence

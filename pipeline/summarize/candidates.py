@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+# Eight neighbors in the same image, none in another.
+_IN_IMAGE = np.zeros((3, 3, 3), dtype=bool)
+_IN_IMAGE[1] = True
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Candidate:
     """The same part in several images of a class, at most once in each.
 
     Attributes:
-        source: where it comes from ("factors:6", "regions:2", "clusters"), for people and tables.
+        source: where it comes from ("factors", "regions", "proposals"), for people and tables.
         images: `[m]` int64, rising: the members' images, by their number in the class.
         boxes: `[m,4]` float32 x0, y0, x1, y1 in pixels, half-open.
         segments: `[m,G,G]` bool, the cells that belong to the part.
@@ -104,18 +106,27 @@ def box_of_cells(segment: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float32)
 
 
-def largest_piece(cells: np.ndarray, weights: np.ndarray | None = None, gap: int = 0) -> np.ndarray:
-    """The heaviest 8-connected piece of cells `[G,G]` bool; of equally heavy ones the first, row by row.
+def largest_pieces(cells: np.ndarray, weights: np.ndarray | None = None, gap: int = 0) -> np.ndarray:
+    """In each image the heaviest 8-connected piece of its cells `[N,G,G]` bool; of equally heavy ones the first, row by
+    row; nothing where there are no cells.
 
-    `weights` `[G,G]` are the cells' weights, 1 by default. Pieces that lie up to `gap` cells apart, an even number,
-    count as one. All false if there is no cell.
+    `weights` `[N,G,G]` are the cells' weights, 1 by default. Pieces that lie up to `gap` cells apart, an even number,
+    count as one.
     """
-    grown = ndimage.binary_dilation(cells, EIGHT_CONNECTED, gap // 2) if gap > 1 else cells
-    labels, count = ndimage.label(grown, structure=EIGHT_CONNECTED)
+    grown = ndimage.binary_dilation(cells, _IN_IMAGE, gap // 2) if gap > 1 else cells
+    labels, count = ndimage.label(grown, structure=_IN_IMAGE)
     if not count:
         return np.zeros_like(cells)
-    sums = np.bincount(labels[cells], None if weights is None else weights[cells], count + 1)
-    return cells & (labels == 1 + int(np.argmax(sums[1:])))
+    image = np.nonzero(cells)[0]
+    own = labels[cells]
+    sums = np.bincount(own, None if weights is None else weights[cells], count + 1)
+    images = np.zeros(count + 1, dtype=np.int64)
+    images[own] = image
+    # From the lightest to the heaviest, the first of equals last: what is written last to an image stays.
+    order = np.lexsort((-np.arange(1, count + 1), sums[1:])) + 1
+    heaviest = np.zeros(len(cells), dtype=np.int64)
+    heaviest[images[order]] = order
+    return cells & (labels == heaviest[:, None, None])
 
 
 def candidate_of_cells(

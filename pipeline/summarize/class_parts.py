@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.summarize.candidates import Candidate, cell_shares
+from pipeline.summarize.candidates import Candidate, candidate_of_cells, cell_shares
 from pipeline.summarize.cell_features import with_context
 from pipeline.summarize.coherence import SmoothMaps
+from pipeline.summarize.consensus import agreed
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights
-from pipeline.summarize.factors import LEAST_SALIENT, factors
+from pipeline.summarize.factors import LEAST_SALIENT, factor_cells
 from pipeline.summarize.part_selection import Selection, SelectionSettings, choose, judge_candidates
-from pipeline.summarize.region_groups import region_groups
+from pipeline.summarize.region_groups import PooledRegions, region_cells
 from pipeline.summarize.resampling import Rerun, found_again, in_images
 from pipeline.summarize.specificity import salience_where_alike
 
@@ -28,6 +29,7 @@ class PartSettings:
             not what it is part of.
         factors: numbers of factors, each a source of candidates; none for no factors.
         regions: numbers of groups of the salient regions; none for no regions.
+        runs: from random starts; a candidate is what they agree on.
         minimum_area: of a salient region, as a share of the image's pixels.
         gap: cells that two pieces of a factor may lie apart in an image and still be one member, an even number.
         selection: when a candidate is a summary.
@@ -36,6 +38,7 @@ class PartSettings:
     context: int = 3
     factors: tuple[int, ...] = (4, 6, 8)
     regions: tuple[int, ...] = (1, 2, 3)
+    runs: int = 6
     minimum_area: float = 0.01
     gap: int = 2
     selection: SelectionSettings = field(default_factory=SelectionSettings)
@@ -77,6 +80,7 @@ class ClassImages:
         maps: features averaged over several widths.
         groups: `[N]` number of the photograph that each image is.
         where_alike: `[N,G,G]`, `specificity.salience_where_alike`.
+        regions: the salient regions.
     """
 
     settings: PartSettings
@@ -86,6 +90,7 @@ class ClassImages:
     maps: SmoothMaps
     groups: np.ndarray
     where_alike: np.ndarray
+    regions: PooledRegions
 
     @staticmethod
     def of(
@@ -100,27 +105,42 @@ class ClassImages:
         seen = with_context(features, settings.context)
         groups = photograph_groups(features, seed=seed)
         alike = salience_where_alike(seen, shares, shares > LEAST_SALIENT, photograph_weights(groups))
-        return ClassImages(settings, masks, shares, seen, SmoothMaps(features), groups, alike)
+        regions = PooledRegions.of(seen, masks, settings.minimum_area)
+        return ClassImages(settings, masks, shares, seen, SmoothMaps(features), groups, alike, regions)
 
     def some(self, images: np.ndarray) -> "ClassImages":
         """Some of the images, rising numbers `[n]`."""
         masks, shares, seen = (values[images] for values in (self.masks, self.shares, self.seen))
-        maps = self.maps.of_images(images)
-        return ClassImages(self.settings, masks, shares, seen, maps, self.groups[images], self.where_alike[images])
+        groups, alike = self.groups[images], self.where_alike[images]
+        maps, regions = self.maps.of_images(images), self.regions.of_images(images)
+        return ClassImages(self.settings, masks, shares, seen, maps, groups, alike, regions)
 
     def parts(self, seed: int = 0, more: Sequence[Candidate] = ()) -> Selection:
         """The summaries of these images, and every candidate that is none; arguments as for `find_parts`."""
         own, weights = self.settings, photograph_weights(self.groups)
-        candidates = [
-            *more,
-            *factors(self.seen, self.shares, self.masks, own.factors, seed, weights, gap=own.gap),
-            *region_groups(self.seen, self.masks, own.regions, own.minimum_area, seed, weights),
-        ]
+        candidates = [*more, *self._agreed(seed, weights)]
         # Judged without the context that made the factors: cells of one place resemble each other by it.
         judged = judge_candidates(
             candidates, self.maps, self.shares, self.groups, own.selection, seed, self.where_alike
         )
         return choose(judged, self.shares, self.groups, own.selection)
+
+    def _agreed(self, seed: int, weights: np.ndarray) -> list[Candidate]:
+        """What several runs of both groupings agree on, each with the source of most that are around it."""
+        own, count = self.settings, len(self.masks)
+        factors: list[np.ndarray] = []
+        regions: list[np.ndarray] = []
+        for start in np.random.default_rng(seed).integers(2**31, size=own.runs).tolist():
+            if own.factors:
+                factors += factor_cells(self.seen, self.shares, own.factors, start, weights, gap=own.gap)
+            if own.regions:
+                regions += region_cells(self.regions, count, own.regions, start, weights)
+        modes, around = agreed([*factors, *regions], self.shares, weights, own.gap)
+        of_factors = around[:, : len(factors)].sum(axis=1) >= around[:, len(factors) :].sum(axis=1)
+        return [
+            candidate_of_cells("factors" if factor else "regions", cells, self.masks, minimum=1)
+            for cells, factor in zip(modes, of_factors, strict=True)
+        ]
 
     def again(self, more: Sequence[Candidate] = ()) -> Rerun:
         """`parts` of some of the images, for `resampling.found_again`.

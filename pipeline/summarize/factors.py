@@ -1,5 +1,5 @@
-"""Candidate parts from the classifier's own features: the salient cells of a class in k groups, in each image the
-largest connected piece of a group.
+"""Parts from the classifier's own features: the salient cells of a class in k groups, in each image the largest
+connected piece of a group.
 
 After deep feature factorization (Collins et al., "Deep Feature Factorization for Concept Discovery", ECCV 2018), which
 factorizes the maps of a class; here the salient cells only, with k-means on unit vectors, so that a factor is a part of
@@ -11,11 +11,11 @@ Shapes: N images, G by G cells, D components.
 import numpy as np
 from sklearn.cluster import KMeans
 
-from pipeline.summarize.candidates import Candidate, candidate_of_cells, largest_piece
+from pipeline.summarize.candidates import largest_pieces
 
 LEAST_SALIENT = 0.25
 MOST_CELLS = 4000
-PATCHES, RESTARTS = 150, 30
+PATCHES, RESTARTS = 150, 6
 
 
 def factor_labels(
@@ -60,35 +60,31 @@ def factor_labels(
     return found
 
 
-def factors(
+def factor_cells(
     features: np.ndarray,
     shares: np.ndarray,
-    masks: np.ndarray,
     granularities: tuple[int, ...] = (4, 6, 8),
     seed: int = 0,
     weights: np.ndarray | None = None,
     minimum: int = 3,
     gap: int = 0,
-) -> list[Candidate]:
-    """Candidates of several numbers of factors.
+) -> list[np.ndarray]:
+    """The cells of the factors of several granularities, in each image one piece.
 
     Args:
         features, shares, seed, weights: as for `factor_labels`.
-        masks: `[N,H,W]` bool, salient pixels, for the boxes.
         granularities: numbers of factors.
-        minimum: cells of the smallest piece that is a member.
-        gap: cells that two pieces may lie apart and still be one (`candidates.largest_piece`).
+        minimum: cells of the smallest piece that counts.
+        gap: cells that two pieces may lie apart and still be one (`candidates.largest_pieces`).
 
     Returns:
-        One candidate for each factor of each granularity, `factors:<k>`, without those that have no member.
+        `[N,G,G]` bool for each factor of each granularity that has a cell.
     """
     found = []
     for k, labels in zip(granularities, factor_labels(features, shares, granularities, seed, weights), strict=True):
         for factor in range(k):
-            cells = np.array(
-                [largest_piece(own == factor, share, gap) for own, share in zip(labels, shares, strict=True)]
-            )
-            candidate = candidate_of_cells(f"factors:{k}", cells, masks, minimum)
-            if len(candidate):
-                found.append(candidate)
+            cells = largest_pieces(labels == factor, shares, gap)
+            cells &= (cells.sum(axis=(1, 2)) >= minimum)[:, None, None]
+            if cells.any():
+                found.append(cells)
     return found

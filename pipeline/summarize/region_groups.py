@@ -1,12 +1,14 @@
-"""Candidate parts from the salient regions themselves, grouped by what the classifier sees in them.
+"""Parts from the salient regions themselves, grouped by what the classifier sees in them.
 
 Shapes: N images, H by W pixels, G by G cells, D components, R regions of all images.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.cluster import KMeans
 
-from pipeline.summarize.candidates import Candidate, candidate_of_cells, cell_shares
+from pipeline.summarize.candidates import cell_shares
 from pipeline.summarize.regions import salient_regions
 
 RESTARTS = 4
@@ -30,51 +32,69 @@ def class_regions(masks: np.ndarray, minimum_area: float = 0.01) -> tuple[np.nda
     return np.array(images, dtype=np.int64), np.array(regions, dtype=bool).reshape(-1, *masks.shape[1:])
 
 
-def region_groups(
-    features: np.ndarray,
-    masks: np.ndarray,
-    granularities: tuple[int, ...] = (1, 2, 3, 4),
-    minimum_area: float = 0.01,
+@dataclass(frozen=True)
+class PooledRegions:
+    """The salient regions of a class with what the classifier sees in each, R of them.
+
+    Attributes:
+        images: `[R]` int64, rising.
+        cells: `[R,G,G]` bool, those that the region fills by half, or that it fills most if it is thinner.
+        pooled: `[R,D]` features of unit length: the mean of its cells', weighted by how much of each cell it fills.
+    """
+
+    images: np.ndarray
+    cells: np.ndarray
+    pooled: np.ndarray
+
+    @staticmethod
+    def of(features: np.ndarray, masks: np.ndarray, minimum_area: float = 0.01) -> "PooledRegions":
+        """Regions of masks `[N,H,W]` bool, features `[N,G,G,D]`; `minimum_area` as for `class_regions`."""
+        images, regions = class_regions(masks, minimum_area)
+        filled = cell_shares(regions, features.shape[1])
+        least = np.minimum(0.5, filled.max(axis=(1, 2), initial=0))
+        pairs = zip(images, filled, strict=True)
+        pooled = np.array([np.tensordot(share, features[image], 2) for image, share in pairs])
+        pooled = pooled.reshape(len(images), features.shape[-1])
+        pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
+        return PooledRegions(images, filled >= least[:, None, None], pooled)
+
+    def of_images(self, images: np.ndarray) -> "PooledRegions":
+        """Those of some images, rising numbers; a region's image is then its position among these."""
+        own = np.isin(self.images, images)
+        return PooledRegions(np.searchsorted(images, self.images[own]), self.cells[own], self.pooled[own])
+
+
+def region_cells(
+    regions: PooledRegions,
+    count: int,
+    granularities: tuple[int, ...] = (1, 2, 3),
     seed: int = 0,
     weights: np.ndarray | None = None,
-) -> list[Candidate]:
+) -> list[np.ndarray]:
     """Groups of regions with like features; of an image's regions in a group the one nearest to its middle.
 
-    A region's features are the mean of its cells', weighted by how much of each cell it fills, scaled to unit length.
-
     Args:
-        features: `[N,G,G,D]` of unit length.
-        masks: `[N,H,W]` bool.
+        regions: of the class.
+        count: its images, N.
         granularities: numbers of groups.
-        minimum_area: as for `class_regions`.
         seed: of k-means.
         weights: `[N]` of the images, 1 by default.
 
     Returns:
-        One candidate for each group of each granularity, `regions:<k>`. None where there are fewer regions.
+        `[N,G,G]` bool for each group of each granularity. None where there are fewer regions.
     """
-    images, regions = class_regions(masks, minimum_area)
-    if not len(images):
-        return []
-    grid = features.shape[1]
-    filled = cell_shares(regions, grid)
-    pooled = np.stack([np.tensordot(share, features[image], 2) for image, share in zip(images, filled, strict=True)])
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-    counted = None if weights is None else np.asarray(weights, dtype=np.float64)[images]
+    counted = None if weights is None else np.asarray(weights, dtype=np.float64)[regions.images]
     found = []
     for k in granularities:
-        if k > len(images):
+        if k > len(regions.images):
             continue
-        means = KMeans(k, n_init=RESTARTS, random_state=seed).fit(pooled, sample_weight=counted)
-        nearness = np.einsum("rd,rd->r", pooled, means.cluster_centers_[means.labels_])
+        means = KMeans(k, n_init=RESTARTS, random_state=seed).fit(regions.pooled, sample_weight=counted)
+        nearness = np.einsum("rd,rd->r", regions.pooled, means.cluster_centers_[means.labels_])
         for group in range(k):
-            cells = np.zeros((len(masks), grid, grid), dtype=bool)
-            own = np.zeros_like(masks)
-            for image in np.unique(images[means.labels_ == group]):
-                members = np.flatnonzero((images == image) & (means.labels_ == group))
-                nearest = members[np.argmax(nearness[members])]
-                # A region thinner than half a cell still has the cells that it fills most.
-                cells[image] = filled[nearest] >= min(0.5, float(filled[nearest].max()))
-                own[image] = regions[nearest]
-            found.append(candidate_of_cells(f"regions:{k}", cells, own, minimum=1))
+            cells = np.zeros((count, *regions.cells.shape[1:]), dtype=bool)
+            # Of several in an image the nearest is written last; of equals the first.
+            for region in np.lexsort((-np.arange(len(nearness)), nearness)):
+                if means.labels_[region] == group:
+                    cells[regions.images[region]] = regions.cells[region]
+            found.append(cells)
     return found

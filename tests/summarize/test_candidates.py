@@ -8,7 +8,7 @@ from pipeline.summarize.candidates import (
     candidate_of_boxes,
     candidate_of_cells,
     cell_shares,
-    largest_piece,
+    largest_pieces,
 )
 
 
@@ -21,13 +21,14 @@ def test_shares_of_cells_equal_the_areas_counted_finely(height: int, width: int,
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_largest_piece_equals_scikit_image(seed: int) -> None:
+def test_largest_pieces_equal_scikit_image(seed: int) -> None:
     random = np.random.default_rng(seed)
-    cells, weights = random.random((12, 12)) < 0.4, random.random((12, 12))
-    labels = label(cells, connectivity=2)
-    sums = [weights[labels == value].sum() for value in range(1, labels.max() + 1)]
-    np.testing.assert_array_equal(largest_piece(cells, weights), labels == 1 + int(np.argmax(sums)))
-    assert not largest_piece(np.zeros((4, 4), bool)).any()
+    cells, weights = random.random((5, 12, 12)) < 0.4, random.random((5, 12, 12))
+    cells[2] = False
+    for found, one, weight in zip(largest_pieces(cells, weights), cells, weights, strict=True):
+        labels = label(one, connectivity=2)
+        sums = [weight[labels == value].sum() for value in range(1, labels.max() + 1)]
+        np.testing.assert_array_equal(found, labels == 1 + int(np.argmax(sums)) if sums else one)
 
 
 def test_boxes_are_tight_around_the_salient_pixels_of_the_cells() -> None:
@@ -69,5 +70,11 @@ def test_pieces_across_a_gap_are_one() -> None:
     cells = np.zeros((7, 9), dtype=bool)
     cells[1, [0, 3]] = cells[1, [6, 7, 8]] = True
     cells[5, :3] = True
-    np.testing.assert_array_equal(largest_piece(cells, gap=2), cells & (np.arange(7) == 1)[:, None])
-    assert np.argwhere(largest_piece(cells)).tolist() == [[1, 6], [1, 7], [1, 8]]
+    np.testing.assert_array_equal(largest_pieces(cells[None], gap=2)[0], cells & (np.arange(7) == 1)[:, None])
+    assert np.argwhere(largest_pieces(cells[None])[0]).tolist() == [[1, 6], [1, 7], [1, 8]]
+
+
+def test_of_equally_large_pieces_the_first_counts() -> None:
+    cells = np.zeros((2, 5, 5), dtype=bool)
+    cells[0, 4, :2] = cells[0, 0, 3:] = cells[1, 2, 2] = True
+    assert np.argwhere(largest_pieces(cells)).tolist() == [[0, 0, 3], [0, 0, 4], [1, 2, 2]]

@@ -5,8 +5,9 @@ import pytest
 from drawn_parts import DEPTH, GRID, Drawn, draw, pattern, unit
 
 from pipeline.summarize.candidates import Candidate, candidate_of_cells
+from pipeline.summarize.consensus import agreed
 from pipeline.summarize.duplicates import photograph_groups, photograph_weights
-from pipeline.summarize.factors import factors
+from pipeline.summarize.factors import factor_cells
 from pipeline.summarize.part_selection import (
     BACKGROUND,
     BY_CHANCE,
@@ -18,15 +19,20 @@ from pipeline.summarize.part_selection import (
     SelectionSettings,
     select_parts,
 )
-from pipeline.summarize.region_groups import region_groups
+from pipeline.summarize.region_groups import PooledRegions, region_cells
 
 THREE = {"head": pattern(0, 4, 4), "wing": pattern(1, 5, 4), "tail": pattern(2, 4, 5)}
 
 
 def summaries(drawn: Drawn, seed: int = 0) -> Selection:
     weights = photograph_weights(photograph_groups(drawn.features))
-    candidates = factors(drawn.features, drawn.shares, drawn.masks, (2, 3, 4), seed, weights)
-    candidates += region_groups(drawn.features, drawn.masks, (1, 2, 3), weights=weights, seed=seed)
+    regions = PooledRegions.of(drawn.features, drawn.masks)
+    cells = []
+    for run in range(3 * seed, 3 * seed + 3):
+        cells += factor_cells(drawn.features, drawn.shares, (2, 3, 4), run, weights)
+        cells += region_cells(regions, len(drawn.masks), (1, 2, 3), run, weights)
+    modes, _ = agreed(cells, drawn.shares, weights)
+    candidates = [candidate_of_cells("", one, drawn.masks, minimum=1) for one in modes]
     return select_parts(candidates, drawn.features, drawn.shares, seed=seed)
 
 
