@@ -23,16 +23,16 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from pipeline.commands.summarize import STAGES, start_state
 from pipeline.config import load_config
 from pipeline.data.catalog import CatalogClass, CatalogEntry
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.flow import run_stages
+from pipeline.runtime.flow import run_stages
+from pipeline.runtime.records import RunState
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Outcome, Unit
+from pipeline.runtime.work import Work
 from pipeline.stages.inputs import Inputs
-from pipeline.stages.records import RunState
-from pipeline.stages.run import STAGES, start_state
-from pipeline.stages.stage import Stage
-from pipeline.stages.units import Outcome, Unit
-from pipeline.stages.work import Work
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 

@@ -77,11 +77,11 @@ def _serve(options: argparse.Namespace, answers: "AnswerStore", console: "Consol
     """Serve until Ctrl-C or SIGTERM."""
     import uvicorn
 
+    from pipeline.commands.evaluate import stored_config
+    from pipeline.commands.review import reviewed_run
     from pipeline.review.app import review_app
     from pipeline.review.guard import is_loopback
     from pipeline.review.questions import questionnaire
-    from pipeline.stages.evaluation import stored_config
-    from pipeline.stages.review import reviewed_run
 
     loopback = is_loopback(options.host)
     token, made = _token(loopback)
@@ -137,7 +137,7 @@ def _listening(host: str, port: int) -> socket.socket:
     Raises:
         RunFailed: the address is taken, or not one of this machine's.
     """
-    from pipeline.stages.failures import RunFailed
+    from pipeline.runtime.failures import RunFailed
 
     try:
         family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
@@ -159,7 +159,7 @@ def _export(folder: str, answers: "AnswerStore", console: "Console") -> None:
     from pipeline.evaluate.ratings import study_results
     from pipeline.review.export import current_ratings, export_answers
     from pipeline.review.results import results_table
-    from pipeline.stages.exclusive import exclusive
+    from pipeline.runtime.exclusive import exclusive
     from pipeline.store.tables import TableStore
 
     store = TableStore(folder)

@@ -23,9 +23,9 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
     """Send the command without --submit to the cluster, where Ray is the cluster's own; returns its exit status.
 
     Raises:
-        As `pipeline.stages.submission.submit`.
+        As `pipeline.commands.submission.submit`.
     """
-    from pipeline.stages.submission import flush_and_write, submit, unseen_files
+    from pipeline.commands.submission import flush_and_write, submit, unseen_files
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_intermixed_args(arguments)

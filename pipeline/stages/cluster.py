@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.exemplars import exemplar_edges
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.clustering import Clustering, cluster_edges
 from pipeline.summarize.similarity import Edges, joined_edges
 from schemas import EDGES, TABLES

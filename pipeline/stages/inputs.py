@@ -12,7 +12,7 @@ from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath, place
-from pipeline.stages.worker import classifier_of
+from pipeline.stages.context import classifier_of
 
 DEMO = "demo"
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.crops import described_crops, tags_of
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 from schemas import EDGES
 
 

@@ -4,18 +4,18 @@ import pytest
 import ray
 from rich.console import Console
 
+from pipeline.commands.summarize import STAGES, start_state, worker_setup
 from pipeline.config import RunConfig
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime.failures import PoolError
+from pipeline.runtime.pool import worker_count
+from pipeline.runtime.session import _grown, ray_session
+from pipeline.runtime.units import Unit
+from pipeline.runtime.work import Work
+from pipeline.runtime.workers import Workers
 from pipeline.settings import RaySettings
-from pipeline.stages import worker as worker_module
-from pipeline.stages.failures import PoolError
+from pipeline.stages import context as worker_module
 from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.pool import worker_count
-from pipeline.stages.run import STAGES, start_state, worker_setup
-from pipeline.stages.session import _grown, ray_session
-from pipeline.stages.units import Unit
-from pipeline.stages.work import Work
-from pipeline.stages.workers import Workers
 
 GIB = 2**30
 
@@ -74,7 +74,7 @@ def test_a_cluster_without_processors_is_refused_before_the_first_stage(resource
 
 def test_workers_of_one_kind_make_room_for_the_other(resources, monkeypatch, tmp_path) -> None:
     """Memory for one worker alone: whoever has had nothing to do for a while goes where the others wait."""
-    monkeypatch.setattr("pipeline.stages.workers.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.runtime.workers.IDLE_SECONDS", 0.0)
     config = RunConfig(output=str(tmp_path), ray={"memory_per_worker": 3})
     setup = worker_module.WorkerSetup(config, str(tmp_path), Preprocessing(), "")
     workers = Workers(config, setup, lambda: {"CPU": 4.0, "GPU": 1.0, "memory": 5.0 * GIB})

@@ -1,0 +1,166 @@
+"""What a run tells while it goes on: its log's lines, its metrics at Ray's endpoint, and no secrets."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import SETTINGS, STAGES, run_job
+
+from pipeline.runtime.logs import RunLog, masked
+from pipeline.runtime.observability import COUNTERS, GAUGES
+from pipeline.store.tables import TableStore
+
+ROOT = Path(__file__).parents[2]
+EVERYWHERE = {"time", "level", "run", "stage", "host", "event"}
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def test_a_run_leaves_a_line_for_each_event(whole_run) -> None:
+    output, _ = whole_run
+    events = read(output / "logs")
+    assert all(entry.keys() >= EVERYWHERE for entry in events)
+    (run,) = {entry["run"] for entry in events}
+    rows = TableStore(output).read_all("runs").to_pylist()
+    assert run in {row["run"] for row in rows}
+    assert [events[0]["event"], events[-1]["event"]] == ["run started", "run ended"]
+    assert [entry["stage"] for entry in events if entry["event"] == "stage ended"] == [*STAGES, "report"]
+    units = {row["stage"]: row["units"] for row in rows}
+    for stage in STAGES:
+        finished = [entry for entry in events if entry["event"] == "unit finished" and entry["stage"] == stage]
+        assert len({entry["unit"] for entry in finished}) == len(finished) == units[stage]
+        assert all(entry["seconds"] >= 0 and entry["rows"] is not None for entry in finished)
+        # The stage metrics has a unit about all classes as well.
+        assert all(entry["class"] for entry in finished) or stage == "metrics"
+
+
+def test_a_failed_run_says_so_and_stderr_has_the_same_lines(tmp_path, demo_folder) -> None:
+    photographs = tmp_path / "photographs"
+    broken = photographs / next(demo_folder.iterdir()).name
+    broken.mkdir(parents=True)
+    (broken / "broken.jpg").write_bytes(b"\xff\xd8\xff no photograph")
+    result = run_job(tmp_path / "out", photographs, *SETTINGS, "log=json", "data.test=0", "data.held_out=0")
+    assert result.returncode == 1, result.stderr
+    events = read(tmp_path / "out" / "logs")
+    shown = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert shown == events
+    assert events[-1]["event"] == "run failed" and events[-1]["level"] == "error"
+    assert "left out" in events[-1]["reason"]
+
+
+METRICS_RUN = """
+import os, sys, time, urllib.request
+import ray
+from ray import cloudpickle
+from pipeline.config import RunConfig
+from pipeline.models.preprocessing import Preprocessing
+from pipeline.settings import RaySettings
+from pipeline.runtime.observability import watched_run
+from pipeline.runtime.pool import WorkerPool
+from pipeline.runtime.session import ray_session
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerSetup
+
+class Fragile(Stage):
+    name, writes = "fragile", "errors"
+
+    def compute(self, worker, unit, items):
+        if unit.payload:
+            os.kill(os.getpid(), 9)
+        return Output([])
+
+config = RunConfig(output=sys.argv[1])
+units = [Unit(name, (), (name,), name=name, fingerprint="f", size=3) for name in ("good", "better")]
+units.append(Unit("bad", (), ("bad",), payload="kill", name="bad", fingerprint="f", size=3))
+with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(config, "the-run", 9, resources) as watch:
+    pool = WorkerPool(WorkerSetup(config, sys.argv[1], Preprocessing(), ""), 1, 1, 0, 2, 60)
+    stage = watch.stage("fragile")
+    stage.planned(units, units)
+    pool.run(Fragile(), units, stage.finished, stage.told, stage)
+    stage.close()
+    pool.close()
+    (node,) = ray.nodes()
+    address = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+    deadline = time.monotonic() + 90
+    while True:
+        text = urllib.request.urlopen(address, timeout=10).read().decode()
+        if "visual_summaries_unit_failures" in text and "visual_summaries_unit_seconds_count" in text:
+            break
+        assert time.monotonic() < deadline, "the metrics do not come"
+        time.sleep(0.5)
+    print("METRICS")
+    print(text)
+"""
+
+
+def test_metrics_are_at_rays_endpoint(tmp_path) -> None:
+    pytest.importorskip("prometheus_client", reason="ray[default] is not installed: no metrics endpoint")
+    script = tmp_path / "script.py"
+    script.write_text(METRICS_RUN)
+    result = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "out")],
+        cwd=ROOT,
+        env=os.environ | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    lines = result.stdout.partition("METRICS")[2].splitlines()
+    values = {
+        re.match(r"\w+", line)[0]: float(line.split()[-1])
+        for line in lines
+        if 'run="the-run"' in line and 'stage="fragile"' in line
+    }
+    prefix = "ray_visual_summaries_"
+    assert values[f"{prefix}images_done_total"] == 6 and values[f"{prefix}units_done_total"] == 2
+    assert values[f"{prefix}unit_failures_total"] == 1 and values[f"{prefix}unit_retries_total"] == 1
+    assert values[f"{prefix}worker_deaths_total"] == 2 and values[f"{prefix}unit_seconds_count"] == 2
+    assert {f"ray_{name}_total" for name in COUNTERS} | {f"ray_{name}" for name in GAUGES} <= values.keys()
+    events = read(tmp_path / "out" / "logs")
+    assert [entry["unit"] for entry in events if entry["event"] == "unit retried"] == ["bad"]
+    assert [entry["unit"] for entry in events if entry["event"] == "unit failed"] == ["bad"]
+    assert sum(entry["event"] == "worker died" for entry in events) == 2
+
+
+SECRETS = (
+    "s3://key:hunter2hunter2@bucket/x",
+    "https://host/x?X-Amz-Signature=hunter2hunter2&a=b",
+    "https://account.blob/x?sv=1&sig=hunter2hunter2",
+    "Authorization: Bearer hunter2hunter2",
+    '{"aws_secret_access_key": "hunter2hunter2"}',
+    "RAY_AUTH_TOKEN=hunter2hunter2",
+    "password: hunter2hunter2, more",
+    "it said own-value-of-a-token to me",
+)
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_secrets_are_masked(text: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "own-value-of-a-token")
+    with RunLog(str(tmp_path), "run") as log:
+        log.event("x", reason=text)
+    line = (tmp_path / "logs" / "run.jsonl").read_text()
+    assert "hunter2" not in line and "own-value" not in line and "***" in line
+
+
+def test_what_is_no_secret_stays() -> None:
+    for text in ("s3://bucket/a/b.jpg", "/data/user@host/x.jpg", "12 tokens of 3 images", "ZeroDivisionError: by zero"):
+        assert masked(text) == text
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, capsys) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with RunLog(str(tmp_path), "run") as log:
+        log.event("x")
+    assert "no log in" in capsys.readouterr().err
+    with RunLog("nothing://bucket/run", "run") as log:
+        log.event("x")
+    assert "no such kind of store is known" in capsys.readouterr().err
