@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
-    from pipeline.commands.evaluate import run_evaluation, stored_config
+    from pipeline.commands.evaluate import run_evaluation
+    from pipeline.commands.opened import stored_config
 
     others = [f"evaluation.other_models={json.dumps(options.other_models)}"] if options.other_models else []
     runs = [stored_config(folder, [*others, *options.overrides]) for folder in options.run or ()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.commands.evaluate import stored_config
+from pipeline.commands.opened import stored_config
 from pipeline.commands.results import write_results
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval

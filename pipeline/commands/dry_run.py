@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands.summarize import STAGES, start_state
+from pipeline.commands.opened import start_state
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import make_explainer
@@ -17,10 +17,11 @@ from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 from pipeline.runtime.records import Found, find_outcomes
 from pipeline.runtime.stage import PlannedShard
-from pipeline.stages.context import classifier_of
+from pipeline.stages.classifier import classifier_of
 from pipeline.stages.explain import own_settings
 from pipeline.stages.features import COMPONENTS
 from pipeline.stages.inputs import Inputs, gather_inputs
+from pipeline.stages.order import STAGES
 from pipeline.stages.propose import searched_boxes, stored_descriptors
 from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.matching import match

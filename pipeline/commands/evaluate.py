@@ -1,20 +1,20 @@
 """The job `evaluate`: what can be measured of a run's maps and summaries, or a paper's experiments; resumable."""
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from rich.console import Console
 
+from pipeline.commands.opened import opened_run
 from pipeline.commands.results import write_results
-from pipeline.commands.summarize import STAGES, opened_run
-from pipeline.config import ConfigurationError, RunConfig, load_config
+from pipeline.config import ConfigurationError, RunConfig
 from pipeline.objects import place
 from pipeline.report.evaluation import all_figures, panels, paper_tables, plot_panels
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.flow import run_stages
 from pipeline.runtime.records import write_errors_manifest
 from pipeline.runtime.stage import Stage
+from pipeline.stages.order import STAGES
 from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.stages.studies.figures import Curve, Figure, curves, figures, figures_table
 from pipeline.stages.studies.truth import knows_parts
@@ -136,17 +136,3 @@ def needed_stages(tables: Iterable[str]) -> list[Stage]:
             chosen.append(stage)
             wanted |= set(stage.reads)
     return chosen[::-1]
-
-
-def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """The configuration that a finished run was made with.
-
-    Raises:
-        StoreError: there is no run.
-        ConfigurationError: an override is wrong.
-    """
-    rows = TableStore(output).read_all("runs", ["stage", "configuration"]).to_pylist()
-    stages = {stage.name for stage in STAGES}
-    stored = [json.loads(row["configuration"]) for row in rows if row["stage"] in stages]
-    values = stored[-1] | {"output": output}
-    return load_config(values=values, overrides=overrides)

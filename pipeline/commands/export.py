@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.evaluate import stored_config
+from pipeline.commands.opened import stored_config
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.export.coco import export_coco
 from pipeline.export.contents import Counts, shards_by_label

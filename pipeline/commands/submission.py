@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.config import ConfigurationError
+from pipeline.config import ConfigurationError, RunConfig
 from pipeline.runtime.failures import ClusterError, RunFailed
+from pipeline.settings import ModelSettings
 
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 30.0
@@ -225,6 +226,30 @@ def submit(address: str, arguments: Sequence[str], say: Callable[[str], Any], ou
         return INTERRUPTED
     say(f"job {job} ended with exit status {status}")
     return status
+
+
+def named_files(config: RunConfig) -> dict[str, str | None]:
+    """Settings that name files or folders to be read, where they do."""
+    data, model = config.data, config.model
+    further = {}
+    for number, other in enumerate(config.evaluation.other_models):
+        further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
+        further[f"evaluation.other_models.{number}.labels"] = other.labels
+    return further | {
+        "data.images": None if data.images == "demo" else data.images,
+        "data.manifest": data.manifest,
+        "data.class_map": data.class_map,
+        "data.parts": data.parts,
+        "data.boxes": data.boxes,
+        "data.landmarks": data.landmarks,
+        "model.weights": _weights_file(model),
+        "model.labels": model.labels,
+        "explain.cam.edges": config.explain.cam.edges,
+    }
+
+
+def _weights_file(model: ModelSettings) -> str | None:
+    return model.weights if model.weights and model.weights.endswith((".safetensors", ".pt", ".pth")) else None
 
 
 def unseen_files(paths: Mapping[str, str | None], folder: str = ".") -> list[str]:

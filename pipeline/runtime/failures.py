@@ -1,13 +1,10 @@
-"""The foreseeable ways in which a run ends early: each is one message to a person, without a traceback."""
+"""The ways in which the runtime ends a run early: each is one message to a person, without a traceback."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.config import ConfigurationError
-from pipeline.data.catalog import CatalogError
-from pipeline.models.classifier import ClassifierError
 from pipeline.objects import ObjectError
 from pipeline.store.tables import MEND, StoreError
 
@@ -28,7 +25,8 @@ class RunFailed(Exception):
     """The run ended early; its tables stay. The message says why."""
 
 
-RESUMABLE = (PoolError, ClusterError)
+# Raised in a worker they end the run: with any other unit, on any other worker, the same would happen.
+FATAL_IN_WORKER = (StoreError, WorkerUnfit)
 # A full disk, a quota, a limit on the size of files, a disk that has become read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -51,8 +49,3 @@ def room_to_write(output: str | Path) -> Iterator[None]:
             f"cannot write {error.filename or output}: {error.strerror}; make room there, or allow writing, and run "
             "the same command again: what is done stays"
         ) from error
-
-
-USAGE = (ConfigurationError, CatalogError, ClassifierError)
-FATAL_IN_WORKER = (StoreError, ClassifierError, WorkerUnfit)
-FORESEEN = (*USAGE, StoreError, WorkerUnfit, PoolError, ClusterError, RunFailed)

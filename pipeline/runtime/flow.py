@@ -3,7 +3,6 @@
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -308,4 +307,4 @@ class _Flow:
             for table, shards in whole.shards.items()
             if table in walk.stage.reads and table not in own
         }
-        return Plan(whole.config, whole.store, replace(whole.inputs, classes=(group,)), own | rest)
+        return Plan(whole.config, whole.store, whole.inputs.only(group), own | rest)

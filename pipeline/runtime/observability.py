@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.config import RunConfig
 from pipeline.runtime.logs import RunLog
+from pipeline.runtime.settings import RunSettings
 from pipeline.runtime.units import Failure, Outcome, Unit
 
 TAGS = ("run", "stage")
@@ -165,12 +165,17 @@ class RunWatch:
 
 
 @contextmanager
-def watched_run(config: RunConfig, run: str, images: int, resources: Mapping[str, float]) -> Iterator[RunWatch]:
-    """Log the run's begin and end, and give what watches its stages. Ray must have been started."""
+def watched_run(
+    config: RunSettings, run: str, images: int, resources: Mapping[str, float], **facts: Any
+) -> Iterator[RunWatch]:
+    """Log the run's begin, with further `facts`, and its end, and give what watches its stages.
+
+    Ray must have been started.
+    """
     with RunLog(config.output, run, sys.stderr if config.log == "json" else None) as log:
         started = time.monotonic()
         kept = {name: resources[name] for name in ("CPU", "GPU", "memory") if name in resources}
-        log.event("run started", output=config.output, model=config.model.name, images=images, resources=kept)
+        log.event("run started", output=config.output, **facts, images=images, resources=kept)
         try:
             yield RunWatch(log, run)
         except BaseException as error:

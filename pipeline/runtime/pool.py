@@ -4,19 +4,20 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipeline.runtime.actor import Worker
 from pipeline.runtime.board import Board
+from pipeline.runtime.context import ContextFactory
 from pipeline.runtime.failures import FATAL_IN_WORKER, PoolError
 from pipeline.runtime.observability import StageWatch
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Outcome, Unit
 from pipeline.runtime.work import Work
-from pipeline.stages.context import Worker, WorkerSetup
 
 STARTUP_FAILURES = 3
 STARTUP_SECONDS = 600.0
@@ -45,23 +46,24 @@ class WorkerPool:
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        make_context: ContextFactory,
         size: int,
         cpus: float,
         gpus: float,
         attempts: int,
         timeout: float,
         memory: float = 0.0,
+        fatal: tuple[type[Exception], ...] = FATAL_IN_WORKER,
     ) -> None:
         """Start nothing yet; `attempts` worker deaths or errors are allowed per unit.
 
         `timeout` is how many seconds a unit may take without telling of progress, `memory` how many bytes Ray sets
-        aside for each worker.
+        aside for each worker, `fatal` which errors of a worker end the run.
         """
         # It may be on a node that is lost: without it no unit could say that it is not hanging.
         self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self._board_read = time.monotonic()
-        self.setup = replace(setup, board=self._board)
+        self._make_context, self._gpu, self._fatal = make_context, gpus > 0, fatal
         self.size, self.attempts, self.timeout = size, attempts, timeout
         self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, memory=memory or None, max_restarts=0)
         self._waiting: dict[Work, deque[Attempt]] = {}
@@ -122,7 +124,7 @@ class WorkerPool:
             elif self._starting:
                 ray.kill(self._starting.pop(next(reversed(self._starting))))
         for _ in range(min(self.size, self.wanted) - self.alive):
-            actor = self._actor.remote(self.setup)
+            actor = self._actor.remote(self._make_context, self._gpu, self._board)
             self._starting[actor.ready.remote()] = actor
         while self._idle and (attempt := self._next()) is not None:
             self._submit(self._idle.pop(), attempt)
@@ -212,7 +214,7 @@ class WorkerPool:
                     self._succeeded(ray.get(reference), attempt)
                     self._idle.append(actor)
                 except RayTaskError as error:
-                    if isinstance(error.cause, FATAL_IN_WORKER):
+                    if isinstance(error.cause, self._fatal):
                         raise error.cause from None
                     self._idle.append(actor)
                     self._failed(attempt, describe(error.cause or error), certain=True)

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 
-from pipeline.config import RunConfig
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
+from pipeline.runtime.settings import RunInputs, RunSettings
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Failure, Outcome, Unit, error_row
-from pipeline.stages.context import write_unit
-from pipeline.stages.inputs import Inputs
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
@@ -25,15 +24,17 @@ class RunState:
     """What the driver knows while it walks the stages.
 
     `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
+    `weights` is what the table `runs` says that the stages computed with.
     """
 
-    config: RunConfig
-    inputs: Inputs
+    config: RunSettings
+    inputs: RunInputs
     store: TableStore
     console: Console
     plan: Plan
     run: str
     stages: Sequence[Stage] = ()
+    weights: str = ""
     watch: RunWatch | None = None
     earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
@@ -97,19 +98,21 @@ def write_manifest(
         state.store.write_manifest(stage.writes, fingerprint, [outcome.shard for outcome in outcomes], complete)
 
 
-def catalog_errors(state: RunState) -> None:
-    """Say which classes are empty or too small to have summaries."""
-    rows = []
-    minimum = state.config.pruning.minimum_members
-    for group in state.inputs.classes:
-        fit = sum(entry.split == "fit" for entry in group.entries)
-        if not group.entries:
-            rows.append(error_row("catalog", group.label, "the class has no images"))
-        elif fit < minimum:
-            noun = "image" if fit == 1 else "images"
-            reason = f"{fit} {noun} to explain: maps are made, but a summary needs {minimum} images"
-            rows.append(error_row("catalog", group.label, reason))
-    state.errors["catalog"] = error_shards(state, "catalog", rows)
+def write_unit(
+    store: TableStore, table: str, unit: Unit, rows: pa.Table | None, errors: list[dict[str, Any]]
+) -> tuple[Shard | None, Shard | None]:
+    """Write a unit's errors, then its rows: a complete shard always has its errors, and no others, beside it."""
+    error_shard = None
+    path = store.shard_path("errors", unit.fingerprint, unit.label, unit.name)
+    if errors:
+        error_shard = store.write("errors", path, make_table("errors", errors), unit.label)
+    else:
+        store.remove("errors", path)
+    shard = None
+    if rows is not None:
+        path = store.shard_path(table, unit.fingerprint, unit.label, unit.name)
+        shard = store.write(table, path, rows, unit.label)
+    return shard, error_shard
 
 
 def error_shards(state: RunState, stage: str, rows: list[dict[str, Any]]) -> list[Shard]:
@@ -163,7 +166,7 @@ def check_tolerance(state: RunState) -> None:
     failed = {(row["label"], row["uri"] or row["image_id"]) for row in rows if row["uri"] or row["image_id"]}
     total = state.inputs.image_count
     if total == 0:
-        raise RunFailed("there are no images: check data.images or data.manifest")
+        raise RunFailed(state.inputs.missing)
     lost = len(failed) + state.lost_images
     if too_many(state, lost):
         told = [row for row in rows if row["stage"] != "catalog"][:10]
@@ -198,7 +201,7 @@ def record_stage(
             "units_cached": cached,
             "rows": rows,
             "seed": state.config.seed,
-            "weights": state.inputs.weights_digest,
+            "weights": state.weights,
             "configuration": json.dumps(state.config.model_dump(mode="json")),
             "versions": json.dumps(library_versions()),
             "host": json.dumps(host_resources()),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pipeline.runtime.failures import ClusterError
-from pipeline.settings import RaySettings
+from pipeline.runtime.settings import RaySettings
 
 OBJECT_STORE_BYTES = 256 * 2**20
 CONNECTION_SECONDS = 5.0

@@ -1,16 +1,24 @@
 """What a stage is: the tables it reads, the one table it writes, its resources, its units of work."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config import RunConfig
-from pipeline.runtime.units import Outcome, Output, Unit, error_row
-from pipeline.stages.context import WorkerContext, write_unit
-from pipeline.stages.inputs import Inputs
+from pipeline.runtime.context import Context
+from pipeline.runtime.settings import RunInputs
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.store.tables import TableStore, digest
-from schemas import make_table
 from schemas.tables import VERSION
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a worker needs for a stage's units, beside the memory that is set aside for each.
+
+    `gpu`: a GPU, where the cluster has any; one processor else.
+    """
+
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,9 +34,9 @@ class PlannedShard:
 class Plan:
     """What a stage sees when it plans: configuration, inputs, and the shards of the tables it reads."""
 
-    config: RunConfig
+    config: Any
     store: TableStore
-    inputs: Inputs
+    inputs: RunInputs
     shards: dict[str, list[PlannedShard]]
 
     def by_label(self, table: str) -> dict[str, tuple[str, ...]]:
@@ -50,9 +58,9 @@ class Stage:
     reads: tuple[str, ...] = ()
     writes: str
     version: int = 1
-    uses_model: bool = False
-    uses_images: bool = False
-    uses_class_names: bool = False
+    resources: Resources = Resources()
+    depends_on: tuple[str, ...] = ()
+    """What of the run's inputs changes its table, beside its settings and the tables it reads; see the inputs."""
     counts: str = "images"
     """What a unit's size counts."""
     by_class: bool = True
@@ -60,11 +68,11 @@ class Stage:
     plans_from_rows: bool = False
     """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 
-    def wanted(self, config: RunConfig) -> bool:
+    def wanted(self, config: Any) -> bool:
         """Whether a run with this configuration needs the stage at all; else its table stays empty."""
         return True
 
-    def settings(self, config: RunConfig) -> Any:
+    def settings(self, config: Any) -> Any:
         """The settings that change this stage's table, as JSON values."""
         raise NotImplementedError
 
@@ -72,33 +80,22 @@ class Stage:
         """All work of the stage, in order."""
         raise NotImplementedError
 
-    def perform(self, worker: WorkerContext, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
-        """Compute a unit without the `excluded` items (item → reason) and write its shards."""
-        items = tuple(item for item in unit.items if item not in excluded)
-        output = self.compute(worker, unit, items)
-        output.errors.extend(self.excluded_row(unit, item, reason) for item, reason in excluded.items())
-        table = output.table if output.table is not None else make_table(self.writes, output.rows)
-        shard, errors = write_unit(worker.store, self.writes, unit, table, output.errors)
-        return Outcome(unit, shard, errors)
-
     def excluded_row(self, unit: Unit, item: str, reason: str) -> dict[str, Any]:
         """The row of `errors` for an item that had to be left out of a unit."""
         return error_row(self.name, unit.label, reason, image_id=item, retry=True)
 
-    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        """Do `unit`, restricted to `items`; called in a worker process."""
+    def compute(self, worker: Context, unit: Unit, items: Sequence[str]) -> Output:
+        """Do `unit`, restricted to `items`; called in a worker process. Without a table: give a value."""
         raise NotImplementedError
 
-    def fingerprint(self, config: RunConfig, inputs: Inputs) -> str:
-        """Hash of everything but the inputs' identities that determines the stage's table."""
+    def fingerprint(self, config: Any, inputs: RunInputs) -> str:
+        """Hash of everything but the shards it reads that determines the stage's table."""
         return digest(
             self.name,
             self.version,
             VERSION,
             self.settings(config),
-            [config.model.name, inputs.weights_digest] if self.uses_model else None,
-            asdict(inputs.preprocessing) if self.uses_images or self.uses_model else None,
-            inputs.class_names if self.uses_class_names else None,
+            *inputs.identity(self.depends_on),
         )
 
     def named_units(self, plan: Plan, fingerprint: str) -> list[Unit]:

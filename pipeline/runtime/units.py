@@ -39,11 +39,15 @@ class Unit:
 
 @dataclass
 class Output:
-    """Rows of the stage's table and rows of `errors` that one unit gives."""
+    """Rows of the stage's table and rows of `errors` that one unit gives.
+
+    `table`: the rows, where they are a table already. `value`: what a stage without a table gives instead.
+    """
 
     rows: list[dict[str, Any]]
     errors: list[dict[str, Any]] = field(default_factory=list)
     table: pa.Table | None = None
+    value: Any = None
 
 
 @dataclass(frozen=True)

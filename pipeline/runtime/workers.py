@@ -1,15 +1,15 @@
-"""The workers of a run: a pool for the stages that use the classifier where there are GPUs, one for all others."""
+"""The workers of a run: a pool for the stages that take a GPU where there is one, one for all others."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from pipeline.config import RunConfig
+from pipeline.runtime.context import ContextFactory
+from pipeline.runtime.failures import FATAL_IN_WORKER
 from pipeline.runtime.pool import WorkerPool, advance, fitting, worker_count
+from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Unit
 from pipeline.runtime.work import Work
-from pipeline.stages.context import WorkerSetup
 
 RESOURCES_SECONDS = 5.0
 IDLE_SECONDS = 5.0
@@ -24,13 +24,20 @@ class Workers:
     """
 
     def __init__(
-        self, config: RunConfig, setup: WorkerSetup, resources: Callable[[], Mapping[str, float]]
+        self,
+        settings: RaySettings,
+        make_context: ContextFactory,
+        resources: Callable[[], Mapping[str, float]],
+        fatal: tuple[type[Exception], ...] = FATAL_IN_WORKER,
     ) -> None:
-        """Start nothing yet; `resources` says what the cluster has now or may come to."""
-        self._config, self._setup, self._ask = config, setup, resources
+        """Start nothing yet; `resources` says what the cluster has now or may come to.
+
+        `make_context` makes each worker's context; `fatal` are the errors of a worker that end the run.
+        """
+        self._settings, self._make_context, self._ask, self._fatal = settings, make_context, resources, fatal
         self._resources, self._asked = resources(), time.monotonic()
-        self._gpus = config.ray.explain_gpus if self._resources.get("GPU", 0) > 0 else 0.0
-        self._memory = (config.ray.memory_per_worker or 0.0) * 2**30
+        self._gpus = settings.explain_gpus if self._resources.get("GPU", 0) > 0 else 0.0
+        self._memory = (settings.memory_per_worker or 0.0) * 2**30
         self._pools: dict[bool, WorkerPool] = {}
 
     @property
@@ -56,15 +63,22 @@ class Workers:
         advance(list(self._pools.values()))
 
     def pool(self, stage: Stage) -> WorkerPool:
-        """The pool for a stage; model stages take GPUs where the cluster has any."""
-        gpu = stage.uses_model and self._gpus > 0
+        """The pool for a stage; those that ask for a GPU get one where the cluster has any."""
+        gpu = stage.resources.gpu and self._gpus > 0
         if gpu not in self._pools:
-            settings = self._config.ray
+            settings = self._settings
             cpus, gpus = (0.0, self._gpus) if gpu else (1.0, 0.0)
             # Processors for the stages without GPUs, too: the run would be refused after hours on GPUs.
             size = worker_count(1.0, gpus, settings.workers, self._resources, self._memory)
             self._pools[gpu] = WorkerPool(
-                replace(self._setup, gpu=gpu), size, cpus, gpus, settings.attempts, settings.unit_timeout, self._memory
+                self._make_context,
+                size,
+                cpus,
+                gpus,
+                settings.attempts,
+                settings.unit_timeout,
+                self._memory,
+                self._fatal,
             )
         return self._pools[gpu]
 
@@ -93,4 +107,4 @@ class Workers:
     def _room(self, cpus: float, gpus: float, taken: Mapping[str, float] | None = None) -> int:
         """How many workers fit now beside what is `taken`; one where nodes are lost, which waits for others."""
         left = {name: amount - (taken or {}).get(name, 0.0) for name, amount in self._resources.items()}
-        return max(1, fitting(cpus, gpus, self._config.ray.workers, left, self._memory))
+        return max(1, fitting(cpus, gpus, self._settings.workers, left, self._memory))

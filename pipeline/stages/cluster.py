@@ -24,7 +24,7 @@ class ClusterStage(Stage):
     reads = ("matches", "pairs", "proposals", "features")
     writes = "clusters"
     version = 3
-    uses_images = True
+    depends_on = ("preprocessing",)
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.with_proposals

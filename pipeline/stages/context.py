@@ -1,75 +1,69 @@
-"""What runs in a worker process: reads inputs, computes one unit, writes its shard whole or not at all."""
+"""What a worker gives a stage beside the tables: photographs, and the classifier."""
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import psutil
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
+from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.failures import WorkerUnfit, room_to_write
-from pipeline.runtime.units import Outcome, Output, Unit, error_row
-from pipeline.store.tables import Shard, TableStore
-from schemas import make_table
+from pipeline.runtime import failures
+from pipeline.runtime.context import Context
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.classifier import classifier_of
 
-if TYPE_CHECKING:
-    from pipeline.runtime.stage import Stage
-
-
-TOLD_EVERY_SECONDS = 1.0
+# Those of the runtime, and the classifier's: it would be the same with any other photograph.
+FATAL_IN_WORKER = (*failures.FATAL_IN_WORKER, ClassifierError)
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker is started with; small enough to travel."""
+    """What every worker is started with, small enough to travel; called, it makes the worker's context."""
 
     config: RunConfig
     output: str
     preprocessing: Preprocessing
     weights_digest: str
     class_names: tuple[str, ...] = ()
-    gpu: bool = False
     threads: int = 1
-    board: Any = None
+
+    def __call__(self, gpu: bool, board: Any) -> "WorkerContext":
+        """The context of this process, which is a worker's from now on."""
+        keep_freed_memory()
+        torch.set_num_threads(self.threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
+        return WorkerContext(self, gpu, board)
 
 
-class WorkerContext:
+class WorkerContext(Context):
     """A stage's view of its worker: tables, photographs and the classifier, loaded when first needed."""
 
-    def __init__(self, setup: WorkerSetup) -> None:
-        self.setup = setup
-        self.config = setup.config
-        self.store = TableStore(setup.output)
-        self._told = 0.0
-        self._done, self._work = 0, 0.0
+    def __init__(self, setup: WorkerSetup, gpu: bool = False, board: Any = None) -> None:
+        super().__init__(setup.output, gpu, board)
+        self.setup, self.config = setup, setup.config
 
     @cached_property
     def device(self) -> torch.device:
         """The GPU that Ray reserved for this worker, or the processor."""
-        return torch.device("cuda" if self.setup.gpu and torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if self.gpu and torch.cuda.is_available() else "cpu")
 
     @cached_property
     def classifier(self) -> Classifier:
         """The classifier, checked to be the one that the driver planned with."""
         classifier = classifier_of(self.config)
         if classifier.weights_digest != self.setup.weights_digest:
-            raise WorkerUnfit(
+            raise failures.WorkerUnfit(
                 f"the weights of {self.config.model.name} on this worker differ from the driver's: "
                 "put the same weights file at the same path on every node"
             )
@@ -81,30 +75,6 @@ class WorkerContext:
     def prepared_classifier(self) -> PreparedClassifier:
         """The classifier made ready for the many passes of an explanation."""
         return PreparedClassifier(self.classifier, self.config.explain.precision)
-
-    def begin(self) -> None:
-        """Count a unit's progress from nothing."""
-        self._done, self._work = 0, 0.0
-
-    def advance(self, unit: Unit, images: int = 1) -> None:
-        """Tell the driver's progress bar that images of an unfinished unit are done."""
-        self._done += images
-        self._tell(unit)
-
-    def reach(self, unit: Unit, work: float) -> None:
-        """Tell it how much of an unfinished unit is done, in images: those under way count by their shares."""
-        self._work = work
-        self._tell(unit)
-
-    def _tell(self, unit: Unit) -> None:
-        now = time.monotonic()
-        if self.setup.board is not None and now - self._told > TOLD_EVERY_SECONDS:
-            self._told = now
-            self.setup.board.tell.remote(unit.name, self._done, max(float(self._done), self._work))
-
-    def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Rows of the unit's shards of `table` as dictionaries."""
-        return self.store.read(table, unit.inputs[table], columns).to_pylist()
 
     def photographs(self, unit: Unit) -> dict[str, dict[str, Any]]:
         """Where the images of the unit's class are: image id → its row of `images`, id and uri alone."""
@@ -125,23 +95,6 @@ class WorkerContext:
     def model_input(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
         return torch.stack(list(images)).to(self.device).float().div_(255)
-
-
-def classifier_of(config: RunConfig) -> Classifier:
-    """Load the classifier that the configuration names."""
-    model = config.model
-    return load_classifier(
-        model.name,
-        model.weights,
-        labels=model.labels,
-        resize_side=model.resize,
-        crop_side=model.crop,
-        mean=model.mean,
-        std=model.std,
-        squash=model.squash,
-        feature_layer=model.feature_layer,
-        seed=config.seed,
-    )
 
 
 def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:
@@ -218,66 +171,3 @@ def decode_saliency(row: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(row["saliency"], np.uint8).reshape(row["saliency_shape"])
 
 
-class Worker:
-    """The Ray actor. One unit at a time, so that a death names its unit."""
-
-    def __init__(self, setup: WorkerSetup) -> None:
-        keep_freed_memory()
-        torch.set_num_threads(setup.threads)
-        os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))
-        self.context = WorkerContext(setup)
-
-    def ready(self) -> int:
-        """Process id, once the worker can take work."""
-        return os.getpid()
-
-    def probe(self, stage: "Stage", unit: Unit, item: str) -> None:
-        """Compute one item of a unit and throw the result away: does it survive?"""
-        self.context.begin()
-        stage.compute(self.context, unit, (item,))
-
-    def run(self, stage: "Stage", unit: Unit, excluded: Mapping[str, str]) -> Outcome:
-        """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
-        _reset_peak_memory()
-        self.context.begin()
-        started, processor_started = time.perf_counter(), time.process_time()
-        with room_to_write(self.context.setup.output):
-            outcome = stage.perform(self.context, unit, excluded)
-        return replace(
-            outcome,
-            seconds=time.perf_counter() - started,
-            processor_seconds=time.process_time() - processor_started,
-            peak_memory=_peak_memory(),
-        )
-
-
-def write_unit(
-    store: TableStore, table: str, unit: Unit, rows: pa.Table | None, errors: list[dict[str, Any]]
-) -> tuple[Shard | None, Shard | None]:
-    """Write a unit's errors, then its rows: a complete shard always has its errors, and no others, beside it."""
-    error_shard = None
-    path = store.shard_path("errors", unit.fingerprint, unit.label, unit.name)
-    if errors:
-        error_shard = store.write("errors", path, make_table("errors", errors), unit.label)
-    else:
-        store.remove("errors", path)
-    shard = None
-    if rows is not None:
-        path = store.shard_path(table, unit.fingerprint, unit.label, unit.name)
-        shard = store.write(table, path, rows, unit.label)
-    return shard, error_shard
-
-
-def _reset_peak_memory() -> None:
-    # Linux alone has this file; elsewhere there is no peak to reset.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory() -> int:
-    """Largest resident memory since the last reset, bytes (on Linux; elsewhere the present one)."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    return psutil.Process().memory_info().rss

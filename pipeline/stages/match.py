@@ -19,7 +19,7 @@ class MatchStage(Stage):
     name = "match"
     reads = ("pairs", "proposals", "features")
     writes = "scores"
-    uses_images = True
+    depends_on = ("preprocessing",)
     counts = "pairs"
     plans_from_rows = True
 

@@ -27,7 +27,7 @@ class ProposeStage(Stage):
     reads = ("images", "maps")
     writes = "proposals"
     version = 3
-    uses_images = True
+    depends_on = ("preprocessing",)
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.with_proposals

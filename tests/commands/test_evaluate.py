@@ -30,7 +30,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.report.evaluation import escaped
-from pipeline.stages.context import classifier_of
+from pipeline.stages.classifier import classifier_of
 from pipeline.stages.regions import salient_mask
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import TableStore

@@ -9,8 +9,8 @@ import yaml
 
 from jobs import cluster, compare, evaluate, export, report, review, summarize
 from jobs.command import main
-from jobs.submission import named_files
 from pipeline.commands.evaluate import PAPERS
+from pipeline.commands.submission import named_files
 from pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]

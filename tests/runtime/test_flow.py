@@ -1,36 +1,33 @@
 """Classes go from stage to stage on their own: who may go on when, whatever the order, and on real workers."""
 
-import io
 import json
 import random
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
+import imageless
 import pytest
+from imageless import Settings, inputs_of
 from ray import cloudpickle
-from rich.console import Console
 
-from pipeline.commands.summarize import start_state, worker_setup
-from pipeline.config import RunConfig
-from pipeline.data.catalog import CatalogClass, CatalogEntry
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime.context import Context
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.flow import run_stages
 from pipeline.runtime.observability import watched_run
 from pipeline.runtime.records import RunState
 from pipeline.runtime.session import ray_session
-from pipeline.runtime.stage import Plan, PlannedShard, Stage, units_per_class, units_per_shard
+from pipeline.runtime.settings import RaySettings
+from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
 from pipeline.runtime.units import Failure, Outcome, Output, Unit
 from pipeline.runtime.work import Work
 from pipeline.runtime.workers import IDLE_SECONDS, Workers
-from pipeline.settings import RaySettings
-from pipeline.stages.context import WorkerContext
-from pipeline.stages.inputs import Inputs
 from pipeline.store.tables import TableStore, digest
 from schemas import make_table
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+for module in (imageless, sys.modules[__name__]):
+    cloudpickle.register_pickle_by_value(module)
 
 LABELS = ("a", "b", "c")
 
@@ -39,10 +36,10 @@ class First(Stage):
     """Two shards of each class, of the catalog alone."""
 
     name, writes = "first", "images"
-    uses_model = True
+    resources = Resources(gpu=True)
     seconds = 0.0
 
-    def settings(self, config: RunConfig) -> list:
+    def settings(self, config: Settings) -> list:
         return []
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -52,7 +49,7 @@ class First(Stage):
             for part in range(2)
         ]
 
-    def compute(self, worker: WorkerContext, unit: Unit, items: tuple[str, ...]) -> Output:
+    def compute(self, worker: Context, unit: Unit, items: tuple[str, ...]) -> Output:
         time.sleep(self.seconds)
         return Output([])
 
@@ -66,7 +63,7 @@ class PerShard(First):
 
 class PerClass(First):
     name, reads, writes = "per class", ("images", "maps"), "regions"
-    uses_model = False
+    resources = Resources()
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("maps", "images"))
@@ -74,7 +71,7 @@ class PerClass(First):
 
 class AboutAll(First):
     name, reads, writes, by_class = "about all", ("regions",), "metrics", False
-    uses_model = False
+    resources = Resources()
 
     def units(self, plan: Plan) -> list[Unit]:
         paths = tuple(shard.path for shard in plan.shards["regions"])
@@ -82,16 +79,6 @@ class AboutAll(First):
 
 
 STAGES = [First(), PerShard(), PerClass(), AboutAll()]
-
-
-class Unwatched:
-    """Stands where `RunWatch` and `StageWatch` do, which need Ray."""
-
-    def stage(self, name: str) -> "Unwatched":
-        return self
-
-    def __getattr__(self, name: str):  # noqa: ANN204
-        return lambda *arguments: None
 
 
 class ByHand:
@@ -117,14 +104,8 @@ class ByHand:
         work.finished(Outcome(unit, shard))
 
 
-def state_of(folder, **settings) -> RunState:  # noqa: ANN001, ANN003
-    groups = tuple(
-        CatalogClass(label, index, tuple(CatalogEntry(f"{label}{n}", label, index, "fit") for n in range(4)))
-        for index, label in enumerate(LABELS)
-    )
-    config = RunConfig(output=str(folder), **settings)
-    inputs = Inputs(groups, None, Preprocessing(), "0" * 64, "made up", LABELS)
-    return replace(start_state(config, inputs, Console(file=io.StringIO())), watch=Unwatched(), stages=STAGES)
+def state_of(folder, stages=STAGES, **settings) -> RunState:  # noqa: ANN001, ANN003
+    return imageless.state_of(folder, stages, inputs_of(LABELS, 4), **settings)
 
 
 def names_alone(folder) -> dict[str, list[str]]:  # noqa: ANN001
@@ -199,7 +180,7 @@ def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
     run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
     other = [First(), PerShard(), PerClass(), AboutAll()]
     other[1].version = 2
-    run_stages(replace(state_of(tmp_path), stages=other), other, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    run_stages(state_of(tmp_path, other), other, ByHand(TableStore(tmp_path), lambda waiting: 0))
     state = state_of(tmp_path)
     paths = {
         unit.label: state.store.shard_path("maps", unit.fingerprint, unit.label, unit.name)
@@ -296,7 +277,7 @@ def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -
     state = state_of(tmp_path)
     with watched_run(state.config, state.run, 12, resources) as watch:
         state.watch = watch
-        workers = Workers(state.config, worker_setup(state), lambda: dict(resources))
+        workers = Workers(state.config.ray, partial(Context, str(tmp_path)), lambda: dict(resources))
         with_gpu, without = workers.pool(slow), workers.pool(quick)
         try:
             # A worker that has started already.
@@ -327,7 +308,7 @@ def test_workers_come_with_nodes(resources, tmp_path, monkeypatch) -> None:
     """The pools follow what the cluster has; where all of it is gone for now, they wait."""
     monkeypatch.setattr("pipeline.runtime.workers.RESOURCES_SECONDS", -1.0)
     cluster = {"CPU": 2.0, "memory": 2.0**40}
-    workers = Workers(RunConfig(), worker_setup(state_of(tmp_path)), lambda: dict(cluster))
+    workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(cluster))
     try:
         pool = workers.pool(PerClass())
         sizes = []

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: its log's lines, its metrics at Ray's endpoint, and no secrets."""
+"""What a run tells while it goes on: its metrics at Ray's endpoint, a line for each event, and no secrets."""
 
 import json
 import os
@@ -8,65 +8,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import SETTINGS, STAGES, run_job
 
 from pipeline.runtime.logs import RunLog, masked
 from pipeline.runtime.observability import COUNTERS, GAUGES
-from pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
-EVERYWHERE = {"time", "level", "run", "stage", "host", "event"}
 
 
 def read(folder: Path) -> list[dict]:
     return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
 
 
-def test_a_run_leaves_a_line_for_each_event(whole_run) -> None:
-    output, _ = whole_run
-    events = read(output / "logs")
-    assert all(entry.keys() >= EVERYWHERE for entry in events)
-    (run,) = {entry["run"] for entry in events}
-    rows = TableStore(output).read_all("runs").to_pylist()
-    assert run in {row["run"] for row in rows}
-    assert [events[0]["event"], events[-1]["event"]] == ["run started", "run ended"]
-    assert [entry["stage"] for entry in events if entry["event"] == "stage ended"] == [*STAGES, "report"]
-    units = {row["stage"]: row["units"] for row in rows}
-    for stage in STAGES:
-        finished = [entry for entry in events if entry["event"] == "unit finished" and entry["stage"] == stage]
-        assert len({entry["unit"] for entry in finished}) == len(finished) == units[stage]
-        assert all(entry["seconds"] >= 0 and entry["rows"] is not None for entry in finished)
-        # The stage metrics has a unit about all classes as well.
-        assert all(entry["class"] for entry in finished) or stage == "metrics"
-
-
-def test_a_failed_run_says_so_and_stderr_has_the_same_lines(tmp_path, demo_folder) -> None:
-    photographs = tmp_path / "photographs"
-    broken = photographs / next(demo_folder.iterdir()).name
-    broken.mkdir(parents=True)
-    (broken / "broken.jpg").write_bytes(b"\xff\xd8\xff no photograph")
-    result = run_job(tmp_path / "out", photographs, *SETTINGS, "log=json", "data.test=0", "data.held_out=0")
-    assert result.returncode == 1, result.stderr
-    events = read(tmp_path / "out" / "logs")
-    shown = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
-    assert shown == events
-    assert events[-1]["event"] == "run failed" and events[-1]["level"] == "error"
-    assert "left out" in events[-1]["reason"]
-
-
 METRICS_RUN = """
 import os, sys, time, urllib.request
+from functools import partial
 import ray
 from ray import cloudpickle
-from pipeline.config import RunConfig
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.settings import RaySettings
+from imageless import Settings
+from pipeline.runtime.context import Context
+from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.observability import watched_run
 from pipeline.runtime.pool import WorkerPool
 from pipeline.runtime.session import ray_session
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.context import WorkerSetup
 
 class Fragile(Stage):
     name, writes = "fragile", "errors"
@@ -76,11 +41,11 @@ class Fragile(Stage):
             os.kill(os.getpid(), 9)
         return Output([])
 
-config = RunConfig(output=sys.argv[1])
+config = Settings(output=sys.argv[1])
 units = [Unit(name, (), (name,), name=name, fingerprint="f", size=3) for name in ("good", "better")]
 units.append(Unit("bad", (), ("bad",), payload="kill", name="bad", fingerprint="f", size=3))
 with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(config, "the-run", 9, resources) as watch:
-    pool = WorkerPool(WorkerSetup(config, sys.argv[1], Preprocessing(), ""), 1, 1, 0, 2, 60)
+    pool = WorkerPool(partial(Context, sys.argv[1]), 1, 1, 0, 2, 60)
     stage = watch.stage("fragile")
     stage.planned(units, units)
     pool.run(Fragile(), units, stage.finished, stage.told, stage)
@@ -104,10 +69,11 @@ def test_metrics_are_at_rays_endpoint(tmp_path) -> None:
     pytest.importorskip("prometheus_client", reason="ray[default] is not installed: no metrics endpoint")
     script = tmp_path / "script.py"
     script.write_text(METRICS_RUN)
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     result = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "out")],
         cwd=ROOT,
-        env=os.environ | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=400,

@@ -5,22 +5,21 @@ import fcntl
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import ray
-import torch
 from ray import cloudpickle
 
-from pipeline.config import RunConfig
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime.actor import Worker
+from pipeline.runtime.context import Context
 from pipeline.runtime.failures import ClusterError, PoolError
 from pipeline.runtime.pool import WorkerPool, worker_count
 from pipeline.runtime.session import ray_session
+from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Output, Unit, error_row
-from pipeline.settings import RaySettings
-from pipeline.stages.context import Worker, WorkerSetup
 from pipeline.store.tables import StoreError, TableStore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -42,7 +41,7 @@ class Fragile(Stage):
                 raise ZeroDivisionError("of this item")
             if item == "full":
                 raise StoreError("cannot write x: no space left")
-        rows = [error_row("row", unit.label, str(torch.get_num_threads()), image_id=item) for item in items]
+        rows = [error_row("row", unit.label, "was there", image_id=item) for item in items]
         return Output(rows)
 
 
@@ -53,8 +52,7 @@ def resources(tmp_path_factory):  # noqa: ANN201
 
 
 def run(tmp_path, *units: Unit, timeout: float = 60.0, attempts: int = 2):  # noqa: ANN201
-    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
-    pool = WorkerPool(setup, size=2, cpus=1, gpus=0, attempts=attempts, timeout=timeout)
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=attempts, timeout=timeout)
     results = []
     try:
         pool.run(Fragile(), list(units), results.append)
@@ -95,8 +93,7 @@ def test_the_reasons_are_written_beside(resources, tmp_path) -> None:
             super().compute(worker, unit, items)
             return Output([])
 
-    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
-    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=2, timeout=60)
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=2, timeout=60)
     results = []
     pool.run(Recorded(), [unit("bad", "c", "kill 1", "raise 1")], results.append)
     pool.close()
@@ -124,8 +121,7 @@ def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> 
                 worker.advance(unit)
             return Output([])
 
-    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
-    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=6.0)
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=6.0)
     results, told = [], []
     # Without the word of progress it would be stopped after 6 of its 10 seconds.
     units = [unit("slow", "a", "b", "c", "d")]
@@ -139,11 +135,6 @@ def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> 
 def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:
     with pytest.raises(StoreError, match="no space left"):
         run(tmp_path, unit("one", "full"))
-
-
-def test_workers_keep_to_one_thread(resources, tmp_path) -> None:
-    shard = run(tmp_path, unit("good", "a"))["good"].shard
-    assert TableStore(tmp_path).read("errors", [shard.path]).to_pylist()[0]["reason"] == "1"
 
 
 def test_needs_that_can_never_be_met_are_refused() -> None:
@@ -187,8 +178,8 @@ def test_whatever_ray_raises_at_its_start_is_one_message(monkeypatch) -> None:
 class Doomed(Worker):
     """A worker that dies while it starts, as often as the file `lives` says."""
 
-    def __init__(self, setup: WorkerSetup) -> None:
-        lives = Path(setup.output) / "lives"
+    def __init__(self, make_context, gpu: bool, board) -> None:  # noqa: ANN001
+        lives = Path(make_context(gpu, board).output) / "lives"
         # One of them at a time, or two might count the same life.
         with lives.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -198,7 +189,7 @@ class Doomed(Worker):
             file.flush()
         if left > 0:
             os.kill(os.getpid(), 9)
-        super().__init__(setup)
+        super().__init__(make_context, gpu, board)
 
 
 @pytest.mark.parametrize(("deaths", "enough"), [(5, True), (6, False)])
@@ -206,8 +197,7 @@ def test_workers_that_die_with_a_node_while_they_start_do_not_end_the_run(
     resources, tmp_path, deaths: int, enough: bool
 ) -> None:
     (tmp_path / "lives").write_text(f"{deaths:3}")
-    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
-    pool = WorkerPool(setup, size=2, cpus=1, gpus=0, attempts=2, timeout=60)
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=2, timeout=60)
     pool._actor = ray.remote(Doomed).options(num_cpus=1, max_restarts=0)
     results = []
     units = [unit("one", "a"), unit("two", "b")]
@@ -221,8 +211,7 @@ def test_workers_that_die_with_a_node_while_they_start_do_not_end_the_run(
 
 
 def test_the_board_comes_back_where_its_process_is_lost(resources, tmp_path) -> None:
-    setup = WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
-    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=60)
     try:
         ray.get(pool._board.tell.remote("one", 1, 0.5))
         ray.kill(pool._board, no_restart=False)

@@ -1,35 +1,35 @@
 """Rules of a run that need no Ray: what counts as complete, what fails a run, what readers see meanwhile."""
 
-import io
+from dataclasses import replace
 
+import imageless
 import pytest
-from rich.console import Console
+from imageless import inputs_of
 
-from pipeline.commands.summarize import STAGES, start_state
-from pipeline.config import RunConfig
-from pipeline.data.catalog import CatalogError
-from pipeline.data.parts import read_parts
-from pipeline.models.preprocessing import Preprocessing
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import RunFailed
-from pipeline.runtime.records import Found, check_tolerance, error_shards, find_outcomes, invalidate_after
+from pipeline.runtime.records import Found, check_tolerance, error_shards, find_outcomes, invalidate_after, write_unit
+from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Unit, error_row
-from pipeline.stages.context import write_unit
-from pipeline.stages.inputs import Inputs
-from pipeline.stages.members import EVIDENCE
-from pipeline.stages.summarize import _summary
 from pipeline.store.tables import TableStore
 from schemas import empty_table
 
 
-class Group:
-    label, class_index, entries = "a", 0, (None,) * 20
+def stages(*tables: str) -> list[Stage]:
+    """Stages of which nothing is known but the tables that they write."""
+    found = []
+    for table in tables:
+        stage = Stage()
+        stage.name = stage.writes = table
+        found.append(stage)
+    return found
+
+
+STAGES = stages("images", "proposals", "matches", "summaries")
 
 
 def state(tmp_path, **settings):  # noqa: ANN001, ANN003, ANN201
-    config = RunConfig(output=str(tmp_path), **settings)
-    inputs = Inputs((Group(),), None, Preprocessing(), "weights", "network", ("a",))
-    return start_state(config, inputs, Console(file=io.StringIO()))
+    return imageless.state_of(tmp_path, STAGES, inputs_of("a", 20), **settings)
 
 
 def unit(name: str) -> Unit:
@@ -37,7 +37,7 @@ def unit(name: str) -> Unit:
 
 
 def test_what_may_succeed_next_time_is_not_complete(tmp_path) -> None:
-    store, stage = TableStore(tmp_path), STAGES[1]
+    store, (stage,) = TableStore(tmp_path), stages("maps")
     for name, errors in (
         ("clean", []),
         ("undecodable", [error_row("explain", "a", "truncated", "x")]),
@@ -66,13 +66,34 @@ def test_lost_units_count_against_the_tolerance(tmp_path) -> None:
     check_tolerance(state(tmp_path, error_tolerance=0.1))
 
 
+def test_a_run_without_anything_fails(tmp_path) -> None:
+    with pytest.raises(RunFailed, match="there is nothing to count"):
+        check_tolerance(imageless.state_of(tmp_path, STAGES, inputs_of((), 0)))
+
+
+def test_what_a_stage_depends_on_is_in_its_fingerprint(tmp_path) -> None:
+    class Settled(Stage):
+        name, writes = "settled", "maps"
+
+        def settings(self, config) -> list:  # noqa: ANN001
+            return [config.seed]
+
+    class Dependent(Settled):
+        depends_on = ("version",)
+
+    first, second = inputs_of("a", 1), replace(inputs_of("a", 1), version="2")
+    config, other = (imageless.Settings(str(tmp_path), seed=seed) for seed in (0, 1))
+    assert Settled().fingerprint(config, first) == Settled().fingerprint(config, second)
+    assert Dependent().fingerprint(config, first) != Dependent().fingerprint(config, second)
+    assert Settled().fingerprint(config, first) != Settled().fingerprint(other, first)
+
+
 def test_readers_never_join_new_rows_with_old_ones(tmp_path) -> None:
     run = state(tmp_path)
     shard, _ = write_unit(run.store, "summaries", unit("old"), empty_table("summaries"), [])
     for table in ("proposals", "matches", "summaries"):
         run.store.write_manifest(table, "f", [shard], complete=True)
-    propose = next(stage for stage in STAGES if stage.writes == "proposals")
-    invalidate_after(run, propose)
+    invalidate_after(run, STAGES[1])
     assert run.store.manifest("matches") == run.store.manifest("summaries") == []
     assert run.store.manifest("proposals") == [shard]
 
@@ -83,32 +104,3 @@ def test_two_runs_do_not_share_a_folder(tmp_path) -> None:
             pass
     with exclusive(tmp_path / "out"):
         pass
-
-
-def test_a_cluster_may_lose_all_its_members_one_by_one() -> None:
-    member = dict.fromkeys(("cluster", "proposal", "x0", "y0", "x1", "y1", "similarity", "drop", *EVIDENCE), 0) | {
-        "image_id": "i",
-        "source": "proposals",
-        "cluster_ssim": 0.5,
-        "class_ssim": 0.5,
-        "kept": False,
-        "reason": "100% of its SSIMs below the class's 0.500",
-        "cluster_reason": "0 of 3 members left by SSIM, fewer than 3",
-    }
-    row = _summary("a", [member | {"rank": rank} for rank in range(3)], explained=5, seed=0)
-    assert row["reason"] == "0 of 3 members left by SSIM, fewer than 3" and not row["kept"]
-    assert (row["members"], row["members_before"], row["support"]) == (0, 3, 0)
-
-
-def test_part_boxes_are_checked_before_the_run(tmp_path) -> None:
-    path = tmp_path / "parts.csv"
-    path.write_text("file,class,part,x0,y0,x1,y1,discriminative\na/1.png,a,head,1,2,3,4,true\n")
-    assert read_parts(str(path)) == {"a/1.png": {("a", "head"): ([1.0, 2.0, 3.0, 4.0], True)}}
-    path.write_text("file,class,part\n")
-    with pytest.raises(CatalogError, match="lacks the columns discriminative, x0"):
-        read_parts(str(path))
-    path.write_text("file,class,part,x0,y0,x1,y1,discriminative\na/1.png,a,head,1,2,?,4,true\n")
-    with pytest.raises(CatalogError, match="line 2: a box is not four numbers"):
-        read_parts(str(path))
-    with pytest.raises(CatalogError, match="cannot read the part boxes"):
-        read_parts(str(tmp_path / "missing.csv"))

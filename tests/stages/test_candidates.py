@@ -9,14 +9,14 @@ import torch
 from runs import run_job, stage_units
 from scipy import ndimage
 
-from pipeline.commands.summarize import STAGES
 from pipeline.config import load_config
 from pipeline.data.decode import read_image
 from pipeline.models.classifier import ClassifierError
 from pipeline.stages.candidates import part_settings
-from pipeline.stages.context import classifier_of
+from pipeline.stages.classifier import classifier_of
 from pipeline.stages.features import stored_features
 from pipeline.stages.inputs import gather_inputs
+from pipeline.stages.order import STAGES
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.summarize import evident
 from pipeline.store.tables import TableStore

@@ -1,13 +1,11 @@
 """Stage `report`: all tables → pages. Class pages are drawn by workers, those about the run by the driver."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
+from typing import Any
 
 from pipeline.config import RunConfig, annotated_default
 from pipeline.report import plots
@@ -15,8 +13,9 @@ from pipeline.report.class_pages import write_class_page, written_card
 from pipeline.report.content import ClassCard, IndexContent, StageContent
 from pipeline.report.rendering import look
 from pipeline.report.site import write_site
+from pipeline.runtime.records import RunState
 from pipeline.runtime.stage import Plan, Stage
-from pipeline.runtime.units import Outcome, Unit
+from pipeline.runtime.units import Output, Unit
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.explain import explainer_name
 from pipeline.stages.report.content import (
@@ -30,10 +29,6 @@ from pipeline.stages.report.content import (
 )
 from pipeline.stages.studies.figures import curves
 from pipeline.store.tables import StoreError, TableStore, digest
-
-if TYPE_CHECKING:
-    from pipeline.runtime.records import RunState
-    from pipeline.runtime.workers import Workers
 
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
@@ -80,13 +75,13 @@ class ReportStage(Stage):
             for group in plan.inputs.classes
         ]
 
-    def perform(self, worker: WorkerContext, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         folder = worker.store.root / FOLDER
         state = class_state(worker, unit)
         card = written_card(folder, unit.label, state)
         if card is None:
             card = write_class_page(folder, class_content(worker, unit), state)
-        return Outcome(unit, value=card)
+        return Output([], value=card)
 
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
@@ -107,36 +102,7 @@ def _listed(store: TableStore, table: str, label: str) -> list[Any]:
         return []
 
 
-def run_report(config: RunConfig, console: Console) -> str:
-    """Draw the report again from a run's tables, computing nothing; classes whose pages are there are left alone.
-
-    Returns:
-        The path of the overview.
-
-    Raises:
-        StoreError: a table is missing. As `run_pipeline` otherwise.
-    """
-    from pipeline.commands.summarize import STAGES, opened_run
-    from pipeline.runtime.stage import PlannedShard
-
-    with opened_run(config, console, adds=True) as (state, workers):
-        for stage in STAGES:
-            found = state.store.manifest(stage.writes)
-            state.plan.shards[stage.writes] = [PlannedShard(shard.path, shard.label, shard.rows) for shard in found]
-        return draw_report(state, workers)
-
-
-def draw_report(state: "RunState", workers: "Workers") -> str:
-    """Draw the pages of the run whose tables are complete; return the overview's path."""
-    from pipeline.runtime.flow import run_stages
-    from pipeline.runtime.records import write_errors_manifest
-
-    outcomes = run_stages(state, [ReportStage()], workers)
-    write_errors_manifest(state, complete=True)
-    return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])
-
-
-def write_report(state: "RunState", cards: Sequence[ClassCard]) -> str:
+def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     """Write the pages about the run from the class cards and the run's tables; return the overview's path."""
     store, config = state.store, state.config
     last = state.stage_rows[-1]

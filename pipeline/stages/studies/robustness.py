@@ -21,7 +21,8 @@ from pipeline.runtime.failures import WorkerUnfit
 from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
-from pipeline.stages.context import WorkerContext, classifier_of, decode_saliency, decoded_images
+from pipeline.stages.classifier import classifier_of
+from pipeline.stages.context import WorkerContext, decode_saliency, decoded_images
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
 from pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
