@@ -49,7 +49,7 @@ def invalidate_after(state: RunState, stage: Stage) -> None:
     state.invalidated = True
     names = [other.name for other in state.stages]
     later = [other.writes for other in state.stages[names.index(stage.name) + 1 :]] if stage.name in names else []
-    for table in later:
+    for table in filter(None, later):
         state.store.write_manifest(table, "", [], complete=False)
 
 
