@@ -48,7 +48,7 @@ def opened_run(
         with (
             ray_session(config.ray) as resources,
             watched_run(
-                config, state.run, inputs.image_count, resources, model=config.model.name
+                config.output, state.run, inputs.image_count, resources, config.log == "json", model=config.model.name
             ) as state.watch,
         ):
             # Imported late: Ray takes a second that a dry run need not spend.

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.runtime.logs import RunLog
-from pipeline.runtime.settings import RunSettings
 from pipeline.runtime.units import Failure, Outcome, Unit
 
 TAGS = ("run", "stage")
@@ -166,16 +165,16 @@ class RunWatch:
 
 @contextmanager
 def watched_run(
-    config: RunSettings, run: str, images: int, resources: Mapping[str, float], **facts: Any
+    output: str, run: str, images: int, resources: Mapping[str, float], echo: bool = False, **facts: Any
 ) -> Iterator[RunWatch]:
     """Log the run's begin, with further `facts`, and its end, and give what watches its stages.
 
-    Ray must have been started.
+    `echo`: the log's lines on standard error as well. Ray must have been started.
     """
-    with RunLog(config.output, run, sys.stderr if config.log == "json" else None) as log:
+    with RunLog(output, run, sys.stderr if echo else None) as log:
         started = time.monotonic()
         kept = {name: resources[name] for name in ("CPU", "GPU", "memory") if name in resources}
-        log.event("run started", output=config.output, **facts, images=images, resources=kept)
+        log.event("run started", output=output, **facts, images=images, resources=kept)
         try:
             yield RunWatch(log, run)
         except BaseException as error:

@@ -40,13 +40,11 @@ class RunSettings(Protocol):
         output: folder or address of tables and logs.
         seed: of everything random.
         error_tolerance: share of images that may be left out before the run fails.
-        log: "file", or "json" for standard error as well.
     """
 
     output: str
     seed: int
     error_tolerance: float
-    log: str
     ray: RaySettings
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ class Settings:
     output: str
     seed: int = 0
     error_tolerance: float = 0.05
-    log: str = "file"
     ray: RaySettings = field(default_factory=RaySettings)
     more: dict[str, Any] = field(default_factory=dict)
 

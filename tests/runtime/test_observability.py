@@ -24,7 +24,6 @@ import os, sys, time, urllib.request
 from functools import partial
 import ray
 from ray import cloudpickle
-from imageless import Settings
 from pipeline.runtime.context import Context
 from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.observability import watched_run
@@ -41,10 +40,9 @@ class Fragile(Stage):
             os.kill(os.getpid(), 9)
         return Output([])
 
-config = Settings(output=sys.argv[1])
 units = [Unit(name, (), (name,), name=name, fingerprint="f", size=3) for name in ("good", "better")]
 units.append(Unit("bad", (), ("bad",), payload="kill", name="bad", fingerprint="f", size=3))
-with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(config, "the-run", 9, resources) as watch:
+with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(sys.argv[1], "the-run", 9, resources) as watch:
     pool = WorkerPool(partial(Context, sys.argv[1]), 1, 1, 0, 2, 60)
     stage = watch.stage("fragile")
     stage.planned(units, units)
@@ -69,11 +67,10 @@ def test_metrics_are_at_rays_endpoint(tmp_path) -> None:
     pytest.importorskip("prometheus_client", reason="ray[default] is not installed: no metrics endpoint")
     script = tmp_path / "script.py"
     script.write_text(METRICS_RUN)
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     result = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "out")],
         cwd=ROOT,
-        env=os.environ | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": path},
+        env=os.environ | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=400,
