@@ -45,7 +45,6 @@ class RunSettings(Protocol):
     output: str
     seed: int
     error_tolerance: float
-    ray: RaySettings
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """The whole configuration, with `mode="json"` as JSON values."""

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.runtime.records import RunState
-from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.store.tables import TableStore
 
@@ -20,12 +19,11 @@ class Settings:
     output: str
     seed: int = 0
     error_tolerance: float = 0.05
-    ray: RaySettings = field(default_factory=RaySettings)
     more: dict[str, Any] = field(default_factory=dict)
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         assert mode == "json"
-        return asdict(replace(self, ray=None)) | {"ray": self.ray.model_dump(mode=mode)}
+        return asdict(self)
 
 
 @dataclass(frozen=True)

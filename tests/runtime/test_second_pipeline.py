@@ -160,7 +160,7 @@ def run(folder: Path, inputs: Inputs, resources: dict[str, float], kept: int = 2
     ray = RaySettings(attempts=1)
     more = {"kept": kept}
     with exclusive(output):
-        state = imageless.state_of(output, STAGES, inputs, error_tolerance=0.2, ray=ray, more=more)
+        state = imageless.state_of(output, STAGES, inputs, error_tolerance=0.2, more=more)
         with watched_run(output, "run", inputs.image_count, resources) as state.watch:
             workers = Workers(ray, partial(Library, str(folder / "texts"), output), lambda: dict(resources))
             try:
