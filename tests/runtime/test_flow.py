@@ -277,7 +277,7 @@ def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -
     state = state_of(tmp_path)
     with watched_run(state.config.output, state.run, 12, resources) as watch:
         state.watch = watch
-        workers = Workers(state.config.ray, partial(Context, str(tmp_path)), lambda: dict(resources))
+        workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(resources))
         with_gpu, without = workers.pool(slow), workers.pool(quick)
         try:
             # A worker that has started already.
