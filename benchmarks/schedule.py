@@ -23,16 +23,17 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from pipeline.commands.opened import start_state
 from pipeline.config import load_config
 from pipeline.data.catalog import CatalogClass, CatalogEntry
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.flow import run_stages
+from pipeline.runtime.flow import run_stages
+from pipeline.runtime.records import RunState
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Outcome, Unit
+from pipeline.runtime.work import Work
 from pipeline.stages.inputs import Inputs
-from pipeline.stages.records import RunState
-from pipeline.stages.run import STAGES, start_state
-from pipeline.stages.stage import Stage
-from pipeline.stages.units import Outcome, Unit
-from pipeline.stages.work import Work
+from pipeline.stages.order import STAGES
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
@@ -68,7 +69,7 @@ class SimulatedWorkers:
         self.started = time.perf_counter()
 
     def add(self, work: Work, units: Sequence[Unit]) -> None:
-        queues = self.waiting[work.stage.uses_model]
+        queues = self.waiting[work.stage.resources.gpu]
         queues.setdefault(work.rank, deque()).extend((work, unit) for unit in units)
 
     def advance(self) -> None:
@@ -140,7 +141,7 @@ def made_up_inputs(classes: int, images: int) -> Inputs:
         )
         for index, label in enumerate(labels)
     )
-    return Inputs(groups, None, Preprocessing(), "0" * 64, "simulated", tuple(labels))
+    return Inputs(groups, None, Preprocessing(), "0" * 64, "simulated", tuple(labels), "simulated")
 
 
 def memory() -> float:

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from pipeline.commands.report import run_report
 from pipeline.config import RunConfig, load_config
 from pipeline.data.demo.scenes import write_demo_set
 from pipeline.models.labels import imagenet_labels
-from pipeline.stages.provenance import host_resources, library_versions
-from pipeline.stages.report import FOLDER, run_report
-from pipeline.stages.run import STAGES
+from pipeline.runtime.provenance import host_resources, library_versions
+from pipeline.stages.order import STAGES
+from pipeline.stages.report.stage import FOLDER
 from pipeline.store.tables import TableStore
 from pipeline.summarize.regions import encode_run_length
 from schemas import make_table

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
 
     def action(console: "Console") -> int:
-        from pipeline.stages.submission import INTERRUPTED, Jobs, flush_and_write
+        from pipeline.commands.submission import INTERRUPTED, Jobs, flush_and_write
 
         jobs = Jobs(options.address)
         if options.action == "stop":

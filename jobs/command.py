@@ -40,7 +40,7 @@ def run_command(action: Callable[..., int | None]) -> int:
     """
     from rich.console import Console
 
-    from pipeline.stages.failures import FORESEEN, RESUMABLE, USAGE
+    from pipeline.commands.failures import FORESEEN, RESUMABLE, USAGE
 
     console = Console()
     if not console.is_terminal:

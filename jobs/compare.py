@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
 
     def action(console: "Console") -> None:
-        from pipeline.stages.comparison import run_comparison
+        from pipeline.commands.compare import run_comparison
 
         table, page = run_comparison(options.run, options.output)
         console.print(f"Tables: {table}\nPage: {page}", markup=False, highlight=False, soft_wrap=True)

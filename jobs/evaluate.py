@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.config import RunConfig
 
-# `pipeline.stages.evaluation` knows how; importing it takes the seconds that --help should not.
+# `pipeline.commands.evaluate` knows how; importing it takes the seconds that --help should not.
 PAPERS = ("fgvis", "glas", "feature-cam", "visual-summaries")
 
 
@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
-    from pipeline.stages.evaluation import run_evaluation, stored_config
+    from pipeline.commands.evaluate import run_evaluation
+    from pipeline.commands.opened import stored_config
 
     others = [f"evaluation.other_models={json.dumps(options.other_models)}"] if options.other_models else []
     runs = [stored_config(folder, [*others, *options.overrides]) for folder in options.run or ()]

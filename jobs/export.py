@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
 
     def action(console: "Console") -> None:
-        from pipeline.stages.export import run_export
+        from pipeline.commands.export import run_export
 
         said = run_export(options.run, options.format, options.output, console)
         console.print(said, markup=False, highlight=False, soft_wrap=True)

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pipeline.config import load_config
 
             return submit_job(parser, arguments, load_config(overrides=options.overrides))
-        from pipeline.stages.evaluation import stored_config
-        from pipeline.stages.report import run_report
+        from pipeline.commands.opened import stored_config
+        from pipeline.commands.report import run_report
 
         path = run_report(stored_config(options.run, options.overrides), console)
         console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
-    from pipeline.settings import ModelSettings
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +22,9 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
     """Send the command without --submit to the cluster, where Ray is the cluster's own; returns its exit status.
 
     Raises:
-        As `pipeline.stages.submission.submit`.
+        As `pipeline.commands.submission.submit`.
     """
-    from pipeline.stages.submission import flush_and_write, submit, unseen_files
+    from pipeline.commands.submission import flush_and_write, named_files, submit, unseen_files
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_intermixed_args(arguments)
@@ -41,30 +40,6 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
     # As a setting, not as --address, which evaluate's and report's stored configurations would win over.
     command = ["-m", f"jobs.{verb}", *without_submit(arguments), "ray.address=auto"]
     return submit(options.submit, command, flush_and_write, sys.stdout)
-
-
-def named_files(config: "RunConfig") -> dict[str, str | None]:
-    """Settings that name files or folders to be read, where they do."""
-    data, model = config.data, config.model
-    further = {}
-    for number, other in enumerate(config.evaluation.other_models):
-        further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
-        further[f"evaluation.other_models.{number}.labels"] = other.labels
-    return further | {
-        "data.images": None if data.images == "demo" else data.images,
-        "data.manifest": data.manifest,
-        "data.class_map": data.class_map,
-        "data.parts": data.parts,
-        "data.boxes": data.boxes,
-        "data.landmarks": data.landmarks,
-        "model.weights": _weights_file(model),
-        "model.labels": model.labels,
-        "explain.cam.edges": config.explain.cam.edges,
-    }
-
-
-def _weights_file(model: "ModelSettings") -> str | None:
-    return model.weights if model.weights and model.weights.endswith((".safetensors", ".pt", ".pth")) else None
 
 
 def without_submit(arguments: Sequence[str]) -> list[str]:

@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _summarize(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
     if options.dry_run:
-        from pipeline.stages.dry_run import print_plan
+        from pipeline.commands.dry_run import print_plan
 
         print_plan(config, console)
         return
-    from pipeline.stages.run import run_pipeline
+    from pipeline.commands.summarize import run_pipeline
 
     report = run_pipeline(config, console)
-    from pipeline.stages.outcome import print_outcome
+    from pipeline.commands.outcome import print_outcome
 
     print_outcome(config, console)
     console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)

@@ -2,15 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.runtime.settings import RaySettings, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A group of settings: typed, immutable, no unknown names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class DataSettings(Section):
@@ -338,27 +334,6 @@ class ReportSettings(Section):
 
     examples: int = Field(8, ge=0, description="photographs with their maps on a class page")
     members: int = Field(16, ge=1, description="members shown per summary")
-
-
-class RaySettings(Section):
-    """Where and with how many workers; never changes a result."""
-
-    address: str | None = Field(None, description="cluster address; default: this machine, loopback only")
-    cpus: int | None = Field(
-        None, ge=1, description="processors here, or that a growing cluster may come to; default: all there are"
-    )
-    gpus: float | None = Field(
-        None, ge=0, description="GPUs to use, or that a growing cluster may come to; default: all there are"
-    )
-    explain_gpus: float = Field(1.0, ge=0, description="GPUs per worker of model stages, if there are any")
-    memory_per_worker: float | None = Field(
-        None, gt=0, description="GiB that Ray sets aside for a worker; default: none, processors alone are counted"
-    )
-    workers: int | None = Field(
-        None, ge=1, description="workers, of those with a GPU and of those without; default: as many as fit"
-    )
-    attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
-    unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a shard of images counts as hung")
 
 
 class RunConfig(Section):

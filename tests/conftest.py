@@ -2,10 +2,17 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "commands"))
+
+from runs import SETTINGS, run_job  # noqa: E402
+
+from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,20 +32,36 @@ def few_threads() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory) -> Path:
+    """Two classes of the demo set, seven pictures each."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo_set(folder, 7, seed=1)
+    for name in CLASS_NAMES[2:]:
+        for file in (folder / name).iterdir():
+            file.unlink()
+        (folder / name).rmdir()
+    (folder / "parts.csv").rename(folder.parent / "parts.csv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(demo_folder, tmp_path_factory):  # noqa: ANN201
+    """(folder, finished process) of an undisturbed run with two workers."""
+    output = tmp_path_factory.mktemp("whole")
+    parts = f"data.parts={demo_folder.parent / 'parts.csv'}"
+    result = run_job(output, demo_folder, *SETTINGS, parts)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return output, result
+
+
 HOSTILE = "a'b\"; DROP TABLE images; --"
 
 
 @pytest.fixture(scope="session")
 def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run of two demo classes, one with a hostile name and wide photographs, and a broken file."""
-    import sys
-
     from PIL import Image, ImageOps
-
-    from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
-
-    sys.path.insert(0, str(Path(__file__).parent / "stages"))
-    from runs import run_job
 
     folder = tmp_path_factory.mktemp("named")
     photographs = folder / "photographs"

@@ -1,71 +1,159 @@
-"""The walls of the house: who may import whom."""
+"""The walls of the house: who may import whom. docs/architecture.md shows it around."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.sparse
 
 ROOT = Path(__file__).parents[1]
-PURE = {"ray", "pyarrow", "pipeline.stages", "pipeline.store", "pipeline.report", "jobs"}
+# What these rooms may import of this repository, beside themselves.
+MAY_IMPORT = {
+    "jobs": {"pipeline.commands", "pipeline.config"},
+    "pipeline/runtime": {"pipeline.store", "pipeline.objects", "schemas"},
+    "pipeline/store": {"pipeline.objects", "schemas"},
+    "pipeline/explain": {"pipeline.models"},
+    "pipeline/models": {"pipeline.objects", "pipeline.data.demo.network"},
+    "pipeline/summarize": {"pipeline.models"},
+    "pipeline/evaluate": {"pipeline.explain", "pipeline.summarize"},
+    "schemas": set(),
+}
+ABOVE = {"pipeline.runtime", "pipeline.stages", "pipeline.commands", "jobs"}
+PURE = {"ray", "pyarrow", "pipeline.store", "pipeline.report", *ABOVE}
 FORBIDDEN = {
     "pipeline/explain": PURE | {"cv2"},
     "pipeline/models": PURE | {"cv2"},
     "pipeline/summarize": PURE,
     "pipeline/evaluate": PURE,
-    "pipeline/store": {"ray", "torch", "pipeline.stages", "pipeline.report", "jobs"},
-    "pipeline/report": {"ray", "pyarrow", "pipeline.stages", "pipeline.store", "jobs"},
-    "pipeline/review": {"ray", "pipeline.stages", "jobs"},
-    "pipeline/data": {"ray", "pipeline.stages", "pipeline.store", "pipeline.report", "jobs"},
-    "pipeline/export": {"ray", "pipeline.stages", "pipeline.report", "jobs"},
-    "pipeline/stages": {"jobs"},
+    "pipeline/store": {"ray", "torch", "pipeline.report", *ABOVE},
+    "pipeline/report": {"ray", "pyarrow", "pipeline.store", *ABOVE},
+    "pipeline/review": {"ray", *ABOVE},
+    "pipeline/data": {"ray", "pipeline.store", "pipeline.report", *ABOVE},
+    "pipeline/export": {"ray", "pipeline.report", *ABOVE},
+    "pipeline/runtime": {"torch", "torchvision", "numpy", "cv2", "PIL", "sklearn", "skimage", "captum"},
+    "pipeline/stages": {"ray", "pipeline.commands", "jobs"},
+    "pipeline/commands": {"jobs"},
     "schemas": {"ray", "torch", "numpy", "pipeline", "jobs"},
 }
+OURS = ("pipeline", "jobs", "schemas")
 
 
-def imported_modules(path: Path) -> set[str]:
+def module_of(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def python_files(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob("*.py"))
+    assert files, folder
+    return files
+
+
+def imported_modules(path: Path, known: set[str] | None = None) -> set[str]:
+    """What a file imports anywhere, inside functions as well; `from a import b` is of `a.b` where that is known."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if known and whole in known else node.module)
     return found
+
+
+def import_graph(root: Path, folders: tuple[str, ...]) -> dict[str, set[str]]:
+    """Module → the modules of these folders that it imports."""
+    files = {module_of(path, root): path for folder in folders for path in python_files(root / folder)}
+    return {module: imported_modules(path, set(files)) & set(files) for module, path in files.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules each of which imports, by way of others, all the rest of its group."""
+    names = sorted(graph)
+    place = {name: at for at, name in enumerate(names)}
+    edges = [(place[name], place[other]) for name, others in graph.items() for other in others]
+    rows, columns = np.array(edges or np.zeros((0, 2), int)).T
+    matrix = scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
+    _, group = scipy.sparse.csgraph.connected_components(matrix, connection="strong")
+    groups = [{names[at] for at in np.flatnonzero(group == one)} for one in np.unique(group)]
+    return [group for group in groups if len(group) > 1]
+
+
+def beneath(module: str, rooms: set[str]) -> bool:
+    return any(module == room or module.startswith(room + ".") for room in rooms)
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_no_room_looks_through_its_walls(room: str) -> None:
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    for path in files:
-        for module in imported_modules(path):
-            for wall in FORBIDDEN[room]:
-                assert module != wall and not module.startswith(wall + "."), f"{path.relative_to(ROOT)}: {module}"
+    known = set(import_graph(ROOT, OURS))
+    for path in python_files(ROOT / room):
+        for module in imported_modules(path, known):
+            assert not beneath(module, FORBIDDEN[room]), f"{path.relative_to(ROOT)}: {module}"
 
 
-def test_only_stages_import_ray() -> None:
-    for path in sorted((ROOT / "pipeline").rglob("*.py")) + sorted((ROOT / "jobs").rglob("*.py")):
-        if "stages" not in path.parts:
-            assert not any(module.split(".")[0] == "ray" for module in imported_modules(path)), path
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_of_us_only_what_it_may(room: str) -> None:
+    own = room.replace("/", ".")
+    for module, others in import_graph(ROOT, OURS).items():
+        if beneath(module, {own}):
+            strangers = {other for other in others if not beneath(other, MAY_IMPORT[room] | {own})}
+            assert not strangers, f"{module}: {', '.join(sorted(strangers))}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    assert circles(import_graph(ROOT, OURS)) == []
+
+
+def test_a_circle_is_found_even_where_a_function_closes_it(tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    for name, text in {
+        "a": "from house import b\nimport os\n",
+        "b": "from house.c import thing\n",
+        "c": "def thing():\n    from house.a import other\n",
+        "d": "import house.a\n",
+    }.items():
+        (tmp_path / "house" / f"{name}.py").write_text(text)
+    assert circles(import_graph(tmp_path, ("house",))) == [{"house.a", "house.b", "house.c"}]
+    (tmp_path / "house" / "c.py").write_text("thing = 1\n")
+    assert circles(import_graph(tmp_path, ("house",))) == []
+
+
+def test_ray_is_the_runtimes_alone() -> None:
+    # Ray's job client, which a cluster is asked by from outside.
+    others = {ROOT / "pipeline" / "commands" / "submission.py"}
+    users = {
+        path
+        for folder in OURS
+        for path in python_files(ROOT / folder)
+        if any(module.split(".")[0] == "ray" for module in imported_modules(path))
+    }
+    assert users >= others
+    assert {path.parent for path in users - others} == {ROOT / "pipeline" / "runtime"}
+
+
+def import_with_blocked(blocked: list[str], modules: list[str]) -> None:
+    code = f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\nimport {', '.join(modules)}\n"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_explainers_and_models_import_with_torch_alone() -> None:
     """A method that needs more asks for it when it explains."""
     blocked = ["ray", "cv2", "skimage", "sklearn", "scipy", "pyarrow", "pydantic", "rich", "jinja2"]
-    files = [path for room in ("pipeline/explain", "pipeline/models") for path in sorted((ROOT / room).rglob("*.py"))]
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
-    code = (
-        "import sys, importlib\n"
-        f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
-        f"for name in {names!r}:\n"
-        "    importlib.import_module(name)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    files = [path for room in ("explain", "models") for path in python_files(ROOT / "pipeline" / room)]
+    import_with_blocked(blocked, [module_of(path, ROOT) for path in files])
+
+
+def test_the_runtime_imports_without_what_the_stages_compute_with() -> None:
+    blocked = ["torch", "torchvision", "cv2", "PIL", "sklearn", "scipy", "captum", "matplotlib", "pipeline.stages"]
+    import_with_blocked(blocked, [module_of(path, ROOT) for path in python_files(ROOT / "pipeline" / "runtime")])
 
 
 def test_files_stay_small() -> None:
-    for folder in ("pipeline", "jobs", "schemas"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for folder in OURS:
+        for path in python_files(ROOT / folder):
             assert len(path.read_text().splitlines()) <= 420, f"{path.relative_to(ROOT)} wants to be two things"

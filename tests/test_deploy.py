@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.stages.observability import COUNTERS, GAUGES, HISTOGRAMS
+from pipeline.runtime.observability import COUNTERS, GAUGES, HISTOGRAMS
 
 ROOT = Path(__file__).parents[1]
 JOB = ROOT / "deploy" / "rayjob.yaml"

@@ -184,7 +184,7 @@ def curves(found: Sequence[Any]) -> list[Plot]:
 
     Args:
         found: objects with `explainer`, `variant`, `n` (photographs) and `mean`, `low`, `high` (T values at equal steps
-            from no pixel to all pixels), such as `pipeline.stages.figures.curves` gives.
+            from no pixel to all pixels), such as `pipeline.stages.studies.figures.curves` gives.
     """
     variants = list(dict.fromkeys(one.variant for one in found))
     if not variants:

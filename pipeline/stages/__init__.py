@@ -1,1 +1,1 @@
-"""Stages of a run on Ray. This is the one room that imports Ray; stages meet only in tables."""
+"""The work of a run, one file a stage: here alone the sciences meet the runtime. Stages meet only in tables."""

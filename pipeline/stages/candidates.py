@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, error_row, known
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.features import stored_features
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row, known
-from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.candidates import Candidate, candidate_of_boxes
 from pipeline.summarize.class_parts import ClassImages, PartSettings
 from pipeline.summarize.part_selection import Judged, SelectionSettings

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.exemplars import exemplar_edges
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.clustering import Clustering, cluster_edges
 from pipeline.summarize.similarity import Edges, joined_edges
 from schemas import EDGES, TABLES
@@ -24,7 +24,7 @@ class ClusterStage(Stage):
     reads = ("matches", "pairs", "proposals", "features")
     writes = "clusters"
     version = 3
-    uses_images = True
+    depends_on = ("preprocessing",)
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.with_proposals

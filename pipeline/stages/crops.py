@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional
 
 from pipeline.data.decode import DecodeError
 from pipeline.models.labels import Labels
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext, chunks
 from pipeline.summarize.tags import Tags, label_tags
 from schemas import EDGES
 

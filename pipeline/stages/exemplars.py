@@ -8,9 +8,9 @@ size of the class.
 import numpy as np
 import pyarrow as pa
 
+from pipeline.runtime.units import Unit
+from pipeline.stages.context import WorkerContext, chunks
 from pipeline.stages.image_proposals import read_proposals
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import WorkerContext, chunks
 from pipeline.summarize.pair_scores import Matching, match_pairs
 from pipeline.summarize.similarity import Edges, ImageProposals, block_edges
 

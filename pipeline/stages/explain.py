@@ -17,10 +17,10 @@ from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import weights_digest
+from pipeline.runtime.stage import Plan, Resources, Stage
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ExplainSettings
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks, decoded_images
+from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.store.tables import digest
 
 
@@ -30,7 +30,8 @@ class ExplainStage(Stage):
     name = "explain"
     reads = ("images",)
     writes = "maps"
-    uses_model = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier",)
     version = 2
 
     def settings(self, config: RunConfig) -> Any:

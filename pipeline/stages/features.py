@@ -8,10 +8,10 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.models.dense_features import DenseLayer, dense_features, layers_of
+from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, decoded_images
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext, decoded_images
 from pipeline.summarize.candidates import cell_shares
 from pipeline.summarize.cell_features import Basis, fit_basis
 
@@ -28,7 +28,8 @@ class FeaturesStage(Stage):
     name = "features"
     reads = ("images", "maps")
     writes = "features"
-    uses_model = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier",)
 
     def wanted(self, config: RunConfig) -> bool:
         return config.needs_features

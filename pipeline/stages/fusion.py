@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import WorkerContext
+from pipeline.runtime.units import Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse, normalized
 
 IMAGE_COLUMNS = ("image_id", "label", "class_index", "split", "probabilities", "features")

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pipeline.runtime.units import Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.features import stored_features
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.similarity import ImageProposals
 from schemas import EDGES

@@ -9,9 +9,9 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.objects import is_remote, place, states_of
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks
+from pipeline.runtime.stage import Plan, Resources, Stage
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext, chunks
 
 IMAGES_PER_UNIT = 1024
 
@@ -21,8 +21,8 @@ class ImagesStage(Stage):
 
     name = "images"
     writes = "images"
-    uses_model = True
-    uses_class_names = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier", "class names")
 
     def settings(self, config: RunConfig) -> Any:
         return [config.explain.policy, config.model.batch_size, config.model.feature_layer]

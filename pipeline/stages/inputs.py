@@ -1,9 +1,11 @@
 """What a run starts from: the classifier's identity and the catalog of classes and images."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.catalog import CatalogClass, load_catalog
@@ -12,19 +14,26 @@ from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath, place
-from pipeline.stages.worker import classifier_of
+from pipeline.runtime.units import error_row
+from pipeline.stages.classifier import classifier_of
 
 DEMO = "demo"
+# What a stage may depend on.
+CLASSIFIER, PREPROCESSING, CLASS_NAMES = "classifier", "preprocessing", "class names"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that planning needs of the outside world.
+    """Everything that planning needs of the outside world; the `RunInputs` of the runtime.
 
     Attributes:
         classes: the run's classes with their images, in order of their labels.
         parts: CSV of true part boxes, where it is known.
+        classifier_name: what the classifier calls itself.
+        model: what the configuration calls it.
     """
+
+    missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
 
     classes: tuple[CatalogClass, ...]
     parts: str | None
@@ -32,10 +41,26 @@ class Inputs:
     weights_digest: str
     classifier_name: str
     class_names: tuple[str, ...]
+    model: str
 
     @property
     def image_count(self) -> int:
         return sum(len(group.entries) for group in self.classes)
+
+    def identity(self, depends_on: Collection[str]) -> tuple[Any, ...]:
+        """Of the classifier (with its preprocessing), the preprocessing and the class names, those that are named in
+        `depends_on`; None for each of the others."""
+        if unknown := {*depends_on} - {CLASSIFIER, PREPROCESSING, CLASS_NAMES}:
+            raise ValueError(f"inputs know nothing of {', '.join(sorted(unknown))}")
+        pixels = CLASSIFIER in depends_on or PREPROCESSING in depends_on
+        return (
+            [self.model, self.weights_digest] if CLASSIFIER in depends_on else None,
+            asdict(self.preprocessing) if pixels else None,
+            self.class_names if CLASS_NAMES in depends_on else None,
+        )
+
+    def only(self, group: CatalogClass) -> "Inputs":
+        return replace(self, classes=(group,))
 
 
 def gather_inputs(config: RunConfig) -> Inputs:
@@ -62,7 +87,23 @@ def gather_inputs(config: RunConfig) -> Inputs:
         classifier.weights_digest,
         classifier.name,
         classifier.class_names,
+        config.model.name,
     )
+
+
+def catalog_errors(config: RunConfig, inputs: Inputs) -> list[dict[str, Any]]:
+    """Rows of `errors` that say which classes are empty or too small to have summaries."""
+    rows = []
+    minimum = config.pruning.minimum_members
+    for group in inputs.classes:
+        fit = sum(entry.split == "fit" for entry in group.entries)
+        if not group.entries:
+            rows.append(error_row("catalog", group.label, "the class has no images"))
+        elif fit < minimum:
+            noun = "image" if fit == 1 else "images"
+            reason = f"{fit} {noun} to explain: maps are made, but a summary needs {minimum} images"
+            rows.append(error_row("catalog", group.label, reason))
+    return rows
 
 
 def _check_layers(config: RunConfig, classifier: Classifier) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Stage
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.image_proposals import read_proposals
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 from pipeline.summarize.pair_scores import Matching, match_pairs
 
 
@@ -19,7 +19,7 @@ class MatchStage(Stage):
     name = "match"
     reads = ("pairs", "proposals", "features")
     writes = "scores"
-    uses_images = True
+    depends_on = ("preprocessing",)
     counts = "pairs"
     plans_from_rows = True
 

@@ -10,11 +10,11 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
 from pipeline.evaluate.part_evidence import part_evidence
+from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, error_row, known
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.pruned_clusters import CLUSTER_COLUMNS, pruned_clusters
 from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row, known
-from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.outline import convex_hull, part_pixels, touched_regions
 from pipeline.summarize.regions import decode_run_length
@@ -34,7 +34,8 @@ class MembersStage(Stage):
     name = "members"
     reads = ("images", "maps", "regions", "clusters", "candidates")
     writes = "members"
-    uses_model = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier",)
     version = 3
 
     def settings(self, config: RunConfig) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.intervals import mean_interval
-from pipeline.stages.units import known
+from pipeline.runtime.units import known
 
 
 def metric_row(

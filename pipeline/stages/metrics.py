@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Stage
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
 from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pipeline.config import RunConfig
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext
 from pipeline.summarize.neighbors import pair_graph
 from schemas import TABLES
 

@@ -13,9 +13,9 @@ from pipeline.data.parts import Parts, read_parts
 from pipeline.evaluate.part_truth import FoundParts, PartFigure, PartScores, found_parts, part_overlaps, part_scores
 from pipeline.evaluate.parts import analyzed_boxes
 from pipeline.objects import place
+from pipeline.runtime.units import Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.metric_rows import metric_row
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import WorkerContext
 from schemas import EDGES
 
 LEAST_OVERLAP = 0.5

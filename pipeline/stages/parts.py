@@ -10,9 +10,9 @@ import pyarrow.compute as compute
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.summarize.similarity import BestScores, Edges, Survivors, class_edges, survivors
 from schemas import EDGES, TABLES
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError
+from pipeline.runtime.stage import Plan, Stage, units_per_shard
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ProposalSettings
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.stage import Plan, Stage, units_per_shard
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.hog import describe
 from pipeline.summarize.proposals import FAST, PUBLISHED, selective_search, with_surroundings
@@ -27,7 +27,7 @@ class ProposeStage(Stage):
     reads = ("images", "maps")
     writes = "proposals"
     version = 3
-    uses_images = True
+    depends_on = ("preprocessing",)
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.with_proposals

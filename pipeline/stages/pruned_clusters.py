@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.stages.units import known
-from pipeline.stages.worker import WorkerContext
+from pipeline.runtime.units import known
+from pipeline.stages.context import WorkerContext
 from pipeline.summarize.pruning import (
     PrunedCluster,
     choose_members,

@@ -12,9 +12,9 @@ from pipeline.explain.crisp import PRESETS
 from pipeline.explain.interface import target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.registry import EXPLAINERS
-from pipeline.stages.stage import Plan, Stage, units_per_shard
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, chunks, decode_saliency
+from pipeline.runtime.stage import Plan, Resources, Stage, units_per_shard
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext, chunks, decode_saliency
 from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.regions import encode_run_length, salient_pixels, salient_regions
 from schemas import EDGES
@@ -26,7 +26,8 @@ class RegionsStage(Stage):
     name = "regions"
     reads = ("images", "maps")
     writes = "regions"
-    uses_model = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier",)
     version = 2
 
     def settings(self, config: RunConfig) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext
+from pipeline.runtime.stage import Plan, Stage
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.context import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.specialists import train_specialist
 

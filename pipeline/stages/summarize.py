@@ -8,10 +8,10 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.members import EVIDENCE
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 from schemas import EDGES
 
 NO_EVIDENCE = "neither needed nor sufficient, more than random salient places of the same size"

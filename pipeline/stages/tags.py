@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
+from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.crops import described_crops, tags_of
-from pipeline.stages.stage import Plan, Stage, units_per_class
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 from schemas import EDGES
 
 
@@ -19,8 +19,8 @@ class TagsStage(Stage):
     name = "tags"
     reads = ("images", "members", "summaries")
     writes = "tags"
-    uses_model = True
-    uses_class_names = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier", "class names")
 
     def settings(self, config: RunConfig) -> Any:
         return [config.evaluation.tags]

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from pyarrow import parquet
 
-from pipeline.stages.units import error_row
+from pipeline.runtime.units import error_row
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import Shard, TableStore
 from schemas import TABLES, make_table, validate

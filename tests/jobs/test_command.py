@@ -9,9 +9,9 @@ import yaml
 
 from jobs import cluster, compare, evaluate, export, report, review, summarize
 from jobs.command import main
-from jobs.submission import named_files
+from pipeline.commands.evaluate import PAPERS
+from pipeline.commands.submission import named_files
 from pipeline.config import load_config
-from pipeline.stages.evaluation import PAPERS
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobs.submission import without_submit
-from pipeline.stages.submission import unseen_files
+from pipeline.commands.submission import unseen_files
 from pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stages")]
+sys.path.insert(0, str(Path(__file__).parent))
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 

@@ -15,8 +15,8 @@ from small_runs import SETTINGS, comparable  # noqa: E402
 from pipeline import objects  # noqa: E402
 from pipeline.data.catalog import image_folder  # noqa: E402
 from pipeline.objects import ObjectError, place, states_of  # noqa: E402
-from pipeline.stages.exclusive import exclusive  # noqa: E402
-from pipeline.stages.failures import RunFailed  # noqa: E402
+from pipeline.runtime.exclusive import exclusive  # noqa: E402
+from pipeline.runtime.failures import RunFailed  # noqa: E402
 from pipeline.store import lease as leases  # noqa: E402
 from pipeline.store.lease import Lease, Taken  # noqa: E402
 from pipeline.store.tables import StoreError, TableStore  # noqa: E402

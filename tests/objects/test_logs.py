@@ -6,8 +6,8 @@ import time
 import pytest
 from store_server import BUCKET
 
-from pipeline.stages import logs
-from pipeline.stages.logs import RunLog
+from pipeline.runtime import logs
+from pipeline.runtime.logs import RunLog
 
 OUTPUT = f"s3://{BUCKET}/out"
 KEY = "out/logs/2026-01-02T0304.jsonl"

@@ -18,9 +18,9 @@ from small_runs import SETTINGS, comparable
 from store_server import BUCKET, KEY, SECRET, store_server
 
 from jobs.command import main
+from pipeline.commands.compare import run_comparison
+from pipeline.commands.export import run_export
 from pipeline.config import ConfigurationError
-from pipeline.stages.comparison import run_comparison
-from pipeline.stages.export import run_export
 from pipeline.store.tables import TableStore
 
 OUTPUT = f"s3://{BUCKET}/runs/one"

@@ -13,8 +13,8 @@ import pytest
 from store_server import BUCKET, SECRET
 
 from pipeline.objects import ObjectError, ObjectPath, place, states_of
-from pipeline.stages.exclusive import exclusive
-from pipeline.stages.failures import RunFailed
+from pipeline.runtime.exclusive import exclusive
+from pipeline.runtime.failures import RunFailed
 from pipeline.store import lease as leases
 from pipeline.store.lease import Lease, Taken
 from pipeline.store.tables import StoreError, TableStore, Unreachable

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile_names import EVIL_CLASS, EVIL_FILE, EVIL_LABEL  # noqa: E402
 
+from pipeline.commands.opened import stored_config  # noqa: E402
+from pipeline.commands.review import reviewed_run  # noqa: E402
 from pipeline.data.demo.scenes import NETWORK_CLASS_NAMES, write_demo_set  # noqa: E402
 from pipeline.review.answers import FILE, AnswerStore  # noqa: E402
 from pipeline.review.app import ReviewedRun, review_app  # noqa: E402
 from pipeline.review.questions import questionnaire  # noqa: E402
-from pipeline.stages.evaluation import stored_config  # noqa: E402
-from pipeline.stages.review import reviewed_run  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {"crested bird": EVIL_LABEL, "butterfly": "butterfly"}

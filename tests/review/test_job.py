@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from jobs import review
+from pipeline.commands import review as command
 from pipeline.evaluate.ratings import MAP_RATING, study_results
 from pipeline.review.answers import FILE, Answer, AnswerStore
 from pipeline.review.results import results_table
@@ -72,19 +73,19 @@ def test_export_alone(own_run, capsys) -> None:
 def test_mistakes_are_one_line(own_run, tmp_path, capsys, monkeypatch) -> None:
     assert review.main(["--run", str(tmp_path / "nothing")]) == 1
     assert "no table 'summaries'" in capsys.readouterr().err and not (tmp_path / "nothing").exists()
-    monkeypatch.setenv(review.TOKEN_VARIABLE, "short")
+    monkeypatch.setenv(command.TOKEN_VARIABLE, "short")
     assert review.main(["--run", str(own_run.folder), "--port", "0"]) == 2
-    assert review.TOKEN_VARIABLE in capsys.readouterr().err
+    assert command.TOKEN_VARIABLE in capsys.readouterr().err
 
 
 def test_tokens(monkeypatch) -> None:
-    monkeypatch.delenv(review.TOKEN_VARIABLE, raising=False)
-    assert review._token(True) == (None, False)
-    first, made = review._token(False)
-    assert made and len(first) >= 40 and review._token(False)[0] != first
-    monkeypatch.setenv(review.TOKEN_VARIABLE, "0123456789abcdef")
+    monkeypatch.delenv(command.TOKEN_VARIABLE, raising=False)
+    assert command._token(True) == (None, False)
+    first, made = command._token(False)
+    assert made and len(first) >= 40 and command._token(False)[0] != first
+    monkeypatch.setenv(command.TOKEN_VARIABLE, "0123456789abcdef")
     # Also on loopback, which other people of this machine can reach.
-    assert review._token(True) == review._token(False) == ("0123456789abcdef", False)
+    assert command._token(True) == command._token(False) == ("0123456789abcdef", False)
 
 
 def test_answers_survive_and_foreign_files_are_refused(tmp_path) -> None:

@@ -13,12 +13,12 @@ from pipeline.config import load_config
 from pipeline.data.decode import read_image
 from pipeline.models.classifier import ClassifierError
 from pipeline.stages.candidates import part_settings
+from pipeline.stages.classifier import classifier_of
 from pipeline.stages.features import stored_features
 from pipeline.stages.inputs import gather_inputs
+from pipeline.stages.order import STAGES
 from pipeline.stages.regions import salient_mask
-from pipeline.stages.run import STAGES
 from pipeline.stages.summarize import evident
-from pipeline.stages.worker import classifier_of
 from pipeline.store.tables import TableStore
 from pipeline.summarize.class_parts import PartSettings
 from pipeline.summarize.regions import decode_run_length

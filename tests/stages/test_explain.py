@@ -12,11 +12,10 @@ from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.runtime.units import Unit
+from pipeline.stages.context import FATAL_IN_WORKER, prefetched
 from pipeline.stages.explain import ExplainStage, explainer_name, own_settings, preset_of
-from pipeline.stages.failures import FATAL_IN_WORKER
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import prefetched
 from schemas import make_table
 
 SIDE = 32

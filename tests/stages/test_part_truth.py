@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pipeline.commands.evaluate import check_studies, default_studies
+from pipeline.commands.outcome import known_parts, print_outcome
 from pipeline.config import ConfigurationError, load_config
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.evaluation import check_studies, default_studies
-from pipeline.stages.outcome import known_parts, print_outcome
+from pipeline.runtime.units import Output, Unit
 from pipeline.stages.part_truth import class_truths, truth_rows
 from pipeline.stages.studies import STUDIES
-from pipeline.stages.units import Output, Unit
 from pipeline.store.tables import TableStore
 
 SIDE = 100

@@ -9,12 +9,12 @@ import torch
 
 from pipeline.config import load_config
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime.units import Unit
 from pipeline.settings import ProposalSettings
 from pipeline.stages.candidates import _clusters
+from pipeline.stages.context import WorkerContext, WorkerSetup
 from pipeline.stages.image_proposals import read_proposals, with_pooled_features
 from pipeline.stages.propose import searched_boxes, stored_descriptors
-from pipeline.stages.units import Unit
-from pipeline.stages.worker import WorkerContext, WorkerSetup
 from pipeline.store.tables import TableStore
 from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.hog import describe

@@ -1,27 +1,36 @@
 """What stages ask of Ray: model stages a GPU each, others none, memory as declared; weights read once a worker."""
 
+import sys
+
 import pytest
 import ray
+import torch
+from ray import cloudpickle
 from rich.console import Console
 
+from pipeline.commands.opened import start_state, worker_setup
 from pipeline.config import RunConfig
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.settings import RaySettings
-from pipeline.stages import worker as worker_module
-from pipeline.stages.failures import PoolError
+from pipeline.runtime.pool import WorkerPool
+from pipeline.runtime.session import ray_session
+from pipeline.runtime.settings import RaySettings
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.runtime.work import Work
+from pipeline.runtime.workers import Workers
+from pipeline.stages import context
 from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.pool import worker_count
-from pipeline.stages.run import STAGES, start_state, worker_setup
-from pipeline.stages.session import _grown, ray_session
-from pipeline.stages.units import Unit
-from pipeline.stages.work import Work
-from pipeline.stages.workers import Workers
+from pipeline.stages.order import STAGES
+from pipeline.store.tables import TableStore
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 GIB = 2**30
 
 
 def test_the_stages_that_use_the_classifier_are_these() -> None:
-    model_stages = [stage.name for stage in STAGES if stage.uses_model]
+    assert all(("classifier" in stage.depends_on) == stage.resources.gpu for stage in STAGES)
+    model_stages = [stage.name for stage in STAGES if stage.resources.gpu]
     assert model_stages == ["images", "explain", "regions", "features", "members", "tags"]
 
 
@@ -38,9 +47,8 @@ def test_each_kind_of_stage_has_its_own_workers(resources, tmp_path) -> None:
         model={"name": "demo"},
         ray={"memory_per_worker": 0.25, "workers": 2},
     )
-    workers = Workers(
-        config, worker_setup(start_state(config, gather_inputs(config), Console())), lambda: dict(resources)
-    )
+    setup = worker_setup(start_state(config, gather_inputs(config), Console()))
+    workers = Workers(config.ray, setup, lambda: dict(resources))
     stages = {stage.name: stage for stage in STAGES}
     try:
         with_gpu, without = workers.pool(stages["images"]), workers.pool(stages["propose"])
@@ -64,55 +72,34 @@ def test_each_kind_of_stage_has_its_own_workers(resources, tmp_path) -> None:
         workers.close()
 
 
-def test_a_cluster_without_processors_is_refused_before_the_first_stage(resources, tmp_path) -> None:
-    config = RunConfig(output=str(tmp_path), model={"name": "demo"}, data={"images": "demo"})
-    setup = worker_module.WorkerSetup(config, str(tmp_path), Preprocessing(), "")
-    workers = Workers(config, setup, lambda: {"GPU": 8.0})
-    with pytest.raises(PoolError, match="ray.cpus and ray.gpus"):
-        workers.pool(STAGES[0])
+class Threads(Stage):
+    """Writes how many threads its worker computes with."""
+
+    name, writes = "threads", "errors"
+
+    def compute(self, worker: context.WorkerContext, unit: Unit, items: tuple[str, ...]) -> Output:
+        return Output([error_row("threads", unit.label, str(torch.get_num_threads()))])
 
 
-def test_workers_of_one_kind_make_room_for_the_other(resources, monkeypatch, tmp_path) -> None:
-    """Memory for one worker alone: whoever has had nothing to do for a while goes where the others wait."""
-    monkeypatch.setattr("pipeline.stages.workers.IDLE_SECONDS", 0.0)
-    config = RunConfig(output=str(tmp_path), ray={"memory_per_worker": 3})
-    setup = worker_module.WorkerSetup(config, str(tmp_path), Preprocessing(), "")
-    workers = Workers(config, setup, lambda: {"CPU": 4.0, "GPU": 1.0, "memory": 5.0 * GIB})
-    stages = {stage.name: stage for stage in STAGES}
-    with_gpu, without = workers.pool(stages["images"]), workers.pool(stages["propose"])
+def test_workers_keep_to_one_thread(resources, tmp_path) -> None:
+    setup = context.WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    results = []
     try:
-        for ours, theirs, name in ((without, with_gpu, "propose"), (with_gpu, without, "images")):
-            ours.add(Work(stages[name], lambda result: None), [Unit("a", ())])
-            workers._fit()
-            assert (ours.size, theirs.size) == (1, 0)
-            ours._waiting.clear()
+        pool.run(Threads(), [Unit("a", (), name="unit", fingerprint="f")], results.append)
     finally:
-        workers.close()
+        pool.close()
+    rows = TableStore(tmp_path).read("errors", [results[0].shard.path]).to_pylist()
+    assert [row["reason"] for row in rows] == ["1"]
 
 
 def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
     config = RunConfig(model={"name": "demo"})
     loaded = []
-    load = worker_module.classifier_of
-    monkeypatch.setattr(worker_module, "classifier_of", lambda own: loaded.append(own) or load(own))
+    load = context.classifier_of
+    monkeypatch.setattr(context, "classifier_of", lambda own: loaded.append(own) or load(own))
     digest = load(config).weights_digest
-    setup = worker_module.WorkerSetup(config, str(tmp_path), load(config).preprocessing, digest)
-    context = worker_module.WorkerContext(setup)
-    assert context.classifier is context.classifier and context.prepared_classifier is context.prepared_classifier
+    setup = context.WorkerSetup(config, str(tmp_path), load(config).preprocessing, digest)
+    worker = context.WorkerContext(setup)
+    assert worker.classifier is worker.classifier and worker.prepared_classifier is worker.prepared_classifier
     assert len(loaded) == 1
-
-
-def test_memory_limits_the_workers() -> None:
-    assert worker_count(1, 0, None, {"CPU": 8, "memory": 10 * GIB}, 3 * GIB) == 3
-    assert worker_count(1, 0, None, {"CPU": 8}, 3 * GIB) == 8
-    with pytest.raises(PoolError, match="and 3 GiB, and the cluster has 8 CPUs and 0 GPUs and 2 GiB"):
-        worker_count(1, 0, None, {"CPU": 8, "memory": 2 * GIB}, 3 * GIB)
-
-
-def test_a_cluster_that_grows_is_counted_as_it_will_be() -> None:
-    head = {"CPU": 0.0, "memory": 4.0 * GIB}
-    grown = _grown(head, RaySettings(address="auto", cpus=16, gpus=4))
-    assert worker_count(1, 1, None, grown, 2 * GIB) == 4 and worker_count(1, 0, None, grown, 2 * GIB) == 16
-    assert _grown({"CPU": 32.0, "memory": 1.0}, RaySettings(address="auto", cpus=16)) == {"CPU": 32.0, "memory": 1.0}
-    with pytest.raises(PoolError, match="ray.cpus and ray.gpus"):
-        worker_count(1, 0, None, _grown(head, RaySettings(address="auto")))

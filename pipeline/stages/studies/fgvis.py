@@ -12,10 +12,10 @@ from pipeline.config import RunConfig
 from pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
 from pipeline.evaluate.color_bias import SWAPS, color_bias
 from pipeline.explain.engine import Item
-from pipeline.stages.stage import Plan
+from pipeline.runtime.stage import Plan
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.stages.studies.study import StudiesStage, Study
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext, chunks, decoded_images
 
 ADVERSARIAL, COLOR_BIAS = "adversarial", "color bias"
 FILTERS = {"filter off": False, "filter on": True}

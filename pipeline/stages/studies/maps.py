@@ -33,12 +33,12 @@ from pipeline.evaluate.sanity import structural_similarities as map_similarities
 from pipeline.explain.registry import make_explainer
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.runtime.stage import Plan, units_per_shard
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, decoded_images
 from pipeline.stages.explain import image_generator, own_settings
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.stage import Plan, units_per_shard
 from pipeline.stages.studies.study import StudiesStage, Study
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext, decoded_images
 from pipeline.store.tables import digest
 
 THRESHOLDS = tuple(number / 10 for number in range(1, 10))

@@ -17,15 +17,16 @@ from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import make_explainer
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
+from pipeline.runtime.failures import WorkerUnfit
+from pipeline.runtime.stage import Plan, units_per_shard
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
+from pipeline.stages.classifier import classifier_of
+from pipeline.stages.context import WorkerContext, decode_saliency, decoded_images
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
-from pipeline.stages.failures import WorkerUnfit
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
-from pipeline.stages.stage import Plan, units_per_shard
 from pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
 from pipeline.stages.studies.study import StudiesStage, Study
-from pipeline.stages.units import Output, Unit, error_row
-from pipeline.stages.worker import WorkerContext, classifier_of, decode_saliency, decoded_images
 from pipeline.store.tables import digest
 
 # What transfer removes pixels by, whatever the run's maps were made with: all explainers are asked the same.

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.fusion import fused_predictions
-from pipeline.stages.stage import Plan
 from pipeline.stages.studies.study import Study
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 
 
 class SpecialistsStudy(Study):

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.runtime.stage import Plan, Resources, Stage
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.explain import explainer_name
-from pipeline.stages.stage import Plan, Stage
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 
 
 class Study:
@@ -72,7 +72,8 @@ class StudiesStage(Stage):
     writes = "measurements"
     by_class = False
     version = 3
-    uses_model = True
+    resources = Resources(gpu=True)
+    depends_on = ("classifier",)
 
     def __init__(self, studies: Iterable[Study]) -> None:
         self.studies = {study.name: study for study in studies}

@@ -15,15 +15,15 @@ from pipeline.evaluate.parts import analyzed_places
 from pipeline.evaluate.purity import part_purity
 from pipeline.evaluate.stability import adjusted_rand_index, again_share, matched_share
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
+from pipeline.runtime.stage import Plan, units_per_class
+from pipeline.runtime.units import Output, Unit
 from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates
 from pipeline.stages.cluster import cluster_parts, part_edges
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.crops import described_crops, tags_of
 from pipeline.stages.regions import cut_of, salient_mask
-from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
 from pipeline.stages.studies.study import StudiesStage, Study
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.class_parts import remaking
 from pipeline.summarize.similarity import Edges

@@ -6,12 +6,12 @@ from typing import Any
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.evaluate.part_truth import part_scores
+from pipeline.runtime.stage import Plan, units_per_class
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext
 from pipeline.stages.inputs import DEMO
 from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores, truth_digest
-from pipeline.stages.stage import Plan, units_per_class
 from pipeline.stages.studies.study import Study
-from pipeline.stages.units import Output, Unit
-from pipeline.stages.worker import WorkerContext
 
 LEVELS = (LEAST_OVERLAP, LENIENT_OVERLAP)
 

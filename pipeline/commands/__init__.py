@@ -1,0 +1,1 @@
+"""What a person asks for: one file a command, which the jobs call."""

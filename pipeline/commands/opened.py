@@ -1,0 +1,103 @@
+"""A run opened for writing: inputs, state, workers; and the configuration that a finished one was made with."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from pipeline.config import RunConfig, load_config
+from pipeline.objects import ObjectPath
+from pipeline.runtime.exclusive import exclusive
+from pipeline.runtime.failures import room_to_write
+from pipeline.runtime.observability import watched_run
+from pipeline.runtime.records import RunState, error_shards
+from pipeline.runtime.session import ray_session, resources_now
+from pipeline.runtime.stage import Plan
+from pipeline.stages.context import FATAL_IN_WORKER, WorkerSetup
+from pipeline.stages.inputs import Inputs, catalog_errors, gather_inputs
+from pipeline.stages.order import STAGES
+from pipeline.stages.report.stage import FOLDER
+from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.tables import TableStore, digest
+
+if TYPE_CHECKING:
+    from pipeline.runtime.workers import Workers
+
+
+@contextmanager
+def opened_run(
+    config: RunConfig, console: Console, adds: bool = False
+) -> Iterator[tuple[RunState, "Workers"]]:
+    """The run's state and its workers on Ray, the only ones to write into the output folder.
+
+    `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
+    """
+    with exclusive(config.output) as still_ours, room_to_write(config.output):
+        inputs = gather_inputs(config)
+        state = start_state(config, inputs, console, still_ours)
+        remove_unfinished(state)
+        if adds:
+            state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
+            # A finished run is measured as it is: what it lacks is for its own job to try again.
+            state.retries = not state.store.listed(STAGES[-1].writes)
+        state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))
+        with (
+            ray_session(config.ray) as resources,
+            watched_run(
+                config.output, state.run, inputs.image_count, resources, config.log == "json", model=config.model.name
+            ) as state.watch,
+        ):
+            # Imported late: Ray takes a second that a dry run need not spend.
+            from pipeline.runtime.workers import Workers
+
+            workers = Workers(config.ray, worker_setup(state), partial(resources_now, config.ray), FATAL_IN_WORKER)
+            try:
+                yield state, workers
+            finally:
+                workers.close()
+                # What the killed among the workers left.
+                remove_unfinished(state)
+
+
+def remove_unfinished(state: RunState) -> None:
+    """Remove what writers of tables and pages left that were killed."""
+    state.store.remove_unfinished()
+    root = state.store.root
+    for path in () if isinstance(root, ObjectPath) else (root / FOLDER).glob(f"**/.*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def start_state(
+    config: RunConfig, inputs: Inputs, console: Console, still_ours: Callable[[], None] | None = None
+) -> RunState:
+    """The state of a run that has done nothing yet."""
+    store = TableStore(config.output, still_ours)
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
+    plan = Plan(config, store, inputs, shards={})
+    return RunState(config, inputs, store, console, plan, run, STAGES, inputs.weights_digest)
+
+
+def worker_setup(state: RunState) -> WorkerSetup:
+    """What the run's workers are started with."""
+    inputs, root = state.inputs, str(state.store.root.absolute())
+    return WorkerSetup(state.config, root, inputs.preprocessing, inputs.weights_digest, inputs.class_names)
+
+
+def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration that a finished run was made with.
+
+    Raises:
+        StoreError: there is no run.
+        ConfigurationError: an override is wrong.
+    """
+    rows = TableStore(output).read_all("runs", ["stage", "configuration"]).to_pylist()
+    stages = {stage.name for stage in STAGES}
+    stored = [json.loads(row["configuration"]) for row in rows if row["stage"] in stages]
+    values = stored[-1] | {"output": output}
+    return load_config(values=values, overrides=overrides)

@@ -1,0 +1,34 @@
+"""The report: drawn at the end of a run, and again from a finished run's tables."""
+
+from rich.console import Console
+
+from pipeline.commands.opened import opened_run
+from pipeline.config import RunConfig
+from pipeline.runtime.flow import TakesWork, run_stages
+from pipeline.runtime.records import RunState, write_errors_manifest
+from pipeline.runtime.stage import PlannedShard
+from pipeline.stages.order import STAGES
+from pipeline.stages.report.stage import ReportStage, write_report
+
+
+def run_report(config: RunConfig, console: Console) -> str:
+    """Draw the report again from a run's tables, computing nothing; classes whose pages are there are left alone.
+
+    Returns:
+        The path of the overview.
+
+    Raises:
+        StoreError: a table is missing. As `run_pipeline` otherwise.
+    """
+    with opened_run(config, console, adds=True) as (state, workers):
+        for stage in STAGES:
+            found = state.store.manifest(stage.writes)
+            state.plan.shards[stage.writes] = [PlannedShard(shard.path, shard.label, shard.rows) for shard in found]
+        return draw_report(state, workers)
+
+
+def draw_report(state: RunState, workers: TakesWork) -> str:
+    """Draw the pages of the run whose tables are complete; return the overview's path."""
+    outcomes = run_stages(state, [ReportStage()], workers)
+    write_errors_manifest(state, complete=True)
+    return write_report(state, [outcome.value for outcome in outcomes if outcome.value is not None])

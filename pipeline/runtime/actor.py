@@ -1,0 +1,75 @@
+"""What runs in a worker process: computes one unit of a stage, writes its shard whole or not at all."""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.runtime.context import Context, ContextFactory
+from pipeline.runtime.failures import room_to_write
+from pipeline.runtime.records import write_unit
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Outcome, Unit
+from schemas import make_table
+
+
+class Worker:
+    """The Ray actor. One unit at a time, so that a death names its unit."""
+
+    def __init__(self, make_context: ContextFactory, gpu: bool, board: Any) -> None:
+        self.context = make_context(gpu, board)
+
+    def ready(self) -> int:
+        """Process id, once the worker can take work."""
+        return os.getpid()
+
+    def probe(self, stage: Stage, unit: Unit, item: str) -> None:
+        """Compute one item of a unit and throw the result away: does it survive?"""
+        self.context.begin()
+        stage.compute(self.context, unit, (item,))
+
+    def run(self, stage: Stage, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
+        """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
+        _reset_peak_memory()
+        self.context.begin()
+        started, processor_started = time.perf_counter(), time.process_time()
+        with room_to_write(self.context.output):
+            outcome = perform(self.context, stage, unit, excluded)
+        return replace(
+            outcome,
+            seconds=time.perf_counter() - started,
+            processor_seconds=time.process_time() - processor_started,
+            peak_memory=_peak_memory(),
+        )
+
+
+def perform(context: Context, stage: Stage, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
+    """Compute a unit without the `excluded` items (item → reason) and write its shards."""
+    items = tuple(item for item in unit.items if item not in excluded)
+    output = stage.compute(context, unit, items)
+    if not stage.writes:
+        return Outcome(unit, value=output.value)
+    errors = [*output.errors, *(stage.excluded_row(unit, item, reason) for item, reason in excluded.items())]
+    table = output.table if output.table is not None else make_table(stage.writes, output.rows)
+    shard, error_shard = write_unit(context.store, stage.writes, unit, table, errors)
+    return Outcome(unit, shard, error_shard)
+
+
+def _reset_peak_memory() -> None:
+    # Linux alone has this file; elsewhere there is no peak to reset.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """Largest resident memory since the last reset, bytes (on Linux; elsewhere the present one)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return psutil.Process().memory_info().rss

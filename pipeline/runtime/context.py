@@ -1,0 +1,59 @@
+"""What a stage sees of its worker; runs derive from it what else their stages need."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pipeline.runtime.units import Unit
+from pipeline.store.tables import TableStore
+
+TOLD_EVERY_SECONDS = 1.0
+
+
+class Context:
+    """The tables, and the way to tell of progress.
+
+    Attributes:
+        output: folder or address of the run.
+        store: its tables.
+        gpu: whether Ray reserved a GPU for this worker.
+    """
+
+    def __init__(self, output: str, gpu: bool = False, board: Any = None) -> None:
+        """`board`: handle of the actor `Board` that is told of progress, if any is."""
+        self.output, self.gpu, self._board = output, gpu, board
+        self.store = TableStore(output)
+        self._told = 0.0
+        self._done, self._work = 0, 0.0
+
+    def begin(self) -> None:
+        """Count a unit's progress from nothing."""
+        self._done, self._work = 0, 0.0
+
+    def advance(self, unit: Unit, images: int = 1) -> None:
+        """Tell the driver's progress bar that images of an unfinished unit are done."""
+        self._done += images
+        self._tell(unit)
+
+    def reach(self, unit: Unit, work: float) -> None:
+        """Tell it how much of an unfinished unit is done, in images: those under way count by their shares."""
+        self._work = work
+        self._tell(unit)
+
+    def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Rows of the unit's shards of `table` as dictionaries."""
+        return self.store.read(table, unit.inputs[table], columns).to_pylist()
+
+    def _tell(self, unit: Unit) -> None:
+        now = time.monotonic()
+        if self._board is not None and now - self._told > TOLD_EVERY_SECONDS:
+            self._told = now
+            self._board.tell.remote(unit.name, self._done, max(float(self._done), self._work))
+
+
+class ContextFactory(Protocol):
+    """Makes a worker's context, in the worker's process; travels there by pickle, so it should be small."""
+
+    def __call__(self, gpu: bool, board: Any) -> Context:
+        """The arguments are those of `Context`."""
+        ...

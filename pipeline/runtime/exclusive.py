@@ -1,0 +1,52 @@
+"""One driver at a time writes into an output folder."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.objects import ObjectError, ObjectPath, place
+from pipeline.runtime.failures import RunFailed
+from pipeline.store.lease import Taken, claimed
+from pipeline.store.tables import MEND, StoreError
+
+
+@contextmanager
+def exclusive(output: str | Path) -> Iterator[Callable[[], None]]:
+    """Keep a second driver out of the output folder; yields what raises a StoreError if one came in all the same.
+
+    On a disk the lock goes with the process, however it ends. On an object store see `pipeline/store/lease.py`.
+
+    Raises:
+        RunFailed: another run is writing there.
+        StoreError: the folder cannot be made, or the store refuses.
+    """
+    try:
+        folder = place(output)
+        if isinstance(folder, ObjectPath):
+            with claimed(folder) as lease:
+                yield lease.check
+            return
+    except Taken as error:
+        raise RunFailed(str(error)) from None
+    except ObjectError as error:
+        raise StoreError(f"cannot write to {error}; {MEND}") from error
+    with _locked(folder):
+        yield lambda: None
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("w")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write into {output}: {error.strerror or error}; choose another --output, or allow writing there"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFailed(f"another run is writing into {output}: wait for it or choose another output") from None
+        yield

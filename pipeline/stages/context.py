@@ -1,0 +1,173 @@
+"""What a worker gives a stage beside the tables: photographs, and the classifier."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError, read_image
+from pipeline.models.classifier import Classifier, ClassifierError
+from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
+from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime import failures
+from pipeline.runtime.context import Context
+from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.classifier import classifier_of
+
+# Those of the runtime, and the classifier's: it would be the same with any other photograph.
+FATAL_IN_WORKER = (*failures.FATAL_IN_WORKER, ClassifierError)
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker is started with, small enough to travel; called, it makes the worker's context."""
+
+    config: RunConfig
+    output: str
+    preprocessing: Preprocessing
+    weights_digest: str
+    class_names: tuple[str, ...] = ()
+    threads: int = 1
+
+    def __call__(self, gpu: bool, board: Any) -> "WorkerContext":
+        """The context of this process, which is a worker's from now on."""
+        keep_freed_memory()
+        torch.set_num_threads(self.threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
+        return WorkerContext(self, gpu, board)
+
+
+class WorkerContext(Context):
+    """A stage's view of its worker: tables, photographs and the classifier, loaded when first needed."""
+
+    def __init__(self, setup: WorkerSetup, gpu: bool = False, board: Any = None) -> None:
+        super().__init__(setup.output, gpu, board)
+        self.setup, self.config = setup, setup.config
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The GPU that Ray reserved for this worker, or the processor."""
+        return torch.device("cuda" if self.gpu and torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier, checked to be the one that the driver planned with."""
+        classifier = classifier_of(self.config)
+        if classifier.weights_digest != self.setup.weights_digest:
+            raise failures.WorkerUnfit(
+                f"the weights of {self.config.model.name} on this worker differ from the driver's: "
+                "put the same weights file at the same path on every node"
+            )
+        use_precision(self.config.explain.precision)
+        classifier.module.to(memory_format=torch.channels_last)
+        return classifier.to(self.device)
+
+    @cached_property
+    def prepared_classifier(self) -> PreparedClassifier:
+        """The classifier made ready for the many passes of an explanation."""
+        return PreparedClassifier(self.classifier, self.config.explain.precision)
+
+    def photographs(self, unit: Unit) -> dict[str, dict[str, Any]]:
+        """Where the images of the unit's class are: image id → its row of `images`, id and uri alone."""
+        return {row["image_id"]: row for row in self.read(unit, "images", ["image_id", "uri"])}
+
+    def analyzed_image(self, row: Mapping[str, Any], margin: int = 0) -> Tensor:
+        """The square that the classifier sees, uint8 `[3,S,S]`, of a row of `images`; with `margin` pixels more on
+        every side.
+
+        Raises:
+            DecodeError: unreadable, or not the file that the run began with.
+        """
+        decoded = read_image(row["uri"])
+        if decoded.image_id != row["image_id"]:
+            raise DecodeError("the file has changed since the run began; run again")
+        return self.setup.preprocessing.analyzed_image(decoded.image, margin)
+
+    def model_input(self, images: Sequence[Tensor]) -> Tensor:
+        """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
+        return torch.stack(list(images)).to(self.device).float().div_(255)
+
+
+def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:
+    """The same items, made up to `depth` ahead in a thread, so that decoding goes on while the device computes."""
+    waiting: Queue[tuple[Any, BaseException | None]] = Queue(depth)
+    abandoned = Event()
+    end = object()
+
+    def put(item: Any, error: BaseException | None = None) -> None:
+        while not abandoned.is_set():
+            with contextlib.suppress(Full):
+                waiting.put((item, error), timeout=0.2)
+                return
+
+    def fill() -> None:
+        try:
+            for item in items:
+                put(item)
+                if abandoned.is_set():
+                    return
+            put(end)
+        except BaseException as error:
+            put(end, error)
+
+    thread = Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        abandoned.set()
+        thread.join()
+
+
+def decoded_images(
+    worker: WorkerContext,
+    stage: str,
+    unit: Unit,
+    rows: Mapping[str, Mapping[str, Any]],
+    items: Iterable[str],
+    output: Output,
+    margin: int = 0,
+) -> Iterator[tuple[str, Tensor]]:
+    """(image id, image `[3,S,S]` float32 in [0,1]) of a unit's items, made ahead in a thread.
+
+    `rows`: image id → row of `images`. `margin`: pixels more on every side. What cannot be decoded goes to the errors
+    of `output` and counts as done.
+    """
+
+    def images() -> Iterator[tuple[str, Tensor]]:
+        for image_id in items:
+            row = rows[image_id]
+            try:
+                yield image_id, worker.analyzed_image(row, margin).float().div_(255)
+            except DecodeError as error:
+                output.errors.append(error_row(stage, unit.label, str(error), image_id, row["uri"], retry=True))
+                worker.advance(unit)
+
+    return prefetched(images())
+
+
+def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Consecutive pieces of at most `size` items."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def decode_saliency(row: Mapping[str, Any]) -> np.ndarray:
+    """Saliency of a row of `maps`, uint8 `[C,H,W]` (read-only)."""
+    return np.frombuffer(row["saliency"], np.uint8).reshape(row["saliency_shape"])
+
+

@@ -1,0 +1,98 @@
+"""Runs of the real job in processes of their own, for the tests of whole runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.store.tables import TableStore
+from schemas import TABLES
+
+ROOT = Path(__file__).parents[2]
+STAGES = (
+    "images",
+    "explain",
+    "regions",
+    "propose",
+    "neighbors",
+    "match",
+    "parts",
+    "cluster",
+    "members",
+    "summarize",
+    "tags",
+    "specialize",
+    "metrics",
+)
+TABLE_OF = dict(
+    zip(
+        STAGES,
+        (
+            "images",
+            "maps",
+            "regions",
+            "proposals",
+            "pairs",
+            "scores",
+            "matches",
+            "clusters",
+            "members",
+            "summaries",
+            "tags",
+            "specialists",
+            "metrics",
+        ),
+        strict=True,
+    )
+)
+# Measured, so the same in no two runs; everything else is.
+MEASURED = {"maps": ["seconds"]}
+
+
+# A small run of it.
+SETTINGS = ("explain.shard_size=4", "explain.batch_size=4", "proposals.limit=150", "explain.preset=fast")
+# The papers' chain, which goes through most stages; a test's own settings come after it, and win.
+CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity", "proposals.descriptor=hog")
+
+
+def command(output: Path, images: Path | str, *settings: str) -> list[str]:
+    base = [sys.executable, "-m", "jobs.summarize", "--images", str(images), "--model", "demo", "--output", str(output)]
+    return [*base, *CLUSTERS, *settings]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+
+
+def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(output, images, *settings), cwd=ROOT, capture_output=True, text=True, timeout=1500, env=environment()
+    )
+
+
+def start_job(output: Path | str, images: Path | str, *settings: str) -> subprocess.Popen:
+    """The job in a session of its own, to be killed; all that it prints comes by `stdout`."""
+    return subprocess.Popen(
+        command(output, images, *settings),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def tables(output: Path) -> dict[str, pa.Table]:
+    """All tables of a run, without what is measured."""
+    store = TableStore(output)
+    names = [name for name in TABLES if name not in ("runs", "measurements", "ratings")]
+    return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in names}
+
+
+def stage_units(output: Path) -> dict[str, tuple[int, int]]:
+    """(planned, found complete) units of each stage of the last run."""
+    rows = TableStore(output).read_all("runs").to_pylist()
+    return {row["stage"]: (row["units"], row["units_cached"]) for row in rows}

@@ -1,0 +1,321 @@
+"""Classes go from stage to stage on their own: who may go on when, whatever the order, and on real workers."""
+
+import json
+import random
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+
+import imageless
+import pytest
+from imageless import Settings, inputs_of
+from ray import cloudpickle
+
+from pipeline.runtime.context import Context
+from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.flow import run_stages
+from pipeline.runtime.observability import watched_run
+from pipeline.runtime.records import RunState
+from pipeline.runtime.session import ray_session
+from pipeline.runtime.settings import RaySettings
+from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
+from pipeline.runtime.units import Failure, Outcome, Output, Unit
+from pipeline.runtime.work import Work
+from pipeline.runtime.workers import IDLE_SECONDS, Workers
+from pipeline.store.tables import TableStore, digest
+from schemas import make_table
+
+for module in (imageless, sys.modules[__name__]):
+    cloudpickle.register_pickle_by_value(module)
+
+LABELS = ("a", "b", "c")
+
+
+class First(Stage):
+    """Two shards of each class, of the catalog alone."""
+
+    name, writes = "first", "images"
+    resources = Resources(gpu=True)
+    seconds = 0.0
+
+    def settings(self, config: Settings) -> list:
+        return []
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return [
+            Unit(group.label, (group.label, part), (f"{group.label}{part}",), size=2)
+            for group in plan.inputs.classes
+            for part in range(2)
+        ]
+
+    def compute(self, worker: Context, unit: Unit, items: tuple[str, ...]) -> Output:
+        time.sleep(self.seconds)
+        return Output([])
+
+
+class PerShard(First):
+    name, reads, writes = "per shard", ("images",), "maps"
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_shard(plan, "images")
+
+
+class PerClass(First):
+    name, reads, writes = "per class", ("images", "maps"), "regions"
+    resources = Resources()
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_class(plan, ("maps", "images"))
+
+
+class AboutAll(First):
+    name, reads, writes, by_class = "about all", ("regions",), "metrics", False
+    resources = Resources()
+
+    def units(self, plan: Plan) -> list[Unit]:
+        paths = tuple(shard.path for shard in plan.shards["regions"])
+        return [Unit("", paths, inputs={"regions": paths}, size=len(paths))]
+
+
+STAGES = [First(), PerShard(), PerClass(), AboutAll()]
+
+
+class ByHand:
+    """Does the unit that `choose` picks of all that wait."""
+
+    def __init__(self, store: TableStore, choose, failing: tuple[str, ...] = ()) -> None:  # noqa: ANN001
+        self.store, self.choose, self.failing = store, choose, failing
+        self.waiting: list[tuple[Work, Unit]] = []
+        self.did: list[tuple[str, str]] = []
+
+    def add(self, work: Work, units: list[Unit]) -> None:
+        self.waiting += [(work, unit) for unit in units]
+
+    def advance(self) -> None:
+        work, unit = self.waiting.pop(self.choose(self.waiting))
+        work.begun(unit)
+        self.did.append((work.stage.name, unit.label))
+        if unit.label in self.failing:
+            work.finished(Failure(unit, "by request"))
+            return
+        path = self.store.shard_path(work.stage.writes, unit.fingerprint, unit.label, unit.name)
+        shard = self.store.write(work.stage.writes, path, make_table(work.stage.writes, []), unit.label)
+        work.finished(Outcome(unit, shard))
+
+
+def state_of(folder, stages=STAGES, **settings) -> RunState:  # noqa: ANN001, ANN003
+    return imageless.state_of(folder, stages, inputs_of(LABELS, 4), **settings)
+
+
+def names_alone(folder) -> dict[str, list[str]]:  # noqa: ANN001
+    store = TableStore(folder)
+    return {stage.writes: [shard.path for shard in store.manifest(stage.writes)] for stage in STAGES}
+
+
+def sequential(folder) -> dict[str, list[str]]:  # noqa: ANN001
+    """What the stages plan one after another, each about all classes: the brute-force reference."""
+    state = state_of(folder)
+    for stage in STAGES:
+        units = stage.named_units(state.plan, stage.fingerprint(state.config, state.inputs))
+        paths = [state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name) for unit in units]
+        state.plan.shards[stage.writes] = [
+            PlannedShard(path, unit.label, unit.size) for path, unit in zip(paths, units, strict=True)
+        ]
+    return {stage.writes: [shard.path for shard in state.plan.shards[stage.writes]] for stage in STAGES}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_order_ends_in_the_same_tables(tmp_path, seed: int) -> None:
+    generator = random.Random(seed)
+    state = state_of(tmp_path / "out")
+    workers = ByHand(state.store, lambda waiting: generator.randrange(len(waiting)))
+    (outcome,) = run_stages(state, STAGES, workers)
+    assert outcome.unit.size == 3 and len(workers.did) == 6 + 6 + 3 + 1
+    assert names_alone(tmp_path / "out") == sequential(tmp_path / "other")
+    rows = TableStore(tmp_path / "out").read_all("runs").to_pylist()
+    assert [(row["stage"], row["units"], row["units_cached"]) for row in rows] == [
+        ("first", 6, 0), ("per shard", 6, 0), ("per class", 3, 0), ("about all", 1, 0)
+    ]  # fmt: skip
+    # Again: nothing is left to do.
+    again = state_of(tmp_path / "out")
+    idle = ByHand(again.store, None)
+    run_stages(again, STAGES, idle)
+    assert idle.did == [] and again.stage_rows[0]["units_cached"] == 6
+
+
+def test_a_class_goes_on_alone_and_what_is_about_all_waits(tmp_path) -> None:
+    state = state_of(tmp_path)
+    workers = ByHand(state.store, lambda waiting: len(waiting) - 1)
+    run_stages(state, STAGES, workers)
+    # The last that came first: every class is through the first three stages before the next is begun.
+    a_class = ["first", "first", "per shard", "per shard", "per class"]
+    assert workers.did == [(name, label) for label in reversed(LABELS) for name in a_class] + [("about all", "")]
+
+
+def test_earlier_stages_are_planned_first(tmp_path) -> None:
+    run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    before = names_alone(tmp_path)
+    # One shard of the second stage is lost: its class's later ones are the same, by their names, and are not redone,
+    # but no manifest promises them before.
+    lost = before["maps"][0]
+    (tmp_path / "tables" / "maps" / lost).unlink()
+    state = state_of(tmp_path)
+    promised = {}
+
+    def look(waiting) -> int:  # noqa: ANN001
+        store = TableStore(tmp_path)
+        promised.update({stage.writes: len(store.manifest(stage.writes)) for stage in STAGES})
+        return 0
+
+    workers = ByHand(state.store, look)
+    run_stages(state, STAGES, workers)
+    assert workers.did == [("per shard", lost.partition("label=")[2][0])]
+    assert promised["maps"] < 6 and promised["regions"] == promised["metrics"] == 0
+    assert names_alone(tmp_path) == before
+
+
+def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
+    """Settings changed and changed back, a shard lost: whatever a manifest lists was made from what others list."""
+    run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    other = [First(), PerShard(), PerClass(), AboutAll()]
+    other[1].version = 2
+    run_stages(state_of(tmp_path, other), other, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    state = state_of(tmp_path)
+    paths = {
+        unit.label: state.store.shard_path("maps", unit.fingerprint, unit.label, unit.name)
+        for stage in STAGES[1:2]
+        for unit in stage.named_units(
+            replace(state.plan, shards={"images": images_of(tmp_path)}), stage.fingerprint(state.config, state.inputs)
+        )
+    }
+    (tmp_path / "tables" / "maps" / paths["c"]).unlink()
+    seen = []
+
+    def look(waiting) -> int:  # noqa: ANN001
+        manifests = {
+            table: json.loads((tmp_path / "tables" / table / "manifest.json").read_text())
+            for table in ("maps", "regions")
+        }
+        listed = {table: {shard["path"] for shard in one["shards"]} for table, one in manifests.items()}
+        seen.append((manifests["maps"]["complete"], listed))
+        return 0
+
+    run_stages(state, STAGES, ByHand(state.store, look))
+    fingerprint = STAGES[1].fingerprint(state.config, state.inputs)
+    assert seen and not any(complete for complete, _ in seen)
+    for _, listed in seen:
+        assert all(path.startswith(fingerprint) for path in listed["maps"])
+        labels = {path.split("/")[1] for path in listed["maps"]}
+        assert {path.split("/")[1] for path in listed["regions"]} <= labels
+
+
+def images_of(folder) -> list[PlannedShard]:  # noqa: ANN001
+    return [PlannedShard(shard.path, shard.label, 2) for shard in TableStore(folder).manifest("images")]
+
+
+def test_a_lost_run_ends_before_earlier_stages_do(tmp_path) -> None:
+    class Doomed(ByHand):
+        def advance(self) -> None:
+            ranks = [work.rank for work, _ in self.waiting]
+            self.failing = LABELS if max(ranks) == 1 else ()
+            super().advance()
+
+    state = state_of(tmp_path, error_tolerance=0.1)
+    workers = Doomed(state.store, lambda waiting: max(range(len(waiting)), key=lambda place: waiting[place][0].rank))
+    with pytest.raises(RunFailed, match="2 of 12 images were left out.*\n.*by request"):
+        run_stages(state, STAGES, workers)
+    # The second stage's first unit: the first stage has two classes to go.
+    assert len(workers.did) == 3
+    assert state.store.read_all("errors").num_rows == 1
+
+
+def test_a_class_that_fails_leaves_the_others(tmp_path) -> None:
+    state = state_of(tmp_path, error_tolerance=0.5)
+    run_stages(state, STAGES, ByHand(state.store, lambda waiting: 0, failing=("b",)))
+    assert [shard.label for shard in state.store.manifest("regions")] == ["a", "c"]
+    errors = [row for row in state.store.read_all("errors").to_pylist() if row["stage"] == "first"]
+    assert {(row["label"], row["reason"]) for row in errors} == {("b", "by request; run again to retry")}
+    with pytest.raises(RunFailed, match="stage first failed everywhere, first with: by request"):
+        other = state_of(tmp_path / "other", error_tolerance=1.0)
+        run_stages(other, STAGES, ByHand(other.store, lambda waiting: 0, failing=LABELS))
+
+
+def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
+    class Pages(PerClass):
+        name, reads, writes = "pages", ("images",), ""
+
+        def units(self, plan: Plan) -> list[Unit]:
+            return units_per_class(plan, ("images",))
+
+    class Drawing(ByHand):
+        def advance(self) -> None:
+            work, unit = self.waiting[0]
+            if work.stage.writes:
+                super().advance()
+                return
+            del self.waiting[0]
+            work.begun(unit)
+            work.finished(Failure(unit, "no ink") if unit.label == "b" else Outcome(unit, value=unit.label))
+
+    state = state_of(tmp_path)
+    outcomes = run_stages(state, [First(), Pages()], Drawing(state.store, lambda waiting: 0))
+    assert [outcome.value for outcome in outcomes] == ["a", "c"]
+
+
+@pytest.fixture(scope="module")
+def resources():  # noqa: ANN201
+    with ray_session(RaySettings(cpus=2, gpus=1)) as found:
+        yield found
+
+
+def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -> None:
+    """Real workers: two of one class can be done, and the class after them, while the GPU has the next one."""
+    slow, quick = First(), PerClass()
+    slow.seconds, quick.reads = 1.0, ("images",)
+    quick.units = lambda plan: units_per_class(plan, ("images",))
+    state = state_of(tmp_path)
+    with watched_run(state.config.output, state.run, 12, resources) as watch:
+        state.watch = watch
+        workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(resources))
+        with_gpu, without = workers.pool(slow), workers.pool(quick)
+        try:
+            # A worker that has started already.
+            without.add(Work(quick, lambda result: None), [Unit("a", (), name="warm", fingerprint="f")])
+            while workers.pending:
+                workers.advance()
+            run_stages(state, [slow, quick], workers)
+            (log,) = (tmp_path / "logs").iterdir()
+            events = [json.loads(line) for line in log.read_text().splitlines()]
+            order = [(one["stage"], one["class"]) for one in events if one["event"] == "unit finished"]
+            last = max(place for place, (stage, _) in enumerate(order) if stage == "first")
+            assert ("per class", "a") in order[:last]
+            assert (with_gpu.size, without.size) == (1, 1)
+            # Nothing waits for a GPU any more: its worker makes room.
+            deadline = time.monotonic() + 60
+            quick.seconds = 0.3
+            units = [Unit("a", (), name=digest(n), fingerprint="f") for n in range(1000)]
+            without.add(Work(quick, lambda result: None), units)
+            while without.size < 2:
+                assert time.monotonic() < deadline
+                workers.advance()
+            assert with_gpu.alive == 0 and with_gpu.idle_seconds > IDLE_SECONDS
+        finally:
+            workers.close()
+
+
+def test_workers_come_with_nodes(resources, tmp_path, monkeypatch) -> None:
+    """The pools follow what the cluster has; where all of it is gone for now, they wait."""
+    monkeypatch.setattr("pipeline.runtime.workers.RESOURCES_SECONDS", -1.0)
+    cluster = {"CPU": 2.0, "memory": 2.0**40}
+    workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(cluster))
+    try:
+        pool = workers.pool(PerClass())
+        sizes = []
+        for cpus in (2.0, 6.0, 1.0, 0.0, 4.0):
+            cluster["CPU"] = cpus
+            workers._fit()
+            sizes.append(pool.size)
+        assert sizes == [2, 6, 1, 1, 4]
+    finally:
+        workers.close()

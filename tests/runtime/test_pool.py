@@ -1,0 +1,226 @@
+"""The worker pool on real Ray: workers that die, hang or raise; what kills them is found and left out."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from pipeline.runtime.actor import Worker
+from pipeline.runtime.context import Context
+from pipeline.runtime.failures import ClusterError, PoolError
+from pipeline.runtime.pool import WorkerPool, worker_count
+from pipeline.runtime.session import ray_session
+from pipeline.runtime.settings import RaySettings
+from pipeline.runtime.stage import Stage
+from pipeline.runtime.units import Failure, Output, Unit, error_row
+from pipeline.store.tables import StoreError, TableStore
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Fragile(Stage):
+    """Writes one row per item; some items do terrible things."""
+
+    name = "fragile"
+    writes = "errors"
+
+    def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+        for item in items:
+            if item.startswith("kill"):
+                os.kill(os.getpid(), 9)
+            if item.startswith("hang"):
+                time.sleep(600)
+            if item.startswith("raise"):
+                raise ZeroDivisionError("of this item")
+            if item == "full":
+                raise StoreError("cannot write x: no space left")
+        rows = [error_row("row", unit.label, "was there", image_id=item) for item in items]
+        return Output(rows)
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory):  # noqa: ANN201
+    with ray_session(RaySettings(cpus=2, gpus=0)) as found:
+        yield found
+
+
+def run(tmp_path, *units: Unit, timeout: float = 60.0, attempts: int = 2):  # noqa: ANN201
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=attempts, timeout=timeout)
+    results = []
+    try:
+        pool.run(Fragile(), list(units), results.append)
+    finally:
+        pool.close()
+    return {result.unit.name: result for result in results}
+
+
+def unit(name: str, *items: str, divisible: bool = True) -> Unit:
+    return Unit("a", (), items, divisible=divisible, name=name, fingerprint="f", size=len(items))
+
+
+def test_only_the_culprits_are_lost(resources, tmp_path) -> None:
+    results = run(
+        tmp_path,
+        unit("good", "a", "b"),
+        unit("bad", "c", "kill 1", "d", "raise 1", "e"),
+        unit("lonely", "kill 2"),
+        unit("whole", "raise 2", divisible=False),
+    )
+    store = TableStore(tmp_path)
+
+    def items(shard) -> list[str]:  # noqa: ANN001
+        return [row["image_id"] for row in store.read("errors", [shard.path]).to_pylist()]
+
+    assert items(results["good"].shard) == ["a", "b"]
+    assert items(results["bad"].shard) == ["c", "d", "e"]
+    assert items(results["lonely"].shard) == []
+    assert isinstance(results["whole"], Failure) and "of this item" in results["whole"].reason
+    assert len(results) == 4
+
+
+def test_the_reasons_are_written_beside(resources, tmp_path) -> None:
+    class Recorded(Fragile):
+        writes = "maps"
+
+        def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+            super().compute(worker, unit, items)
+            return Output([])
+
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=2, timeout=60)
+    results = []
+    pool.run(Recorded(), [unit("bad", "c", "kill 1", "raise 1")], results.append)
+    pool.close()
+    reasons = {
+        row["image_id"]: row["reason"]
+        for row in TableStore(tmp_path).read("errors", [results[0].errors.path]).to_pylist()
+    }
+    assert set(reasons) == {"kill 1", "raise 1"}
+    assert "crashed the worker" in reasons["kill 1"] and "ZeroDivisionError: of this item" in reasons["raise 1"]
+
+
+def test_a_hung_worker_is_noticed(resources, tmp_path) -> None:
+    results = run(tmp_path, unit("slow", "a", "hang"), unit("good", "b"), timeout=4.0, attempts=1)
+    assert TableStore(tmp_path).read("errors", [results["slow"].shard.path]).num_rows == 1
+    assert results["good"].shard.rows == 1
+
+
+def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> None:
+    class Slow(Fragile):
+        def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+            for item in items:
+                time.sleep(1.25)
+                worker.reach(unit, items.index(item) + 0.5)
+                time.sleep(1.25)
+                worker.advance(unit)
+            return Output([])
+
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=6.0)
+    results, told = [], []
+    # Without the word of progress it would be stopped after 6 of its 10 seconds.
+    units = [unit("slow", "a", "b", "c", "d")]
+    pool.run(Slow(), units, results.append, lambda unit, images, work: told.append((images, work)))
+    pool.close()
+    assert not isinstance(results[0], Failure) and results[0].errors is None
+    assert told == sorted(told) and set(told) <= {(n, n + part) for n in range(5) for part in (0.0, 0.5)}
+    assert any(work > images for images, work in told) and told[-1][0] >= 2
+
+
+def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:
+    with pytest.raises(StoreError, match="no space left"):
+        run(tmp_path, unit("one", "full"))
+
+
+def test_needs_that_can_never_be_met_are_refused() -> None:
+    assert worker_count(1, 0, None, {"CPU": 4}) == 4
+    assert worker_count(1, 0.5, 3, {"CPU": 8, "GPU": 2}) == 3
+    with pytest.raises(PoolError, match="needs 1 CPUs and 1 GPUs, and the cluster has 4 CPUs and 0 GPUs"):
+        worker_count(1, 1, None, {"CPU": 4})
+
+
+def test_everything_started_here_listens_on_loopback(resources) -> None:
+    import psutil
+
+    addresses = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    addresses.add(connection.laddr.ip)
+        except psutil.Error:
+            continue
+    assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_an_unreachable_cluster_is_one_message() -> None:
+    session = ray_session(RaySettings(address="127.0.0.1:9"))
+    with pytest.raises(ClusterError, match="cannot start or reach Ray at 127.0.0.1:9"):
+        session.__enter__()
+
+
+def test_whatever_ray_raises_at_its_start_is_one_message(monkeypatch) -> None:
+    def timed_out(**options: object) -> None:
+        # As Ray does where a node cannot write its files, an exception of no particular class.
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", timed_out)
+    with pytest.raises(ClusterError, match="cannot start or reach Ray at this machine: The current node timed out"):
+        ray_session(RaySettings()).__enter__()
+
+
+class Doomed(Worker):
+    """A worker that dies while it starts, as often as the file `lives` says."""
+
+    def __init__(self, make_context, gpu: bool, board) -> None:  # noqa: ANN001
+        lives = Path(make_context(gpu, board).output) / "lives"
+        # One of them at a time, or two might count the same life.
+        with lives.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            left = int(file.read())
+            file.seek(0)
+            file.write(f"{max(0, left - 1):3}")
+            file.flush()
+        if left > 0:
+            os.kill(os.getpid(), 9)
+        super().__init__(make_context, gpu, board)
+
+
+@pytest.mark.parametrize(("deaths", "enough"), [(5, True), (6, False)])
+def test_workers_that_die_with_a_node_while_they_start_do_not_end_the_run(
+    resources, tmp_path, deaths: int, enough: bool
+) -> None:
+    (tmp_path / "lives").write_text(f"{deaths:3}")
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=2, timeout=60)
+    pool._actor = ray.remote(Doomed).options(num_cpus=1, max_restarts=0)
+    results = []
+    units = [unit("one", "a"), unit("two", "b")]
+    if enough:
+        pool.run(Fragile(), units, results.append)
+        pool.close()
+        assert {result.unit.name for result in results} == {"one", "two"}
+    else:
+        with pytest.raises(PoolError, match="cannot be started"):
+            pool.run(Fragile(), units, results.append)
+
+
+def test_the_board_comes_back_where_its_process_is_lost(resources, tmp_path) -> None:
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    try:
+        ray.get(pool._board.tell.remote("one", 1, 0.5))
+        ray.kill(pool._board, no_restart=False)
+        deadline = time.monotonic() + 60
+        counts = {}
+        while "one" not in counts and time.monotonic() < deadline:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(pool._board.tell.remote("one", 2, 1.5))
+                counts = ray.get(pool._board.take.remote())
+        assert counts == {"one": (2, 1.5)}
+    finally:
+        pool.close()

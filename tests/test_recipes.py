@@ -1,0 +1,155 @@
+"""What docs/architecture.md says of adding to the house: its diffs, applied to a copy, add what they promise."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from runs import environment
+
+from pipeline.store.tables import TableStore
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+SIDE = 128
+SETTINGS = (
+    "explain.explainer=gradient-times-input",
+    "explain.policy=all",
+    "data.classes=[butterfly, saxophone]",
+    "data.demo_images_per_class=3",
+    "data.test=0",
+    "data.held_out=0",
+    "pruning.minimum_members=2",
+)
+
+
+def changes(page: str) -> list[tuple[str, list[list[str]]]]:
+    """(file, hunks of lines) of a page's diffs, in order; a new file is one hunk that only adds."""
+    found: list[tuple[str, list[list[str]]]] = []
+    for block in re.findall(r"^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("+++ b/"):
+                found.append((line.removeprefix("+++ b/"), [[]]))
+            elif line.startswith("@@"):
+                found[-1][1].append([])
+            elif not line.startswith("--- "):
+                found[-1][1][-1].append(line)
+    return [(path, [hunk for hunk in hunks if hunk]) for path, hunks in found]
+
+
+def apply(root: Path) -> list[str]:
+    """Apply the page's diffs below `root`; returns the files that they add."""
+    added = []
+    for name, hunks in changes(PAGE.read_text()):
+        path = root / name
+        if not path.exists():
+            (lines,) = hunks
+            assert all(line.startswith("+") for line in lines), name
+            path.write_text("".join(line[1:] + "\n" for line in lines))
+            added.append(name)
+            continue
+        text = path.read_text()
+        for lines in hunks:
+            before = "".join(line[1:] + "\n" for line in lines if line[:1] != "+")
+            after = "".join(line[1:] + "\n" for line in lines if line[:1] != "-")
+            assert text.count(before) == 1, f"{name} has not once what the page shows of it:\n{before}"
+            text = text.replace(before, after)
+        path.write_text(text)
+    return added
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source with all that the page adds."""
+    root = tmp_path_factory.mktemp("house")
+    for name in ("pipeline", "jobs", "schemas"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    assert len(apply(root)) == 4
+    return root
+
+
+def python(house: Path, *arguments: str) -> str:
+    """What Python prints in the copy."""
+    own = environment() | {"PYTHONPATH": str(house)}
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=house, capture_output=True, text=True, timeout=600, env=own
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(house: Path) -> Path:
+    """A run of the copy's job, by the new explainer, measured by the new study."""
+    output = house / "run"
+    images = ("--images", "demo", "--model", "demo", "--output", str(output))
+    python(house, "-m", "jobs.summarize", *images, *SETTINGS)
+    python(house, "-m", "jobs.evaluate", "--run", str(output), "--study", "spread")
+    return output
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    page = PAGE.read_text()
+    added = {name for name, hunks in changes(page) if not (ROOT / name).exists()}
+    named = set(re.findall(r"`((?:pipeline|jobs|schemas|tests|docs)/[\w/.]*)`", page))
+    assert len(named) > 30
+    assert not {name for name in named - added if not (ROOT / name).exists()}
+
+
+def test_what_the_page_adds_is_clean(house: Path) -> None:
+    pytest.importorskip("ruff")
+    python(house, "-m", "ruff", "check", "--no-cache", ".")
+
+
+def test_the_new_explainer_is_captums(house: Path) -> None:
+    python(
+        house,
+        "-c",
+        "import torch\n"
+        "from captum.attr import InputXGradient\n"
+        "from pipeline.explain.registry import make_explainer\n"
+        "from pipeline.models.loading import load_classifier\n"
+        "classifier, generator = load_classifier('demo'), torch.Generator().manual_seed(0)\n"
+        "images, targets = torch.rand(2, 3, 96, 96, generator=generator), torch.tensor([1, 4])\n"
+        "found = make_explainer('gradient-times-input').explain(classifier, images, targets).saliency\n"
+        "given = images.clone().requires_grad_()\n"
+        "other = InputXGradient(classifier.logits).attribute(given, targets).abs().amax(1, keepdim=True)\n"
+        "other = (other / other.amax(dim=(1, 2, 3), keepdim=True)).detach()\n"
+        "torch.testing.assert_close(found, other)\n",
+    )
+
+
+def test_a_run_has_the_new_explainers_maps_and_the_new_stages_table(house: Path, run: Path) -> None:
+    store = TableStore(run)
+    assert set(store.read_all("maps").column("explainer").to_pylist()) == {"gradient-times-input"}
+    order = [row["stage"] for row in store.read_all("runs").to_pylist()]
+    assert order.index("places") == order.index("regions") + 1
+    # The table is one that this house does not know.
+    read = "from pipeline.store.tables import TableStore; print(TableStore('run').read_all('places').to_pylist())"
+    rows = ast.literal_eval(python(house, "-c", read))
+    regions = store.read_all("regions").to_pylist()
+    assert [row["label"] for row in rows] == ["butterfly", "saxophone"]
+    for row in rows:
+        own = [one for one in regions if one["label"] == row["label"]]
+        centers = [((one["x0"] + one["x1"]) / 2, (one["y0"] + one["y1"]) / 2) for one in own]
+        assert row["regions"] == len(own) > 0
+        assert [row["x"], row["y"]] == pytest.approx(np.mean(centers, axis=0) / SIDE, rel=1e-5)
+    assert "## places" in python(house, "-m", "schemas.document")
+
+
+def test_the_new_metric_is_in_the_measurements(run: Path) -> None:
+    """Against SciPy's entropy of the stored maps."""
+    store = TableStore(run)
+    rows = [row for row in store.read_all("measurements").to_pylist() if row["study"] == "spread"]
+    maps = {row["image_id"]: np.frombuffer(row["saliency"], np.uint8) for row in store.read_all("maps").to_pylist()}
+    assert len(rows) == len(maps) == 6
+    for row in rows:
+        pixels = maps[row["image_id"]].astype(float)
+        assert row["value"] == pytest.approx(scipy.stats.entropy(pixels) / np.log(len(pixels)), rel=1e-5)
+    assert "spread" in (run / "evaluation.md").read_text()
