@@ -15,7 +15,7 @@ from pipeline.summarize.candidates import largest_pieces
 
 LEAST_SALIENT = 0.25
 MOST_CELLS = 4000
-PATCHES, RESTARTS = 150, 6
+PATCHES, RESTARTS = 150, 3
 
 
 def factor_labels(
