@@ -28,6 +28,10 @@ class Worker:
         """Process id, once the worker can take work."""
         return os.getpid()
 
+    def close(self) -> None:
+        """Remove what is left on this node; the worker takes no work any more."""
+        self.context.close()
+
     def probe(self, stage: Stage, unit: Unit, item: str) -> None:
         """Compute one item of a unit and throw the result away: does it survive?"""
         self.context.begin()

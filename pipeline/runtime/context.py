@@ -44,6 +44,9 @@ class Context:
         """Rows of the unit's shards of `table` as dictionaries."""
         return self.store.read(table, unit.inputs[table], columns).to_pylist()
 
+    def close(self) -> None:
+        """Remove what is left on this node beside the tables; called in several workers when the run's work ends."""
+
     def _tell(self, unit: Unit) -> None:
         now = time.monotonic()
         if self._board is not None and now - self._told > TOLD_EVERY_SECONDS:

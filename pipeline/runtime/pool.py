@@ -24,6 +24,7 @@ STARTUP_SECONDS = 600.0
 BOARD_SECONDS = 1.0
 WAIT_SECONDS = 1.0
 IDLE_WAIT_SECONDS = 0.1
+CLOSE_SECONDS = 5.0
 
 
 @dataclass
@@ -160,7 +161,9 @@ class WorkerPool:
                 work.watch.pool(len(queue), len(self._idle) + len(self._busy))
 
     def close(self) -> None:
-        """Kill all workers."""
+        """Kill all workers, those that wait for work after they have cleaned up."""
+        if self._idle:
+            ray.wait([actor.close.remote() for actor in self._idle], num_returns=len(self._idle), timeout=CLOSE_SECONDS)
         busy = [actor for actor, _, _ in self._busy.values()]
         for actor in [*self._idle, *self._starting.values(), *busy]:
             ray.kill(actor)

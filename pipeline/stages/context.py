@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError, read_image
+from pipeline.data.decode import DecodedImage, DecodeError, read_image
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
@@ -22,6 +22,8 @@ from pipeline.runtime import failures
 from pipeline.runtime.context import Context
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.classifier import classifier_of
+from pipeline.stages.squares import Squares
+from pipeline.store.tables import digest
 
 # Those of the runtime, and the classifier's: it would be the same with any other photograph.
 FATAL_IN_WORKER = (*failures.FATAL_IN_WORKER, ClassifierError)
@@ -76,6 +78,15 @@ class WorkerContext(Context):
         """The classifier made ready for the many passes of an explanation."""
         return PreparedClassifier(self.classifier, self.config.explain.precision)
 
+    @cached_property
+    def squares(self) -> Squares:
+        """The analyzed squares that this run keeps on this node."""
+        preprocessing = self.setup.preprocessing
+        return Squares(digest(self.output, repr(preprocessing))[:24], preprocessing.crop_side)
+
+    def close(self) -> None:
+        self.squares.remove()
+
     def photographs(self, unit: Unit) -> dict[str, dict[str, Any]]:
         """Where the images of the unit's class are: image id → its row of `images`, id and uri alone."""
         return {row["image_id"]: row for row in self.read(unit, "images", ["image_id", "uri"])}
@@ -87,10 +98,20 @@ class WorkerContext(Context):
         Raises:
             DecodeError: unreadable, or not the file that the run began with.
         """
+        if not margin and (square := self.squares.get(row["image_id"])) is not None:
+            return torch.from_numpy(square)
         decoded = read_image(row["uri"])
         if decoded.image_id != row["image_id"]:
             raise DecodeError("the file has changed since the run began; run again")
-        return self.setup.preprocessing.analyzed_image(decoded.image, margin)
+        if margin:
+            return self.setup.preprocessing.analyzed_image(decoded.image, margin)
+        return self.first_square(decoded)
+
+    def first_square(self, decoded: DecodedImage) -> Tensor:
+        """The square of a photograph that was just decoded, kept for the stages to come."""
+        square = self.setup.preprocessing.analyzed_image(decoded.image)
+        self.squares.put(decoded.image_id, square.numpy())
+        return square
 
     def model_input(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""

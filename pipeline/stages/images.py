@@ -66,7 +66,7 @@ class ImagesStage(Stage):
                     decoded = read_image(uri)
                     if (first := seen.setdefault(decoded.image_id, uri)) != uri:
                         raise DecodeError(f"the same picture, byte for byte, as {first}", decoded.image_id)
-                    batch.append(worker.setup.preprocessing.analyzed_image(decoded.image))
+                    batch.append(worker.first_square(decoded))
                     row |= {"width": decoded.width, "height": decoded.height, "mode": decoded.mode}
                     row["image_id"] = decoded.image_id
                     rows.append(row)

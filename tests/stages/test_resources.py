@@ -1,15 +1,22 @@
 """What stages ask of Ray: model stages a GPU each, others none, memory as declared; weights read once a worker."""
 
+import hashlib
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 import torch
+from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
 from pipeline.commands.opened import start_state, worker_setup
 from pipeline.config import RunConfig
+from pipeline.data.decode import DecodeError
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.runtime.pool import WorkerPool
 from pipeline.runtime.session import ray_session
@@ -103,3 +110,47 @@ def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
     worker = context.WorkerContext(setup)
     assert worker.classifier is worker.classifier and worker.prepared_classifier is worker.prepared_classifier
     assert len(loaded) == 1
+
+
+def test_a_photograph_is_decoded_once_on_a_node(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    setup = context.WorkerSetup(RunConfig(), str(tmp_path / "run"), Preprocessing(), "")
+    first, second = context.WorkerContext(setup), context.WorkerContext(setup)
+    pixels = np.random.default_rng(0).integers(256, size=(300, 400, 3), dtype=np.uint8)
+    photograph = tmp_path / "photograph.png"
+    Image.fromarray(pixels).save(photograph)
+    row = {"image_id": hashlib.sha256(photograph.read_bytes()).hexdigest(), "uri": str(photograph)}
+    expected = setup.preprocessing.analyzed_image(pixels)
+    assert first.analyzed_image(row).equal(expected)
+    photograph.unlink()
+    assert second.analyzed_image(row).equal(expected)
+    # More of the photograph than the square is not kept, and other squares are another run's.
+    for worker, margin in ((second, 4), (context.WorkerContext(replace(setup, output="other")), 0)):
+        with pytest.raises(DecodeError, match="cannot be read"):
+            worker.analyzed_image(row, margin)
+    first.close()
+    with pytest.raises(DecodeError, match="cannot be read"):
+        second.analyzed_image(row)
+
+
+class Reading(Stage):
+    """Keeps a square."""
+
+    name, writes = "reading", "errors"
+
+    def compute(self, worker: context.WorkerContext, unit: Unit, items: tuple[str, ...]) -> Output:
+        worker.squares.put("a", np.zeros((3, 224, 224), np.uint8))
+        return Output([error_row("reading", unit.label, str(worker.squares.folder))])
+
+
+def test_a_run_leaves_no_squares_behind(resources, tmp_path) -> None:
+    setup = context.WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    results = []
+    try:
+        pool.run(Reading(), [Unit("a", (), name="unit", fingerprint="f")], results.append)
+        [row] = TableStore(tmp_path).read("errors", [results[0].shard.path]).to_pylist()
+        assert [one.name for one in Path(row["reason"]).iterdir()] == ["a"]
+    finally:
+        pool.close()
+    assert not Path(row["reason"]).exists()
