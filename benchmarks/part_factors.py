@@ -11,8 +11,8 @@
 Purity: the share of a summary's members whose boxes' middles are nearest to the same landmark, left and right taken as
 one, against random boxes of the same sizes around salient pixels of the same images. On the demo set, whose parts
 have true boxes, a summary is a part where the median overlap of its members' boxes is at least .5; each part counts
-once, and each summary for one part. With `--resamples` a class's summaries are made from three seeds; found again is the
-share of those of one seed that are among those of another, and among those of random 80 % of the images.
+once, and each summary for one part. With `--resamples` a class's summaries are made from three seeds; found again is
+the share of those of one seed that are among those of another, and among those of random 80 % of the images.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from pipeline.summarize.duplicates import photograph_groups, photograph_weights
 from pipeline.summarize.factors import LEAST_SALIENT, factor_cells
 from pipeline.summarize.part_selection import Selection, SelectionSettings, choose, judge_candidates
 from pipeline.summarize.region_groups import PooledRegions, region_cells
-from pipeline.summarize.resampling import Rerun, found_again, in_images
+from pipeline.summarize.resampling import Rerun, in_images
 from pipeline.summarize.specificity import salience_where_alike
 
 
@@ -154,26 +154,6 @@ class ClassImages:
             return [one.candidate for one in found.summaries]
 
         return rerun
-
-
-def stability(
-    selection: Selection,
-    features: np.ndarray,
-    masks: np.ndarray,
-    settings: PartSettings | None = None,
-    resamples: int = 5,
-    share: float | None = 0.8,
-    seed: int = 0,
-    more: Sequence[Candidate] = (),
-) -> np.ndarray:
-    """Share of resamples of the class's images in which each of its summaries is found again, by `find_parts`.
-
-    Arguments as for `find_parts` and `resampling.found_again`.
-    """
-    summaries = [one.candidate for one in selection.summaries]
-    return found_again(
-        summaries, remaking(features, masks, settings, more, seed), len(features), resamples, share, seed
-    )
 
 
 def remaking(

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from drawn_parts import draw, pattern
 
-from pipeline.summarize.class_parts import PartSettings, find_parts, stability
+from pipeline.summarize.class_parts import PartSettings, find_parts, remaking
+from pipeline.summarize.part_selection import Selection
+from pipeline.summarize.resampling import Rerun, found_again
 
 PARTS = {"head": pattern(0, 5, 5), "wing": pattern(1, 6, 5)}
 SETTINGS = PartSettings(context=3, factors=(2, 3), regions=(1, 2))
+
+
+def again(selection: Selection, rerun: Rerun) -> list[float]:
+    """Share of three resamples in which each summary is found again."""
+    return found_again([one.candidate for one in selection.summaries], rerun, 12, resamples=3).tolist()
 
 
 def test_parts_of_a_class_and_how_surely_they_are_found_again() -> None:
@@ -17,8 +24,7 @@ def test_parts_of_a_class_and_how_surely_they_are_found_again() -> None:
     assert set(found) == set(PARTS)
     assert len(selection.summaries) == 2
     assert all(drawn.found(one.candidate, part) > 0.75 for part, one in found.items())
-    again = stability(selection, drawn.features, drawn.masks, SETTINGS, resamples=3)
-    assert again.tolist() == [1, 1]
+    assert again(selection, remaking(drawn.features, drawn.masks, SETTINGS)) == [1, 1]
 
 
 def test_candidates_from_elsewhere_compete() -> None:
@@ -39,5 +45,5 @@ def test_candidates_from_elsewhere_are_in_the_resamples_too() -> None:
     none = PartSettings(context=3, factors=(), regions=())
     more = [drawn.candidate("wing")]
     selection = find_parts(drawn.features, drawn.masks, none, more=more)
-    assert stability(selection, drawn.features, drawn.masks, none, resamples=3, more=more).tolist() == [1]
-    assert stability(selection, drawn.features, drawn.masks, none, resamples=3).tolist() == [0]
+    assert again(selection, remaking(drawn.features, drawn.masks, none, more)) == [1]
+    assert again(selection, remaking(drawn.features, drawn.masks, none)) == [0]
