@@ -66,7 +66,7 @@ _ALL = [
         ),
         column("drop", pa.float32(), "(before − after) / before", "share", nullable=True),
         column("area", pa.float32(), "mean saliency", "share of pixels"),
-        column("crispness", pa.float32(), "mean 4m(1−m): 0 for a binary mask, 1 for 0.5 everywhere", "0..1"),
+        column("binarization_error", pa.float32(), "mean 4m(1−m): 0 for a binary mask, 1 for 0.5 everywhere", "0..1"),
         column("iterations", pa.int32(), "passes through the network spent"),
         column("seconds", pa.float32(), "time of its unit over its images; the one column that no seed fixes", "s"),
     ),

@@ -94,7 +94,7 @@ SELECT
     NULL::FLOAT AS "score_after",
     NULL::FLOAT AS "drop",
     NULL::FLOAT AS "area",
-    NULL::FLOAT AS "crispness",
+    NULL::FLOAT AS "binarization_error",
     NULL::INTEGER AS "iterations",
     NULL::FLOAT AS "seconds"
 WHERE false

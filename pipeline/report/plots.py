@@ -71,9 +71,9 @@ _MEASURES = {
         "(score before − score after) / score before, when the salient pixels are removed",
     ),
     "area": _Measure("Area", "salient share of the photograph", "photographs", "mean saliency over all pixels"),
-    "crispness": _Measure(
-        "Crispness",
-        "crispness, 0 is black and white",
+    "binarization_error": _Measure(
+        "Binarization error",
+        "binarization error, 0 is black and white",
         "photographs",
         "mean of 4m(1−m) over saliency m, 0 for a black-and-white mask, 1 for 0.5 everywhere",
         False,
@@ -91,7 +91,7 @@ def distribution(histogram: Histogram, measure: str) -> Plot:
     """A histogram with its mean.
 
     Args:
-        measure: `drop`, `area` or `crispness`, of photographs; `support`, of kept summaries.
+        measure: `drop`, `area` or `binarization_error`, of photographs; `support`, of kept summaries.
 
     Raises:
         KeyError: another measure.
