@@ -104,4 +104,4 @@ def stored_descriptors(image: np.ndarray, boxes: np.ndarray, settings: ProposalS
     """What is stored of each box to compare it by, float32 `[M,D]`; of `conv` nothing, D = 0: `image_proposals`."""
     if settings.descriptor == "conv":
         return np.zeros((len(boxes), 0), np.float32)
-    return natural_whitener(settings.components).fold(describe(image, boxes)).numpy()
+    return natural_whitener(settings.components).whiten(describe(image, boxes)).numpy()

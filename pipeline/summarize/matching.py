@@ -26,7 +26,7 @@ def match(
     """Matching scores of all pairs of proposals of two images.
 
     Args:
-        features_a: [M1, D], such that appearance similarity is a dot product (`whitening.Whitener.fold`).
+        features_a: [M1, D], such that appearance similarity is a dot product (`whitening.Whitener.whiten`).
         boxes_a: [M1, 4], half-open.
         features_b: [M2, D].
         boxes_b: [M2, 4].

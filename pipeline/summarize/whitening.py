@@ -48,8 +48,8 @@ class Whitener:
     transform: torch.Tensor
     regularization: float
 
-    def fold(self, features: torch.Tensor) -> torch.Tensor:
-        """Whitened descriptors: max(0, fold(A) @ fold(B).T) is the appearance similarity.
+    def whiten(self, features: torch.Tensor) -> torch.Tensor:
+        """Whitened descriptors: max(0, whiten(A) @ whiten(B).T) is the appearance similarity.
 
         Args:
             features: floating [..., D], as `hog.describe` returns them.
