@@ -124,8 +124,8 @@ class CrispMasks(OptimizingExplainer):
 
     Saliency is 1 − m for the *keep* mask m of the optimization, `[B,1,H,W]`. `score_after` is taken with the
     un-binarized mask. Diagnostics: `score_after_rough`, the score with the mask that the first stage ends with, and
-    `binarization_error_rough`, that mask's mean 4m(1−m); NaN for an image that did not get so far. No random numbers are
-    drawn.
+    `binarization_error_rough`, that mask's mean 4m(1−m); NaN for an image that did not get so far. No random numbers
+    are drawn.
     """
 
     def __init__(self, preset: str | CrispSettings = "fast", blur: str | None = None) -> None:

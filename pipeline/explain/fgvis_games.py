@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.explain.engine import Method, Stage, State
 from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, reference_color
+from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, log_odds
 from pipeline.explain.updates import NormalizedGradient
 from pipeline.models.nonlinearities import filtering, recording
 
@@ -52,7 +52,7 @@ class FGVisMethod(Method):
         targets: Tensor,
         generators: Sequence[torch.Generator] | None,
     ) -> State:
-        reference = reference_color(classifier, images)
+        baseline = baseline_color(classifier, images)
         bounds: Sequence[Tensor] = ()
         if self.settings.filtered:
             with recording(_network(classifier)) as bounds:
@@ -67,7 +67,7 @@ class FGVisMethod(Method):
         start = {
             "target": targets,
             "image": images,
-            "reference": reference.expand(len(images), 3, 1, 1),
+            "baseline": baseline.expand(len(images), 3, 1, 1),
             "odds_before": odds,
             "mask": mask,
             "found": mask.clone(),
@@ -203,7 +203,7 @@ class FGVisMethod(Method):
 
 def _explanations(state: State) -> Tensor:
     mask = state["mask"]
-    return torch.lerp(state["reference"].expand_as(mask), state["image"], mask)
+    return torch.lerp(state["baseline"].expand_as(mask), state["image"], mask)
 
 
 def _network(classifier: LogitsFunction) -> torch.nn.Module:

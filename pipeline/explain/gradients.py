@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.explain.interface import Explanation, LogitsFunction, reference_color, target_scores, validate_batch
+from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, target_scores, validate_batch
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.nonlinearities import intercepted_nonlinearities
@@ -121,7 +121,7 @@ class IntegratedGradients(GradientMethod):
     ) -> Tensor:
         from captum.attr import IntegratedGradients as Integral
 
-        start = reference_color(classifier, images).expand_as(images)
+        start = baseline_color(classifier, images).expand_as(images)
         return Integral(classifier.logits).attribute(
             images, start, targets, n_steps=self.passes, internal_batch_size=max(PASS_IMAGES, len(images))
         )

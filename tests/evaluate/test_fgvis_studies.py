@@ -16,7 +16,7 @@ from pipeline.models.preparation import PreparedClassifier
 class Fixed:
     """Logits of the gray image, and of any other."""
 
-    reference = torch.tensor([0.5, 0.5, 0.5])
+    baseline = torch.tensor([0.5, 0.5, 0.5])
 
     def __init__(self, gray: list[float], other: list[float]) -> None:
         self.gray, self.other = torch.tensor(gray), torch.tensor(other)

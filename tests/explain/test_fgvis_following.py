@@ -38,7 +38,7 @@ def linear_case(seed: int) -> tuple[Normalizing, Tensor, Tensor]:
     evidence *= 12 / evidence.sum()
     normalized = torch.full((3, 8, 8), 0.1, dtype=torch.float64)
     classifier = Normalizing(Weighted(evidence / normalized, bias=-7.0))
-    image = classifier.reference.view(3, 1, 1) + classifier.scale * normalized
+    image = classifier.baseline.view(3, 1, 1) + classifier.scale * normalized
     return classifier, image[None], evidence
 
 
@@ -147,7 +147,7 @@ def test_the_nearest_mask_is_given_where_the_goal_is_out_of_reach() -> None:
     found = FGVis(settings).explain(classifier, image, TARGET)
     assert found.diagnostics["reached"].item() == 0 and found.iterations.item() == 200
     mask = 1 - found.saliency
-    odds = classifier.logits(explanation_images(image, mask, classifier.reference))[0, 1].item()
+    odds = classifier.logits(explanation_images(image, mask, classifier.baseline))[0, 1].item()
     assert odds < 55.0 - 0.5 * evidence.clamp_min(0).sum().item()
 
 
