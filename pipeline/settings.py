@@ -52,7 +52,7 @@ class ModelSettings(Section):
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
     feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
     mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
-    std: tuple[float, float, float] | None = Field(None, description="RGB deviation; default: the weights'")
+    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation; default: the weights'")
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
 

@@ -175,7 +175,7 @@ _ALL = [
         column("coverage", pa.float32(), "salient pixels of the class that its places hold", "share"),
         column("coherence", pa.float32(), "mean likeness of two places laid on each other", "-1..1", nullable=True),
         column("chance", pa.float32(), "the same of random salient places of these shapes", "-1..1", nullable=True),
-        column("chance_deviation", pa.float32(), "standard deviation of the latter", nullable=True),
+        column("chance_std", pa.float32(), "standard deviation of the latter", nullable=True),
         column("specificity", pa.float32(), "how much more often what looks like it is salient than any place",
                 "0..1"),
         column("rank", pa.int32(), "among the chosen, from 0; null for others", nullable=True),
@@ -295,7 +295,7 @@ _ALL = [
     table(
         "measurements",
         "one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each "
-        "experiment and its figures are described in evaluation.md",
+        "experiment and its figures are described in docs/evaluation.md",
         column("image_id", pa.string(), "sha256 of the image file's bytes; empty for a figure of a summary or class"),
         LABEL,
         column("summary", pa.int32(), "number of the summary within the class that it is about", nullable=True),

@@ -179,14 +179,14 @@ class SmoothGradCamPlusPlus(GradCamPlusPlus):
         generators: Sequence[torch.Generator] | None,
     ) -> tuple[Tensor, Tensor]:
         generators = generators or [torch.Generator(images.device).manual_seed(0) for _ in images]
-        deviation = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
+        std = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
         found = images.new_zeros(len(images), self.passes, *layer.shape[1:])
         # A copy at a time, so that an image's random numbers come in the order of its copies, whatever the packing.
         for number in range(self.passes):
             noise = torch.stack(
                 [torch.randn(images[0].shape, generator=own, device=own.device) for own in generators]
             ).to(images)
-            noisy = images + deviation.view(-1, 1, 1, 1) * noise
+            noisy = images + std.view(-1, 1, 1, 1) * noise
             found[:, number], _ = super().maps(network, layer, noisy, targets, None)
         with torch.no_grad():
             return found.mean(dim=1), target_scores(network, images, targets)

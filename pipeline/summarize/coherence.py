@@ -28,7 +28,7 @@ class Coherence:
     Attributes:
         value: mean likeness of two members, in −1..1: 1 where features and shapes are the same; NaN for one member.
         chance: mean of the same over draws of random salient places.
-        deviation: its standard deviation over the draws.
+        std: its standard deviation over the draws.
         members: `[m]` float64, mean likeness of each member with the others; NaN for a photograph that counts as
             another one's copy.
         mirrored: `[m]` bool, whether the member was laid on the others as its mirror image.
@@ -36,7 +36,7 @@ class Coherence:
 
     value: float
     chance: float
-    deviation: float
+    std: float
     members: np.ndarray
     mirrored: np.ndarray
 
@@ -50,7 +50,7 @@ class Coherence:
     @property
     def score(self) -> float:
         """Standard deviations above chance (z); NaN for one member."""
-        return (self.value - self.chance) / max(self.deviation, 1e-3)
+        return (self.value - self.chance) / max(self.std, 1e-3)
 
 
 def candidate_coherence(

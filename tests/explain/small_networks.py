@@ -7,7 +7,7 @@ MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
 
 
 class Normalizing:
-    """A network behind a normalization with a mean and a deviation."""
+    """A network behind a normalization with a mean and a standard deviation."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module.double().eval().requires_grad_(False)

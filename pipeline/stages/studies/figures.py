@@ -28,7 +28,7 @@ class Figure:
         of: what `n` counts: images, summaries or classes.
         mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap. Over
             all classes, the protocol `torchray` of the pointing game reports the mean of the classes' means.
-        deviation: standard deviation over them.
+        std: standard deviation over them.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Figure:
     mean: float
     low: float
     high: float
-    deviation: float
+    std: float
 
 
 @dataclass(frozen=True)
@@ -118,5 +118,5 @@ def figures_table(found: list[Figure]) -> pa.Table:
     """Figures as an Arrow table, a column for each attribute."""
     rows: Iterator[dict] = (vars(figure) for figure in found)
     names = list(Figure.__dataclass_fields__)
-    kinds = {"n": pa.int64()} | dict.fromkeys(("mean", "low", "high", "deviation"), pa.float64())
+    kinds = {"n": pa.int64()} | dict.fromkeys(("mean", "low", "high", "std"), pa.float64())
     return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, kinds.get(name, pa.string())) for name in names]))
