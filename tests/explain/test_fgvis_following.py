@@ -113,19 +113,19 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
     for _ in range(HELD - 1):
         state["weight"].fill_(1.0)
         step(True)
-        assert state["reached"] and state["found_area"].isinf()
+        assert state["reached"] and state["best_area"].isinf()
         torch.testing.assert_close(state["weight"].item(), RISE_AT_GOAL)
     assert method.rates(state, torch.tensor([0.75]).double()).item() == SHRINKING_RATE
     # Lost before it has held: it is sought again, with a λ that depends on the gradient.
     for _ in range(LOST):
         step(False)
-    assert not state["reached"] and state["found_area"].isinf()
+    assert not state["reached"] and state["best_area"].isinf()
     for _ in range(HELD):
         state["weight"].fill_(2.0)
         step(True)
     held = number
-    torch.testing.assert_close(state["found_area"].item(), float(held))
-    found_weight = state["found_weight"].item()
+    torch.testing.assert_close(state["best_area"].item(), float(held))
+    best_weight = state["best_weight"].item()
     for missed in range(1, LOST):
         state["weight"].fill_(2.0)
         step(False)
@@ -133,7 +133,7 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
         torch.testing.assert_close(state["weight"].item(), 2.0 * FALL_OFF_GOAL)
     step(False)
     torch.testing.assert_close(state["mask"].unique().item(), 1 - held / size)
-    torch.testing.assert_close(state["weight"].item(), WEIGHT_AGAIN * found_weight)
+    torch.testing.assert_close(state["weight"].item(), WEIGHT_AGAIN * best_weight)
     assert state["missed"].item() == 0 and state["reached"]
     rate = method.rates(state, torch.tensor([0.75]).double()).item()
     torch.testing.assert_close(rate, RATE_AGAIN * SHRINKING_RATE)
