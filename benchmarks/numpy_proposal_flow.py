@@ -1,6 +1,6 @@
 """Proposal flow in plain numpy, pair by pair, straight from its formulas: what `matching.py` is timed against.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.
 """
 
 import numpy as np

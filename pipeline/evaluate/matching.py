@@ -1,9 +1,9 @@
 """How many proposals find their true counterpart in another image: the keypoint protocol of proposal flow.
 
-Specification evaluation.md, "Matching"; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §5. The keypoints of two
-images define a warp from A to B; a proposal of A that lies on the object is matched correctly if its best match in B
-covers its warped box. Shapes: M proposals of A, n of B, m active ones of A, k keypoints. Places (x, y) and half-open
-boxes (x0, y0, x1, y1) count pixels of their own image from its top left edge.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §5. The keypoints of two images define a warp from A to B; a
+proposal of A that lies on the object is matched correctly if its best match in B covers its warped box. Shapes: M
+proposals of A, n of B, m active ones of A, k keypoints. Places (x, y) and half-open boxes (x0, y0, x1, y1) are in
+pixels of their own image, counted from its top left corner.
 """
 
 import numpy as np

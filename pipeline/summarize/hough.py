@@ -1,7 +1,7 @@
 """Probabilistic Hough matching: pairs of boxes vote for the offset between two images that they imply.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.2. Geometry is float64: votes
-fall on the edges of bins. Scores keep the precision of the naive scores.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.2. Geometry is float64: votes fall on the edges of bins. Scores
+keep the precision of the naive scores.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Local offset matching: a pair of boxes counts by how well its offset agrees with those of the box's neighbors.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.3. Votes and their median
-are float64: the 20 reweighting steps amplify rounding, by up to ten orders of magnitude where a median passes close
-by a vote. Scores keep the precision of the naive scores.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.3. Votes and their median are float64: the 20 reweighting
+steps amplify rounding, by up to ten orders of magnitude where a median passes close to a vote. Scores keep the
+precision of the naive scores.
 
 Shapes: M1 boxes of image A, M2 of an image B, Q images B at a time.
 """
