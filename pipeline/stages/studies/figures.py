@@ -13,7 +13,7 @@ from pipeline.store.tables import TableStore
 
 # What either happens to an image or not.
 EITHER_OR_STUDIES = ("adversarial", "color bias")
-EITHER_OR = ("right", "corrected", "spoilt", "pointing game", "regions found")
+EITHER_OR = ("right", "corrected", "spoiled", "pointing game", "regions found")
 # Protocols that report the mean of the classes' own accuracies.
 CLASS_MEANS = ("pointing game, torchray",)
 

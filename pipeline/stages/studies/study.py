@@ -71,7 +71,7 @@ class StudiesStage(Stage):
     name = "studies"
     writes = "measurements"
     by_class = False
-    version = 3
+    version = 4
     resources = Resources(gpu=True)
     depends_on = ("classifier",)
 
