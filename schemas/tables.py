@@ -179,7 +179,7 @@ _ALL = [
         column("specificity", pa.float32(), "how much more often what looks like it is salient than any place",
                 "0..1"),
         column("rank", pa.int32(), "among the chosen, from 0; null for others", nullable=True),
-        column("gain", pa.float32(), "what it adds to those before it: salient pixels weighed by coherence", "share"),
+        column("gain", pa.float32(), "what it adds to those before it: salient pixels weighted by coherence", "share"),
         column("added", pa.float32(), "salient pixels that it adds to those before it", "share"),
         column("found_again", pa.float32(), "share of resamples of the images in which it is found again", "share",
                 nullable=True),

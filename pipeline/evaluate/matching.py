@@ -38,9 +38,9 @@ def true_regions(
 ) -> np.ndarray:
     """The box in B that each proposal of A should be matched with.
 
-    The four corners are warped; the left side is the mean x of the two leftmost of them, and so on. So the authors'
-    published program does. The corners' bounding box, the other reading of the paper, is larger than the warped region
-    wherever the warp turns or shears.
+    The four corners are warped; the left side is the mean x of the two leftmost of them, and so on. This is what the
+    authors' published program does. The corners' bounding box, the other reading of the paper, is larger than the
+    warped region wherever the warp turns or shears.
 
     Args:
         boxes: `[M,4]` proposals of A.

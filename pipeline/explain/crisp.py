@@ -304,7 +304,7 @@ def odds_of_share(share: float, scores: Tensor, odds: Tensor) -> Tensor:
     Finite also where a score, or its share, is too small for a floating-point number.
     """
     shares = share * scores
-    # Of so small a q, 1 − q is 1.
+    # For so small a q, 1 − q is 1.
     logarithms = math.log(share) + functional.logsigmoid(odds)
     return torch.where(shares >= torch.finfo(shares.dtype).tiny, shares.logit(), logarithms)
 

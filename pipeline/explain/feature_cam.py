@@ -1,4 +1,4 @@
-"""Feature CAM: a class activation map combined with the image's edges, coarse where and fine what ("Feature CAM:
+"""Feature CAM: a class activation map, which says where, combined with the image's edges, which say what ("Feature CAM:
 Interpretability in Image Classification with Improved Visual Attention", §4, eqs. 7 to 9).
 
 Shapes: B images, H by W pixels.

@@ -101,13 +101,13 @@ class GuidedBackpropagation(GradientMethod):
         seen.module = _with_visible_rectifiers(module)
         _check_rectifiers(seen.module, as_input(module, images[:1]))
         with warnings.catch_warnings():
-            # Captum announces hooks, which it removes again.
+            # Captum warns that it adds hooks, which it removes again.
             warnings.simplefilter("ignore", UserWarning)
             return GuidedBackprop(_Logits(seen.module, seen.logits)).attribute(images.clone().requires_grad_(), targets)
 
 
 class IntegratedGradients(GradientMethod):
-    """The mean gradient on the straight way from the data mean to the image, times the way (Sundararajan et al.)."""
+    """The mean gradient on the straight path from the data mean to the image, times the path (Sundararajan et al.)."""
 
     def __init__(self, steps: int = 50) -> None:
         self.passes = steps

@@ -50,7 +50,7 @@ BARS = 60
 """Summaries of a class that are shown as bars."""
 
 _NAMES = 92
-# Told apart without color as well.
+# Distinguishable without color, too.
 _DASHES = ([1, 0], [7, 3], [2, 2.5], [9, 3, 2, 3], [16, 4], [9, 2, 2, 2, 2, 2])
 
 
@@ -103,7 +103,7 @@ def distribution(histogram: Histogram, measure: str) -> Plot:
     import altair
 
     figure = percent if one.shares else "{:.3f}".format
-    # Few values in many bins are a comb.
+    # Few values in many bins look like a comb.
     counts = np.reshape(histogram.counts, (-1, 1 if n >= 200 else 2 if n >= 60 else 4)).sum(axis=1).tolist()
     edges = np.linspace(0, 1, len(counts) + 1).tolist()
     told = [f"{100 * edge:g}%" if one.shares else f"{edge:g}" for edge in edges]

@@ -1,4 +1,4 @@
-"""What people are asked about a run, the same for everybody; everybody has an own order.
+"""What people are asked about a run, the same for everybody, to each in an order of their own.
 
 A question's key says what it is about and what that was computed from, so that an answer is never taken for one about
 something else after the run was made again with other settings.

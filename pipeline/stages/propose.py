@@ -93,7 +93,7 @@ class ProposeStage(Stage):
 def searched_boxes(image: np.ndarray, seed: int, settings: ProposalSettings) -> np.ndarray:
     """Boxes `[M,4]` float32 of an image, uint8 `[H,W,3]`.
 
-    The published search is cut to its limit here, at random; of the fast one the mask chooses later.
+    The published search is cut to its limit here, at random; for the fast one the mask chooses later.
     """
     if settings.search == "published":
         return selective_search(image, seed, settings.limit, settings.minimum_side, search=PUBLISHED)

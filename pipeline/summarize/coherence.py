@@ -1,7 +1,7 @@
 """Do the members of a candidate show the same thing? Judged after laying each on each, against the class's own chance.
 
 A member's box is cut into cells, as many for all members of a candidate and about as fine as the grid that the features
-lie on; so a large candidate is compared in as fine a detail as a small one, and pays if its parts move against each
+lie on; so a large candidate is compared in as much detail as a small one, and loses if its parts move relative to each
 other. The cells of two members are compared place by place. Chance is the same figure for the same shapes laid on
 random salient places of the same images: a class whose salient places all look alike gives no credit for likeness.
 

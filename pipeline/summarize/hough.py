@@ -30,7 +30,7 @@ def probabilistic_hough_matching(
     """Naive scores times the votes for the offset that a pair implies.
 
     A pair of boxes predicts where A's far corner lies in B and log2 of the area ratio B / A. For each box of
-    A and each bin of this space the best of its pairs votes; the smoothed votes weigh the pairs.
+    A and each bin of this space the best of its pairs votes; the smoothed votes weight the pairs.
 
     Args:
         naive: [M1, M2] of `naive_appearance_matching`.

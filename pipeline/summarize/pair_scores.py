@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.summarize.boxes import aspects_agree, overlapping
-from pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighed
+from pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighted
 from pipeline.summarize.matching import match
 from pipeline.summarize.similarity import BestScores, ImageProposals
 
@@ -183,7 +183,7 @@ class _Matcher:
         medians = reweighted_medians(votes, neighborhood, wanted)
 
         # f(i,j) for the i on A's mask and all j: what A's best scores need.
-        rows = weighed(
+        rows = weighted(
             naive[:, on_a],
             Placement(place_a.centers[on_a], place_a.areas[on_a]),
             place_b,
@@ -194,7 +194,7 @@ class _Matcher:
         place_columns = Placement(
             place_b.centers.gather(1, on_b[..., None].expand(-1, -1, 2)), place_b.areas.gather(1, on_b)
         )
-        columns = weighed(columns, place_a, place_columns, medians, votes.support).masked_fill_(~wanted[..., None], 0)
+        columns = weighted(columns, place_a, place_columns, medians, votes.support).masked_fill_(~wanted[..., None], 0)
         blocks = []
         for place, b in enumerate(others):
             count = len(self.on_mask[b])

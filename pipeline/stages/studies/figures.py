@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.evaluate.intervals import class_mean_interval, mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
 
-# What either happens to an image or not.
+# What either happens to an image or does not.
 EITHER_OR_STUDIES = ("adversarial", "color bias")
 EITHER_OR = ("right", "corrected", "spoiled", "pointing game", "regions found")
 # Protocols that report the mean of the classes' own accuracies.
@@ -26,8 +26,9 @@ class Figure:
         model, explainer: whose maps; the explainer is empty where none takes part.
         label: the class; empty for all classes together.
         of: what `n` counts: images, summaries or classes.
-        mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap. Over
-            all classes, the protocol `torchray` of the pointing game reports the mean of the classes' means.
+        mean, low, high: with the 95 % interval over these: Wilson's for what either happens or does not, otherwise
+            bootstrap. Over all classes, the protocol `torchray` of the pointing game reports the mean of the classes'
+            means.
         std: standard deviation over them.
     """
 
