@@ -338,7 +338,7 @@ _ALL = [
         column("run", pa.string(), "identity of the run (start time and configuration)"),
         column("stage", pa.string(), "stage"),
         column("started", pa.timestamp("ms", tz="UTC"), "start of the stage"),
-        column("seconds", pa.float64(), "from its first unit's begin to its last one's end; stages overlap", "s"),
+        column("seconds", pa.float64(), "from its first unit's beginning to its last one's end; stages overlap", "s"),
         column("worker_seconds", pa.float64(), "processor time spent in workers", "s"),
         column("peak_memory", pa.int64(), "largest resident memory of one worker", "byte"),
         column("units", pa.int32(), "shards planned"),

@@ -159,7 +159,7 @@ def test_an_image_with_nothing_to_move_ends_at_once() -> None:
 
 
 def test_each_class_of_two_photographs_has_its_map_on_its_half(data_directory: Path) -> None:
-    """§4.2, two photographs side by side; without the filter the maps lie all over the image."""
+    """FGVis §4.2, two photographs side by side; without the filter the maps lie all over the image."""
     weights = data_directory / "weights/squeezenet1_1.safetensors"
     plain = load_classifier("torchvision:squeezenet1_1", weights)
     files = ["ILSVRC2012_val_00005629.JPEG", "ILSVRC2012_val_00006614.JPEG"]
