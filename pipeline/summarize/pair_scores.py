@@ -221,6 +221,7 @@ class _Matcher:
         - c(i,j) · support(i) > t(j) for some j on B's mask, or
         - i is on A's mask, and c(i,j) > 0 for some j on B's mask (f(i,j) is in the block)
           or c(i,j) · support(i) > t(i) for some j of B.
+        In a self pair, and where no best scores are kept, every t is infinite.
         """
         thresholds = pad_sequence([self._threshold(b, b == a) for b in others], batch_first=True)
         wanted = (columns * support[..., None] > thresholds[:, None]).any(dim=2)
