@@ -28,7 +28,7 @@ PRESETS_COMPARED = ("authors", "fast", "robust")
 
 
 def quality(classifier: Classifier, photographs: list[Photograph], saliency: Tensor) -> dict[str, float]:
-    """Mean drop, area and crispness of maps `[n,1,H,W]`, and the first two for the maps binarized at 0.5."""
+    """Mean drop, area and binarization error of maps `[n,1,H,W]`, and the first two for the maps binarized at 0.5."""
     images = torch.stack([photograph.image for photograph in photographs])
     targets = torch.tensor([photograph.target for photograph in photographs])
     perturbation = PERTURBATIONS["authors"]
@@ -41,7 +41,7 @@ def quality(classifier: Classifier, photographs: list[Photograph], saliency: Ten
     return {
         "drop": float(((before - after) / before).mean()),
         "area": float(saliency.mean()),
-        "crispness": float(binarization_error(saliency).mean()),
+        "error": float(binarization_error(saliency).mean()),
         "drop, binarized": float(((before - after_binary) / before).mean()),
         "area, binarized": float(binary.mean()),
     }
@@ -103,7 +103,7 @@ def print_row(network_name: str, method: str, rows: dict[str, tuple[Tensor, floa
     print(
         f"| {network_name} | {method} | {seconds:.2f} | {passes:.0f} | {1000 * seconds / passes:.1f} "
         f"| {reference / seconds:.1f} | {per_pass:.2f} | {100 * figures['drop']:.3f} % | {figures['area']:.3f} "
-        f"| {figures['crispness']:.4f} | {100 * figures['drop, binarized']:.3f} % | {figures['area, binarized']:.3f} "
+        f"| {figures['error']:.4f} | {100 * figures['drop, binarized']:.3f} % | {figures['area, binarized']:.3f} "
         f"| {peak:.0f} |",
         flush=True,
     )

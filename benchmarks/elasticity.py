@@ -4,7 +4,7 @@
 
 - `workers`: wall time of the stage `explain` (from the table `runs`) with one worker and with two, on the same 64
   photographs with the same settings (crisp masks, SqueezeNet, processors alone), `--repeats` times in turn, each in an
-  output folder of its own. A run is interrupted as soon as the stage is complete. The goal: a ratio of at most 0.6.
+  output folder of its own. A run is interrupted as soon as the stage is complete. Goal: a ratio of at most 0.6.
 - `overhead`: one run over 500 photographs, all stages and the report. Its wall time, and how much of it no stage
   accounts for: wall time − time in which the busiest worker computes. The log says when each unit ended and how long it
   took, not which worker did it: the seconds of all units / workers is the least that the busiest one can have been

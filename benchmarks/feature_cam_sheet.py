@@ -41,7 +41,7 @@ def main() -> None:
         edges = edge_detector(data_directory() / "weights/pidinet_bsds.safetensors")(images)
         versions = combinations(images, edges, located.saliency)
         maps = {arguments.localizer: located.saliency} | {version: versions[version] for version in CHOSEN}
-        kept = explanation_images(images, versions[CHOSEN[0]], prepared.reference.view(3, 1, 1))
+        kept = explanation_images(images, versions[CHOSEN[0]], prepared.baseline.view(3, 1, 1))
         after = target_scores(prepared, kept, targets)
     columns = {"photograph": images, "edges (F1)": edges} | maps | {f"explanation map, {CHOSEN[0]}": kept}
     shown = {name: value / value.amax(dim=(1, 2, 3), keepdim=True) for name, value in columns.items()}

@@ -77,13 +77,13 @@ def measured(classifier: PreparedClassifier, images: torch.Tensor, edges: torch.
     with torch.no_grad():
         before, predicted = classifier.logits(images).softmax(dim=1).max(dim=1)
     rows = [{"original": score} for score in before.tolist()]
-    reference = classifier.reference.view(3, 1, 1)
+    baseline = classifier.baseline.view(3, 1, 1)
     for name, make in CAMS.items():
         maps = make().explain(classifier, images, predicted).saliency
         versions = {"CAM": maps} | {version: combinations(images, edges, maps)[version] for version in CHOSEN}
         for version, saliency in versions.items():
             with torch.no_grad():
-                scores = classifier.logits(explanation_images(images, saliency, reference)).softmax(dim=1)
+                scores = classifier.logits(explanation_images(images, saliency, baseline)).softmax(dim=1)
             right = (scores.argmax(dim=1) == predicted).tolist()
             kept = scores.gather(1, predicted[:, None])[:, 0].tolist()
             for row, *values in zip(rows, right, kept, strict=True):

@@ -52,7 +52,7 @@ def maps(
         elif method == "rise-1000":
             found = Rise(1000).explain(classifier, image, torch.tensor([target])).saliency
         else:
-            baseline = classifier.reference.view(1, 3, 1, 1).expand_as(image)
+            baseline = classifier.baseline.view(1, 3, 1, 1).expand_as(image)
             with torch.no_grad():
                 found = window.attribute(
                     image, (3, WINDOW, WINDOW), (3, STRIDE, STRIDE), baseline, target, perturbations_per_eval=32

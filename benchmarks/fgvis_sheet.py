@@ -49,7 +49,7 @@ def main() -> None:
     pictures, captions = [], []
     for number, photograph in enumerate(chosen):
         explanation, image = found[number], photograph.image[None]
-        seen = views(arguments.game, image, explanation.saliency, prepared.reference)
+        seen = views(arguments.game, image, explanation.saliency, prepared.baseline)
         masks = [seen.mask, seen.explanation, seen.complementary_mask, seen.complementary_explanation]
         pictures.append([shown(image), *map(shown, masks), brightened(seen.mean_mask)])
         before, after = explanation.score_before.item(), explanation.score_after.item()

@@ -156,7 +156,7 @@ def overlap_table(folder: Path, photographs: list[Annotated], at_least: int) -> 
             for entry in shared
             for saliency in [read(folder, method, entry)]
         ]
-        name = {"rglas": "until exhausted"}.get(method, method.removeprefix("rglas "))
+        name = {"rglas": "until it stops"}.get(method, method.removeprefix("rglas "))
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in np.mean(overlaps, axis=0)) + " |")
     return "\n".join(lines)
 

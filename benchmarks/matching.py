@@ -4,9 +4,9 @@
 
 Three of ours: whole tables of one pair at a time; whole tables of eight at a time; and what the stage `match` computes,
 of which only scores that can count leave, the proposals on the masks being those of real crisp masks or a fifth of
-all. numpy: `numpy_proposal_flow.py`, the same formulas row by row. Processor time of one thread; all start from folded
-descriptors, and `nam` and the median's neighbors are part of every figure. Prints a Markdown table and how far the
-tables differ. Where there is a GPU, the stage's work is timed there as well.
+all. numpy: `numpy_proposal_flow.py`, the same formulas row by row. Processor time of one thread; all start from
+whitened descriptors, and `nam` and the median's neighbors are part of every figure. Prints a Markdown table and how far
+the tables differ. Where there is a GPU, the stage's work is timed there as well.
 """
 
 import argparse
@@ -39,7 +39,7 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Pictured:
-    """A photograph's proposals, features folded."""
+    """A photograph's proposals, features whitened."""
 
     boxes: torch.Tensor
     features: torch.Tensor
@@ -61,7 +61,7 @@ def prepare(per_class: int) -> list[Pictured]:
     found = []
     for number, (picture, mask) in enumerate(zip(pictures, salient, strict=True)):
         boxes = selective_search(picture, number)
-        features = whitener.fold(torch.as_tensor(describe(picture, boxes)).float())
+        features = whitener.whiten(torch.as_tensor(describe(picture, boxes)).float())
         found.append(Pictured(torch.from_numpy(boxes), features, mask))
     return found
 

@@ -1,6 +1,6 @@
 """Proposal flow in plain numpy, pair by pair, straight from its formulas: what `matching.py` is timed against.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 
 def appearance(features_a: np.ndarray, features_b: np.ndarray) -> np.ndarray:
-    """W = max(0, A Bᵀ) of folded descriptors, float32 `[M1,M2]`."""
+    """W = max(0, A Bᵀ) of whitened descriptors, float32 `[M1,M2]`."""
     return np.maximum(features_a @ features_b.T, 0)
 
 

@@ -19,7 +19,7 @@ FLAT = ("n01531178", "n02690373", "n02317335")
 
 @dataclass(frozen=True)
 class Photograph:
-    """A labelled photograph that the network classifies correctly.
+    """A labeled photograph that the network classifies correctly.
 
     Attributes:
         image: `[3,S,S]` float32 in [0,1], what the network sees.
@@ -58,10 +58,10 @@ def correct_photographs(
     """
     data = data_directory()
     with open(data / "imagenet/val.csv", newline="") as file:
-        labelled = [(data / "imagenet/val" / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
+        labeled = [(data / "imagenet/val" / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
     with open(data / "photos/classes.csv", newline="") as file:
         indices = {row["folder"]: int(row["class_index"]) for row in csv.DictReader(file)}
-    groups = [(labelled, validation)]
+    groups = [(labeled, validation)]
     groups += [([(path, indices[name]) for path in sorted((data / "photos" / name).iterdir())], flat) for name in FLAT]
     chosen = []
     for rows, count in groups:

@@ -108,7 +108,7 @@ def described(
         boxes = selective_search(entry.image, number, how.limit, search=how.search)
         searched = time.process_time()
         if features is None:
-            descriptors = natural_whitener(how.components).fold(describe(entry.image, boxes)).half().float()
+            descriptors = natural_whitener(how.components).whiten(describe(entry.image, boxes)).half().float()
         else:
             descriptors = torch.from_numpy(conv_descriptors(features[number], boxes, entry.image.shape[:2]))
         describing += time.process_time() - searched

@@ -1,4 +1,4 @@
-"""The crisp mask of one photograph the way its authors' script computes it: the alternative to be faster than.
+"""The crisp mask of one photograph the way its authors' script computes it: what ours is compared with.
 
 Written from the description of that script alone, not copied: one image, batch 1, the
 network as it was loaded, autograd from the mask to the loss, a blur of the mask in NumPy at each step of the first

@@ -5,8 +5,8 @@ all stages, workers that only pretend and whose times are the measured ones of d
 
 The units go through the driver's own code (`run_stages`); simulated workers, some with a GPU, have one unit each and
 let virtual time pass. FOLDER gets manifests, a table of images without features, and one file of pairs. Prints:
-each stage's units and the virtual hours of its first unit's begin and its last one's end; and every so many units how
-many wait, how many are in flight, and the driver's own seconds and resident memory.
+each stage's units and the virtual hours of its first unit's beginning and its last one's end; and every so many units
+how many wait, how many are in flight, and the driver's own seconds and resident memory.
 """
 
 import argparse

@@ -89,7 +89,8 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
                 "image_id": image_id, "explainer": "synthetic", "target": index,
                 "saliency": (255 * mask).astype(np.uint8).tobytes(), "saliency_shape": [1, SIDE, SIDE],
                 "score_before": 0.9, "score_after": 0.1, "drop": float(generator.beta(8, 1)),
-                "area": float(mask.mean()), "crispness": float(generator.beta(2, 20)), "iterations": 1, "seconds": 1.0,
+                "area": float(mask.mean()), "binarization_error": float(generator.beta(2, 20)),
+                "iterations": 1, "seconds": 1.0,
             }
             for image_id, mask in masks.items()
         ])
@@ -132,7 +133,9 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
             for rank in range(5)
         ])
         figure = {"low": 0.1, "high": 0.9, "n": len(ids), "unit": "share", "method": "made up"}
-        metrics += [figure | {"label": label, "metric": name, "value": 0.5} for name in ("drop", "area", "crispness")]
+        metrics += [
+            figure | {"label": label, "metric": name, "value": 0.5} for name in ("drop", "area", "binarization error")
+        ]
     add("metrics", "", metrics)
     add("errors", "", [])
     facts = {"configuration": json.dumps(config.model_dump(mode="json")), "weights": "", "seed": 0}

@@ -111,7 +111,7 @@ def main() -> None:
         search = SEARCHES[arguments.search]
         boxes = selective_search(entry.image, arguments.seed + number, arguments.limit, search=search)
         if features is None:
-            descriptors = whitener.fold(describe(entry.image, boxes))
+            descriptors = whitener.whiten(describe(entry.image, boxes))
         else:
             descriptors = torch.from_numpy(conv_descriptors(features[place], boxes, entry.image.shape[:2]))
         described.append(Described(torch.from_numpy(boxes), in_photograph(boxes, entry), descriptors))

@@ -52,7 +52,7 @@ class ModelSettings(Section):
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
     feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
     mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
-    std: tuple[float, float, float] | None = Field(None, description="RGB deviation; default: the weights'")
+    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation; default: the weights'")
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
 
@@ -67,8 +67,12 @@ class GlasSection(Section):
         None, gt=0, description="how far a search point's score spreads, cells; default: the preset's, 6 or 3"
     )
     mode: Literal["fusion", "light", "shadow"] = Field("fusion", description="light times shadow, or one alone")
-    found: Share = Field(0.8, description="rglas: search points with more saliency are not searched again (t1)")
-    exhausted: float = Field(5.0, gt=0, description="rglas: ends when √(mean saliency / score left) exceeds it (t2)")
+    saliency_threshold: Share = Field(
+        0.8, description="rglas: search points with more saliency are not searched again (t1)"
+    )
+    stop_threshold: float = Field(
+        5.0, gt=0, description="rglas: ends when √(mean saliency / score left) exceeds it (t2)"
+    )
     rounds: int = Field(5, ge=1, description="rglas: rounds at most")
 
 

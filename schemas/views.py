@@ -124,7 +124,7 @@ def question_views() -> str:
 
 
 def views_sql() -> str:
-    """The whole file as it ought to be."""
+    """The whole file as it should be."""
     return "\n".join([HEAD, *(table_view(table) for table in TABLES.values()), question_views()])
 
 

@@ -94,7 +94,7 @@ SELECT
     NULL::FLOAT AS "score_after",
     NULL::FLOAT AS "drop",
     NULL::FLOAT AS "area",
-    NULL::FLOAT AS "crispness",
+    NULL::FLOAT AS "binarization_error",
     NULL::INTEGER AS "iterations",
     NULL::FLOAT AS "seconds"
 WHERE false
@@ -245,7 +245,7 @@ SELECT
     NULL::FLOAT AS "coverage",
     NULL::FLOAT AS "coherence",
     NULL::FLOAT AS "chance",
-    NULL::FLOAT AS "chance_deviation",
+    NULL::FLOAT AS "chance_std",
     NULL::FLOAT AS "specificity",
     NULL::INTEGER AS "rank",
     NULL::FLOAT AS "gain",
@@ -388,7 +388,7 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('metrics'));
 
--- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each experiment and its figures are described in evaluation.md
+-- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each experiment and its figures are described in docs/evaluation.md
 SET VARIABLE measurements_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'measurements');
 CREATE OR REPLACE VIEW measurements AS
 SELECT

@@ -52,7 +52,7 @@ def run_evaluation(
         configs: of the runs, each in a folder of its own; what a study needs and is not there is computed.
         paper: run that paper's experiments, with each of the explainers that it compares in a folder of its own below
             the run's; the tables and plots of all are in the run's folder.
-        studies: names of studies; default: the paper's, or all that the run has what they need for.
+        studies: names of studies; default: the paper's, or all whose needs the run meets.
 
     Raises:
         ConfigurationError: an unknown study, or one that lacks what it needs.

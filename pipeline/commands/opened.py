@@ -59,7 +59,7 @@ def opened_run(
                 yield state, workers
             finally:
                 workers.close()
-                # What the killed among the workers left.
+                # What killed workers have left behind.
                 remove_unfinished(state)
 
 

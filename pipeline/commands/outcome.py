@@ -16,7 +16,7 @@ SHOWN = {
     "accounted for": ("accounted", "{:.0%}"),
     "drop": ("drop", "{:.2%}"),
     "area": ("area", "{:.1%}"),
-    "crispness": ("4m(1−m)", "{:.4f}"),
+    "binarization error": ("4m(1−m)", "{:.4f}"),
     "accuracy before specialists": ("accuracy", "{:.1%}"),
     "accuracy after specialists": ("fused", "{:.1%}"),
     "part F1": ("part F1", "{:.2f}"),

@@ -42,7 +42,7 @@ def run_review(folder: str, host: str, port: int, export: bool, console: Console
             f"{folder} is in an object store, and answers need a disk: copy the run to one, with its tables and "
             "report, and review that"
         )
-    # Before the file of answers is made: no folder becomes a run by a slip of the pen.
+    # Before the file of answers is made: a mistyped folder must not become a run.
     TableStore(folder).manifest("summaries")
     if export and not (Path(folder) / FILE).exists():
         raise StoreError(f"nobody has answered anything about {folder} yet")
@@ -94,7 +94,7 @@ def _serve(folder: str, host: str, port: int, answers: AnswerStore, console: Con
         if token and not made:
             print(f"The token is the one in {TOKEN_VARIABLE}: open the address with ?token=… once.", flush=True)
         print("Ctrl-C ends it.", flush=True)
-        # uvicorn ends well at a signal and then raises it again, for whom it would end the process.
+        # uvicorn shuts down cleanly at a signal, then raises it again, which would end the process.
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.run(sockets=[listener])

@@ -207,7 +207,7 @@ def _text(name: str) -> str:
 def read_manifest(path: str | Path) -> Listing:
     """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
 
-    A relative URI is looked for from the manifest's folder, an absolute path on the disk. The same line twice
+    A relative URI starts at the manifest's folder; an absolute path is one on the disk. The same line twice
     counts once.
 
     Raises:

@@ -27,9 +27,8 @@ class CatalogError(ValueError):
 class ClassMap:
     """Finds the class index of a label.
 
-    In this order: an entry of the class map given; the class's WordNet id; its name letter by letter, then with
-    upper and lower case, spaces and underscores alike; likewise one of its comma-separated synonyms; a whole
-    number.
+    In this order: an entry of the class map given; the class's WordNet id; its exact name, then its name whatever the
+    case, underscores as spaces; likewise one of its comma-separated synonyms; a whole number.
 
     Args:
         class_names: the classifier's K class names.

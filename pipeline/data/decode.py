@@ -92,7 +92,7 @@ def read_image(uri: str) -> DecodedImage:
         uri: a path, a `file://` URI, or the URI of another file system that pyarrow knows (`s3://`, `gs://`).
 
     Raises:
-        DecodeError: the file cannot be read, or not be decoded.
+        DecodeError: the file cannot be read or decoded.
     """
     content = read_bytes(uri)
     image_id = hashlib.sha256(content).hexdigest()
@@ -214,7 +214,7 @@ def _too_large(size: str) -> str:
 
 
 def _check_scans(content: bytes, pixels: int) -> None:
-    """Refuse a JPEG file that takes for ever: libjpeg reads every scan, however many there are."""
+    """Refuse a JPEG file that takes forever: libjpeg reads every scan, however many there are."""
     scans, place = 0, 2
     for _ in range(MAXIMUM_SEGMENTS):
         marker = JPEG_MARKER.search(content, place)

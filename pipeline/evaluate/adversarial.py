@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.explain.engine import Engine, Item
 from pipeline.explain.fgvis_games import FGVisMethod
 from pipeline.explain.fgvis_settings import FGVisSettings
-from pipeline.explain.interface import LogitsFunction, reference_color
+from pipeline.explain.interface import LogitsFunction, baseline_color
 
 # "very high predictive confidence for the true class".
 CONFIDENT = 0.995
@@ -36,10 +36,10 @@ def adversarial_targets(classifier: LogitsFunction, images: Tensor) -> Tensor:
     """The least likely class of each image, `[B]` int64; the second least where the zero image is predicted as it.
 
     Args:
-        classifier: with `reference`, the color in [0,1] that it normalizes to zero.
+        classifier: with `baseline`, the color in [0,1] that it normalizes to zero.
         images: `[B,3,H,W]` float in [0,1].
     """
-    zero = reference_color(classifier, images).expand(1, 3, *images.shape[-2:])
+    zero = baseline_color(classifier, images).expand(1, 3, *images.shape[-2:])
     predicted_for_zero = classifier.logits(zero).argmax()
     least, second = classifier.logits(images).topk(2, dim=1, largest=False).indices.unbind(dim=1)
     return torch.where(least == predicted_for_zero, second, least)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.feature_cam import PERCENTILE, explanation_images
-from pipeline.explain.interface import LogitsFunction, reference_color, validate_batch
+from pipeline.explain.interface import LogitsFunction, baseline_color, validate_batch
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def explanation_map_scores(
     """Classify the images, and then what lies above the `percentile` of each image's own map, on the data mean.
 
     Args:
-        classifier: with `reference`, the color in [0,1] that it normalizes to zero.
+        classifier: with `baseline`, the color in [0,1] that it normalizes to zero.
         images: `[B,3,H,W]` float in [0,1].
         maps: `[B,H,W]`, `[B,1,H,W]` or `[B,3,H,W]`, larger = more salient; of three colors, the mean counts.
         percentile: of a map's values, in [0, 100]; pixels strictly above it stay, and where there are none, as in a
@@ -60,8 +60,7 @@ def explanation_map_scores(
         batch_size: images in one forward pass.
 
     Raises:
-        ValueError: no image; shapes, dtypes or ranges do not fit; a map is not finite; the classifier has no
-            reference.
+        ValueError: no image; shapes, dtypes or ranges do not fit; a map is not finite; the classifier has no baseline.
     """
     validate_batch(images, torch.zeros(len(images), dtype=torch.int64))
     maps = maps[:, None] if maps.ndim == 3 else maps
@@ -71,7 +70,7 @@ def explanation_map_scores(
         raise ValueError(f"maps must be finite and one of {shapes}, got {tuple(maps.shape)}")
     if not 0 <= percentile <= 100 or batch_size < 1:
         raise ValueError(f"percentile must lie in 0…100 and batch_size be at least 1: {percentile}, {batch_size}")
-    reference = reference_color(classifier, images)
+    baseline = baseline_color(classifier, images)
 
     def scores(part: Tensor) -> Tensor:
         return classifier.logits(part).double().softmax(dim=1)
@@ -79,7 +78,7 @@ def explanation_map_scores(
     found = []
     for part, own in zip(images.split(batch_size), maps.split(batch_size), strict=True):
         before, predicted = scores(part).max(dim=1)
-        after = scores(explanation_images(part, own, reference, percentile))
+        after = scores(explanation_images(part, own, baseline, percentile))
         confidence = after.gather(1, predicted[:, None])[:, 0]
         found.append((predicted, before, after.argmax(dim=1) == predicted, confidence))
     return ExplanationMapScores(*(torch.cat(values) for values in zip(*found, strict=True)))

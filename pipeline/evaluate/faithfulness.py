@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.blur import gaussian_matrix
-from pipeline.explain.interface import LogitsFunction, reference_color, target_scores, validate_batch
+from pipeline.explain.interface import LogitsFunction, baseline_color, target_scores, validate_batch
 
 # The published protocol: 8 rows of 224 pixels at a time, of a square of 224.
 STEPS = 28
@@ -70,7 +70,7 @@ def deletion_curve(
     """Replace pixels by the data mean, the most salient first, and watch the target's score.
 
     Args:
-        classifier: with `reference`, the color in [0,1] that it normalizes to zero.
+        classifier: with `baseline`, the color in [0,1] that it normalizes to zero.
         images: `[B,3,H,W]` float in [0,1].
         maps: `[B,H,W]`, `[B,1,H,W]` or `[B,3,H,W]`, larger = more salient; pixels are ranked by the mean over colors.
         targets: `[B]` int64; the metric is defined for the class predicted for the image.
@@ -79,10 +79,10 @@ def deletion_curve(
         seed: of the order among equal saliencies, the same for every image.
 
     Raises:
-        ValueError: shapes, dtypes or ranges do not fit, a map is not finite, or the classifier has no reference.
+        ValueError: shapes, dtypes or ranges do not fit, a map is not finite, or the classifier has no baseline.
     """
     validate_batch(images, targets)
-    deleted = reference_color(classifier, images).expand_as(images)
+    deleted = baseline_color(classifier, images).expand_as(images)
     return DeletionCurve(*_curve(classifier, images, deleted, maps, targets, pixels_per_step, batch_size, seed))
 
 
@@ -101,15 +101,15 @@ def insertion_curve(
     Arguments and errors as `deletion_curve`, whose ranking and steps it shares; the start is `insertion_start`.
     """
     validate_batch(images, targets)
-    start = insertion_start(images, reference_color(classifier, images))
+    start = insertion_start(images, baseline_color(classifier, images))
     return InsertionCurve(*_curve(classifier, start, images, maps, targets, pixels_per_step, batch_size, seed))
 
 
-def insertion_start(images: Tensor, reference: Tensor) -> Tensor:
+def insertion_start(images: Tensor, baseline: Tensor) -> Tensor:
     """The images `[B,3,H,W]` blurred by a Gaussian of 11×11 pixels with σ = 5, normalized to sum 1: where insertion
     begins.
 
-    Beyond the border lies `reference` `[3,1,1]`, as in the published program, which pads the normalized image with
+    Beyond the border lies `baseline` `[3,1,1]`, as in the published program, which pads the normalized image with
     zeros. (Its kernel is an impulse blurred on a reflecting square of 11 pixels, thus flatter than a Gaussian.)
     """
     options = {"device": images.device, "dtype": images.dtype}
@@ -119,7 +119,7 @@ def insertion_start(images: Tensor, reference: Tensor) -> Tensor:
         ]
         for side in images.shape[-2:]
     )
-    return rows @ (images - reference) @ columns.T + reference
+    return rows @ (images - baseline) @ columns.T + baseline
 
 
 def _curve(

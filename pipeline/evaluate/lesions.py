@@ -39,7 +39,7 @@ def region_overlaps(detected: Tensor, regions: Tensor) -> Tensor:
 
 
 def image_sensitivities(overlaps: np.ndarray, least: Sequence[float] = OVERLAPS) -> tuple[np.ndarray, int]:
-    """Share of the images with the lesion type in which it is detected, for each overlap asked for: `[len(least)]`
+    """Share of the images with the lesion type in which it is detected, for each required overlap: `[len(least)]`
     float64 in 0..1, and the number of those images. NaN without such images.
 
     Args:

@@ -1,5 +1,5 @@
-"""Does a map stay when its image changes as no viewer would notice? The image saved as a JPEG file again, shifted by
-a few pixels, mirrored, changed in the last bit of its numbers; and the same image with other random numbers.
+"""Does a map stay when its image changes in ways that no viewer would notice? The image saved as a JPEG file, shifted
+by a few pixels, mirrored, changed in the last bit of its numbers; and the same image with other random numbers.
 
 Each change comes with its undoing, so that both maps are compared place by place, on the area that both show: the
 salient pixels by their intersection over union (`overlaps`), the maps by Spearman's rank correlation

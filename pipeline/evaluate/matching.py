@@ -1,9 +1,9 @@
 """How many proposals find their true counterpart in another image: the keypoint protocol of proposal flow.
 
-Specification evaluation.md, "Matching"; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §5. The keypoints of two
-images define a warp from A to B; a proposal of A that lies on the object is matched correctly if its best match in B
-covers its warped box. Shapes: M proposals of A, n of B, m active ones of A, k keypoints. Places (x, y) and half-open
-boxes (x0, y0, x1, y1) count pixels of their own image from its top left edge.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §5. The keypoints of two images define a warp from A to B; a
+proposal of A that lies on the object is matched correctly if its best match in B covers its warped box. Shapes: M
+proposals of A, n of B, m active ones of A, k keypoints. Places (x, y) and half-open boxes (x0, y0, x1, y1) are in
+pixels of their own image, counted from its top left corner.
 """
 
 import numpy as np
@@ -38,9 +38,9 @@ def true_regions(
 ) -> np.ndarray:
     """The box in B that each proposal of A should be matched with.
 
-    The four corners are warped; the left side is the mean x of the two leftmost of them, and so on. So the authors'
-    published program does. The corners' bounding box, the other reading of the paper, is larger than the warped region
-    wherever the warp turns or shears.
+    The four corners are warped; the left side is the mean x of the two leftmost of them, and so on. This is what the
+    authors' published program does. The corners' bounding box, the other reading of the paper, is larger than the
+    warped region wherever the warp turns or shears.
 
     Args:
         boxes: `[M,4]` proposals of A.

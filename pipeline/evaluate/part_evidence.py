@@ -13,7 +13,7 @@ from pipeline.explain.interface import LogitsFunction, validate_batch
 from pipeline.explain.perturbation import PERTURBATIONS, heavy_blur
 
 REMOVAL = PERTURBATIONS["authors"]
-# The relative change of a score below this cannot be told.
+# Of a score below this, no relative change can be measured.
 LEAST_SCORE = torch.finfo(torch.float64).tiny
 
 

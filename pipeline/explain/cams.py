@@ -18,7 +18,7 @@ from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, layer_output, starting_at
 
-# What is computed in another way is the same to rounding; a larger difference, as a share of the largest value, is one.
+# The same values computed in two ways differ by rounding; more than this, as a share of the largest, is a difference.
 TOLERANCE = 1e-3
 
 
@@ -93,8 +93,8 @@ class ActivationMaps(ABC):
     def network(self, classifier: LogitsFunction, images: Tensor) -> tuple[LogitsFunction, TargetLayer]:
         """The classifier by the network whose target layer is meant: the prepared one, or the network as loaded.
 
-        The layer is that of the network as loaded. A convolution that is named gives something else once its batch norm
-        is folded into it, so that what the layer gives in both decides.
+        The layer is that of the network as loaded. A named convolution gives something else once its batch norm is
+        folded into it, so the layer's outputs in both networks are compared.
         """
         module = getattr(classifier, "module", None)
         if module is None:
@@ -179,14 +179,14 @@ class SmoothGradCamPlusPlus(GradCamPlusPlus):
         generators: Sequence[torch.Generator] | None,
     ) -> tuple[Tensor, Tensor]:
         generators = generators or [torch.Generator(images.device).manual_seed(0) for _ in images]
-        deviation = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
+        std = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
         found = images.new_zeros(len(images), self.passes, *layer.shape[1:])
         # A copy at a time, so that an image's random numbers come in the order of its copies, whatever the packing.
         for number in range(self.passes):
             noise = torch.stack(
                 [torch.randn(images[0].shape, generator=own, device=own.device) for own in generators]
             ).to(images)
-            noisy = images + deviation.view(-1, 1, 1, 1) * noise
+            noisy = images + std.view(-1, 1, 1, 1) * noise
             found[:, number], _ = super().maps(network, layer, noisy, targets, None)
         with torch.no_grad():
             return found.mean(dim=1), target_scores(network, images, targets)

@@ -35,7 +35,7 @@ class StageSettings:
     learning_rate: float
     area_weight: float
     smoothness_weight: float
-    crispness_weight: float
+    binarization_weight: float
     final_learning_rate: float | None = None
 
     @property
@@ -124,7 +124,8 @@ class CrispMasks(OptimizingExplainer):
 
     Saliency is 1 − m for the *keep* mask m of the optimization, `[B,1,H,W]`. `score_after` is taken with the
     un-binarized mask. Diagnostics: `score_after_rough`, the score with the mask that the first stage ends with, and
-    `crispness_rough`, that mask's mean 4m(1−m); NaN for an image that did not get so far. No random numbers are drawn.
+    `binarization_error_rough`, that mask's mean 4m(1−m); NaN for an image that did not get so far. No random numbers
+    are drawn.
     """
 
     def __init__(self, preset: str | CrispSettings = "fast", blur: str | None = None) -> None:
@@ -189,7 +190,7 @@ class CrispMethod(Method):
             "score_before": score,
             "score": score.clone(),
             "score_rough": torch.full_like(score, torch.nan),
-            "crispness_rough": torch.full_like(score, torch.nan),
+            "binarization_error_rough": torch.full_like(score, torch.nan),
         }
         if self.settings.destroyed is not None:
             state["floor"] = odds_of_share(self.settings.destroyed, score, log_odds(logits, targets))
@@ -231,7 +232,7 @@ class CrispMethod(Method):
         rough = self._smoothed(state["coarse"]).clamp_(0, 1)
         mask = (0.5 + self.settings.contrast * (rough - 0.5)).clamp_(0, 1)
         score = target_scores(self._classifier, self.perturbation.apply(state, rough), state["target"])
-        return {"mask": mask, "score_rough": score, "crispness_rough": binarization_error(rough)}
+        return {"mask": mask, "score_rough": score, "binarization_error_rough": binarization_error(rough)}
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         rough_only = len(self.stages) == 1
@@ -245,7 +246,9 @@ class CrispMethod(Method):
             iterations=state["passes"],
             diagnostics={
                 "score_after_rough": after if rough_only else state["score_rough"],
-                "crispness_rough": binarization_error(mask) if rough_only else state["crispness_rough"],
+                "binarization_error_rough": (
+                    binarization_error(mask) if rough_only else state["binarization_error_rough"]
+                ),
             },
         )
 
@@ -284,14 +287,14 @@ class CrispMethod(Method):
         return upsampled + (smoothed - upsampled.detach())
 
     def _regularization(self, mask: Tensor, stage: StageSettings) -> Tensor:
-        """Area, smoothness and crispness terms of eq. 2 as means over the mask's own pixels, `[B]`."""
+        """Area, smoothness and binarization terms of eq. 2 as means over the mask's own pixels, `[B]`."""
         area = (1 - mask).mean(dim=(1, 2, 3))
         exponent = self.settings.exponent
         vertical = (mask[:, :, 1:] - mask[:, :, :-1]).abs().pow(exponent).mean(dim=(1, 2, 3))
         horizontal = (mask[:, :, :, 1:] - mask[:, :, :, :-1]).abs().pow(exponent).mean(dim=(1, 2, 3))
         total = stage.area_weight * area + stage.smoothness_weight * (vertical + horizontal)
-        if stage.crispness_weight:
-            total = total + stage.crispness_weight * (mask * (1 - mask)).mean(dim=(1, 2, 3))
+        if stage.binarization_weight:
+            total = total + stage.binarization_weight * (mask * (1 - mask)).mean(dim=(1, 2, 3))
         return total
 
 
@@ -301,7 +304,7 @@ def odds_of_share(share: float, scores: Tensor, odds: Tensor) -> Tensor:
     Finite also where a score, or its share, is too small for a floating-point number.
     """
     shares = share * scores
-    # Of so small a q, 1 − q is 1.
+    # For so small a q, 1 − q is 1.
     logarithms = math.log(share) + functional.logsigmoid(odds)
     return torch.where(shares >= torch.finfo(shares.dtype).tiny, shares.logit(), logarithms)
 

@@ -1,4 +1,4 @@
-"""Edges of images, what Feature CAM makes its feature images of. Shapes: B images, H by W pixels."""
+"""Edges of images, of which Feature CAM makes its feature images. Shapes: B images, H by W pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +23,15 @@ def sobel(images: Tensor) -> Tensor:
     kernels = torch.stack([SOBEL, SOBEL.T])[:, None].to(images)
     lengths = functional.conv2d(gray, kernels).square().sum(dim=1, keepdim=True).sqrt()
     largest = lengths.amax(dim=(1, 2, 3), keepdim=True)
-    # A few roundings of a constant image are no edges.
+    # The rounding errors of a constant image are not edges.
     return torch.where(largest > 1e-5, lengths / largest, 0)
 
 
 def edge_detector(weights: str | Path | None = None) -> EdgeDetector:
     """PiDiNet or HED with the weights of a file, in evaluation mode and frozen, or Sobel's operator without one.
 
-    Which of the two, the names of the weights tell. HED's may begin with "module", as they are published, or "net".
+    The names of the weights tell which of the two it is. HED's may begin with "module", as they are published, or
+    "net".
 
     Raises:
         ClassifierError: the file cannot be read or fits neither.

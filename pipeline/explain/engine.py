@@ -29,7 +29,7 @@ State = dict[str, Tensor]
 STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 4}
 # Until the batch has found its size: a stage of many steps with few images is a waste.
 STEPS_WHILE_GROWING = 2
-# Of explainers that do not optimize: images explained together, and passes after which there should be a result.
+# For explainers that do not optimize: images explained together, and passes after which there should be a result.
 MOST_TOGETHER, PASSES_TOGETHER = 16, 1024
 
 

@@ -1,4 +1,4 @@
-"""Feature CAM: a class activation map combined with the image's edges, coarse where and fine what ("Feature CAM:
+"""Feature CAM: a class activation map, which says where, combined with the image's edges, which say what ("Feature CAM:
 Interpretability in Image Classification with Improved Visual Attention", §4, eqs. 7 to 9).
 
 Shapes: B images, H by W pixels.
@@ -55,7 +55,7 @@ def combinations(images: Tensor, edges: Tensor, maps: Tensor) -> dict[str, Tenso
     return {name: found[name] for name in VERSIONS}
 
 
-def explanation_images(images: Tensor, maps: Tensor, reference: Tensor, percentile: float = PERCENTILE) -> Tensor:
+def explanation_images(images: Tensor, maps: Tensor, baseline: Tensor, percentile: float = PERCENTILE) -> Tensor:
     """The image where its map is above its own percentile, the data mean elsewhere (§4, Fig. 3) `[B,3,H,W]`.
 
     Where so many pixels share the largest value that none exceeds the percentile, as in a binary mask that covers more
@@ -64,14 +64,14 @@ def explanation_images(images: Tensor, maps: Tensor, reference: Tensor, percenti
     Args:
         images: `[B,3,H,W]` float in [0,1].
         maps: `[B,1,H,W]` or `[B,3,H,W]`; of three colors, the mean counts.
-        reference: `[3,1,1]`, the color in [0,1] that the classifier normalizes to zero.
+        baseline: `[3,1,1]`, the color in [0,1] that the classifier normalizes to zero.
         percentile: of the map's values, in [0, 100].
     """
     values = maps.mean(dim=1, keepdim=True).float()
     limits = torch.quantile(values.flatten(1), percentile / 100, dim=1).view(-1, 1, 1, 1)
     largest = values.amax(dim=(2, 3), keepdim=True)
     tied = (limits >= largest) & (largest > 0) & (values == largest)
-    return torch.where((values > limits) | tied, images, reference)
+    return torch.where((values > limits) | tied, images, baseline)
 
 
 class FeatureCam:

@@ -1,7 +1,7 @@
 """FGVis: fine-grained maps, one value per pixel and color, of the evidence for a class ("Interpretable and Fine-Grained
 Visual Explanations for Convolutional Neural Networks", CVPR 2019, §3).
 
-The explanation e = m·x + (1 − m)·r of a mask m replaces what it does not keep by the reference r, the color that the
+The explanation e = m·x + (1 − m)·r of a mask m replaces what it does not keep by the baseline r, the color that the
 classifier normalizes to zero (the data mean), so that in the network's own units e = m·x.
 
 Shapes: B images, n of them entering or leaving the batch, H by W pixels.
@@ -27,7 +27,7 @@ class FGVis(OptimizingExplainer):
     tried, or, where λ follows the goal, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
     where the target is the most likely class of e. No random numbers are drawn.
 
-    The classifier must have `reference`, the color that it normalizes to zero, and for the filter `module`, the
+    The classifier must have `baseline`, the color that it normalizes to zero, and for the filter `module`, the
     network that its `logits` calls: a `PreparedClassifier`, in float32.
     """
 
@@ -50,16 +50,16 @@ class FGVis(OptimizingExplainer):
         return GoalFollowing(self.settings) if following else FGVisMethod(self.settings)
 
 
-def explanation_images(images: Tensor, masks: Tensor, reference: Tensor) -> Tensor:
+def explanation_images(images: Tensor, masks: Tensor, baseline: Tensor) -> Tensor:
     """Explanations e = m·x + (1 − m)·r (eq. 1) `[B,3,H,W]` in [0,1], Fig. 2 c; of 1 − m, Fig. 2 e.
 
     Args:
         images: x `[B,3,H,W]` float in [0,1].
         masks: m `[B,3,H,W]` or `[B,1,H,W]` in [0,1].
-        reference: r `[3]` or `[3,1,1]`, the color in [0,1] that the classifier normalizes to zero.
+        baseline: r `[3]` or `[3,1,1]`, the color in [0,1] that the classifier normalizes to zero.
     """
     # Exact for m = 0 and m = 1.
-    return torch.lerp(reference.to(images).view(3, 1, 1).expand_as(images), images, masks.expand_as(images))
+    return torch.lerp(baseline.to(images).view(3, 1, 1).expand_as(images), images, masks.expand_as(images))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Views:
     evidence: Tensor
 
 
-def views(game: str, images: Tensor, saliency: Tensor, reference: Tensor) -> Views:
+def views(game: str, images: Tensor, saliency: Tensor, baseline: Tensor) -> Views:
     """What Fig. 2 shows of the maps `saliency` `[B,3,H,W]` of a game; other arguments as `explanation_images`.
 
     Raises:
@@ -93,8 +93,8 @@ def views(game: str, images: Tensor, saliency: Tensor, reference: Tensor) -> Vie
         raise ValueError(f"unknown game {game!r}; known: {', '.join(GAMES)}")
     keeps = GAMES[game].keeps
     mask, complement = (saliency, 1 - saliency) if keeps else (1 - saliency, saliency)
-    explanation = explanation_images(images, mask, reference)
-    complementary = explanation_images(images, complement, reference)
+    explanation = explanation_images(images, mask, baseline)
+    complementary = explanation_images(images, complement, baseline)
     return Views(
         mask=mask,
         explanation=explanation,

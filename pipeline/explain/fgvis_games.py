@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.explain.engine import Method, Stage, State
 from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, reference_color
+from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, log_odds
 from pipeline.explain.updates import NormalizedGradient
 from pipeline.models.nonlinearities import filtering, recording
 
@@ -52,7 +52,7 @@ class FGVisMethod(Method):
         targets: Tensor,
         generators: Sequence[torch.Generator] | None,
     ) -> State:
-        reference = reference_color(classifier, images)
+        baseline = baseline_color(classifier, images)
         bounds: Sequence[Tensor] = ()
         if self.settings.filtered:
             with recording(_network(classifier)) as bounds:
@@ -67,12 +67,12 @@ class FGVisMethod(Method):
         start = {
             "target": targets,
             "image": images,
-            "reference": reference.expand(len(images), 3, 1, 1),
+            "baseline": baseline.expand(len(images), 3, 1, 1),
             "odds_before": odds,
             "mask": mask,
-            "found": mask.clone(),
-            "found_area": torch.full_like(weight, torch.inf),
-            "found_weight": torch.full_like(weight, torch.nan),
+            "best": mask.clone(),
+            "best_area": torch.full_like(weight, torch.inf),
+            "best_weight": torch.full_like(weight, torch.nan),
             "weight": weight,
         }
         start |= {f"bound.{number:03d}": bound for number, bound in enumerate(bounds)}
@@ -131,10 +131,10 @@ class FGVisMethod(Method):
         } | self._fresh_trial(state["mask"], weight)
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
-        reached = state["found_area"].isfinite()
+        reached = state["best_area"].isfinite()
         # Nothing to remember on the way: the last mask and λ.
-        last = state["found_weight"].isnan()
-        mask = torch.where(per_pixel(last), state["mask"], state["found"])
+        last = state["best_weight"].isnan()
+        mask = torch.where(per_pixel(last), state["mask"], state["best"])
         logits = classifier.logits(_explanations(state | {"mask": mask}))
         score = log_odds(logits, state["target"]).sigmoid()
         if not self.searches and self.game.begins_at_goal:
@@ -146,7 +146,7 @@ class FGVisMethod(Method):
             iterations=state["passes"],
             diagnostics={
                 "reached": reached.float(),
-                "sparsity_weight": torch.where(last, state["weight"], state["found_weight"]).float(),
+                "sparsity_weight": torch.where(last, state["weight"], state["best_weight"]).float(),
                 "top": (logits.argmax(dim=1) == state["target"]).float(),
             },
         )
@@ -168,7 +168,7 @@ class FGVisMethod(Method):
         at_goal = self.at_goal(state, logits, odds)
         area = self.salient_area(mask)
         if self._tracks:
-            self.remember(state, mask, area, moving & at_goal & (area < state["found_area"]))
+            self.remember(state, mask, area, moving & at_goal & (area < state["best_area"]))
         if self.game.begins_at_goal:
             distance = torch.where(at_goal, area.log(), torch.inf)
         else:
@@ -190,7 +190,7 @@ class FGVisMethod(Method):
 
     def remember(self, state: State, mask: Tensor, area: Tensor, better: Tensor) -> None:
         """Take the masks of the images `better` `[B]` bool for the best ones."""
-        replace(state, better, {"found": mask, "found_area": area, "found_weight": state["weight"]})
+        replace(state, better, {"best": mask, "best_area": area, "best_weight": state["weight"]})
 
     def at_goal(self, state: State, logits: Tensor, odds: Tensor) -> Tensor:
         """Whether the evidence is kept, or removed, as the settings ask: `[B]` bool."""
@@ -203,7 +203,7 @@ class FGVisMethod(Method):
 
 def _explanations(state: State) -> Tensor:
     mask = state["mask"]
-    return torch.lerp(state["reference"].expand_as(mask), state["image"], mask)
+    return torch.lerp(state["baseline"].expand_as(mask), state["image"], mask)
 
 
 def _network(classifier: LogitsFunction) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.explain.interface import Explanation, LogitsFunction, reference_color, target_scores, validate_batch
+from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, target_scores, validate_batch
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.nonlinearities import intercepted_nonlinearities
@@ -101,13 +101,13 @@ class GuidedBackpropagation(GradientMethod):
         seen.module = _with_visible_rectifiers(module)
         _check_rectifiers(seen.module, as_input(module, images[:1]))
         with warnings.catch_warnings():
-            # Captum announces hooks, which it removes again.
+            # Captum warns that it adds hooks, which it removes again.
             warnings.simplefilter("ignore", UserWarning)
             return GuidedBackprop(_Logits(seen.module, seen.logits)).attribute(images.clone().requires_grad_(), targets)
 
 
 class IntegratedGradients(GradientMethod):
-    """The mean gradient on the straight way from the data mean to the image, times the way (Sundararajan et al.)."""
+    """The mean gradient on the straight path from the data mean to the image, times the path (Sundararajan et al.)."""
 
     def __init__(self, steps: int = 50) -> None:
         self.passes = steps
@@ -121,7 +121,7 @@ class IntegratedGradients(GradientMethod):
     ) -> Tensor:
         from captum.attr import IntegratedGradients as Integral
 
-        start = reference_color(classifier, images).expand_as(images)
+        start = baseline_color(classifier, images).expand_as(images)
         return Integral(classifier.logits).attribute(
             images, start, targets, n_steps=self.passes, internal_batch_size=max(PASS_IMAGES, len(images))
         )

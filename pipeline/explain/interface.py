@@ -121,19 +121,19 @@ def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
     return target - others
 
 
-def reference_color(classifier: LogitsFunction, images: Tensor) -> Tensor:
+def baseline_color(classifier: LogitsFunction, images: Tensor) -> Tensor:
     """The color `[3,1,1]`, in [0,1], that the classifier normalizes to zero: the mean of its training data.
 
     Raises:
         ValueError: the classifier does not say it.
     """
-    reference = getattr(classifier, "reference", None)
-    if reference is None:
+    baseline = getattr(classifier, "baseline", None)
+    if baseline is None:
         raise ValueError(
-            "the classifier has no attribute `reference`, the RGB color in [0, 1] that it normalizes to zero; "
+            "the classifier has no attribute `baseline`, the RGB color in [0, 1] that it normalizes to zero; "
             "give a PreparedClassifier"
         )
-    return torch.as_tensor(reference, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    return torch.as_tensor(baseline, dtype=images.dtype, device=images.device).view(3, 1, 1)
 
 
 def validate_batch(images: Tensor, targets: Tensor) -> None:

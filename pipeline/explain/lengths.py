@@ -12,6 +12,6 @@ def pixels(length: float, height: int, width: int, least: float = 0.0) -> float:
 
     Args:
         length: 0 or more; 0 is nothing at any size.
-        least: pixels that are not gone below, because a smaller length would do nothing.
+        least: lower bound in pixels, because a smaller length would do nothing.
     """
     return max(least, length * min(height, width) / PUBLISHED_SIDE) if length else 0.0

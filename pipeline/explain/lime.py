@@ -61,7 +61,7 @@ class Lime:
         from captum.attr import Lime as CaptumLime
 
         validate_batch(images, targets)
-        reference = getattr(classifier, "reference", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
+        baseline = getattr(classifier, "baseline", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
         lime = CaptumLime(
             lambda batch, wanted: target_scores(classifier, batch, wanted.expand(len(batch))),
             _WeightedRidge(),
@@ -74,7 +74,7 @@ class Lime:
             with seeded(generators[number] if generators else None, images.device):
                 weights = lime.attribute(
                     image[None],
-                    reference.expand_as(image[None]),
+                    baseline.expand_as(image[None]),
                     additional_forward_args=(targets[number : number + 1],),
                     feature_mask=superpixels(image, side).expand_as(image[None]),
                     n_samples=self.passes,

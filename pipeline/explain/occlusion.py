@@ -59,14 +59,14 @@ class Occlusion:
         windows = self._windows(images.shape[-2:])
         found = images
         if len(images):
-            reference = getattr(classifier, "reference", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
+            baseline = getattr(classifier, "baseline", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
             # Captum hides a window in all images at once.
             at_once = max(1, self.memory // (4 * images[0].numel() * images.element_size() * len(images)))
             found = SlidingWindow(lambda batch, wanted: target_scores(classifier, batch, wanted)).attribute(
                 images,
                 (3, window, window),
                 (3, stride, stride),
-                reference.expand_as(images),
+                baseline.expand_as(images),
                 additional_forward_args=(targets,),
                 perturbations_per_eval=min(at_once, windows),
             )

@@ -19,7 +19,7 @@ from pipeline.explain.robust import crisp_masks
 # As many pixels as a crisp mask has, for maps that have no level of their own.
 CRISP_SHARE = 0.1
 GLAS = ("glas.preset", "glas.grid", "glas.light", "glas.shadow", "glas.spatial", "glas.mode")
-RECURSION = ("glas.found", "glas.exhausted", "glas.rounds")
+RECURSION = ("glas.saliency_threshold", "glas.stop_threshold", "glas.rounds")
 
 
 @dataclass(frozen=True)

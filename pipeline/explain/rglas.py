@@ -37,11 +37,11 @@ class Recursion:
 class RecursiveGlas:
     """Finds the evidence for a class, and its instances, one after the other, the most salient first.
 
-    A round removes the search points where the round's normalized map S exceeds `found` (t1), darkens the image,
-    I ← I⊙(1 − S), and is the last one if √(mean S / P(y | I)) of the darkened image exceeds `exhausted` (t2), if no
-    search point is left, if no light shows anything, or at `rounds`. In the paper's Algorithm 1 the last round's map is
-    dropped, which leaves an image with one instance without a map; here it counts, because there was evidence in the
-    image that it was made of.
+    A round removes the search points at which the round's normalized map S exceeds `saliency_threshold` (the paper's
+    t1) and darkens the image, I ← I⊙(1 − S). It is the last one if √(mean S / P(y | I)) of the darkened image exceeds
+    `stop_threshold` (the paper's t2), if no search point is left, if no light shows anything, or if it is number
+    `rounds`. The paper's Algorithm 1 drops the last round's map, which leaves an image with one instance without a map;
+    here it counts, because the image that it was made of still held evidence.
 
     Saliency `[B,1,H,W]` is the sum of the rounds' normalized maps, moved and scaled to [0,1]. `score_after` is the
     score of the image darkened by all rounds. `iterations` counts forward passes. Diagnostics: `rounds`.
@@ -55,8 +55,8 @@ class RecursiveGlas:
         shadow: float | None = None,
         spatial: float | None = None,
         mode: str | None = None,
-        found: float = 0.8,
-        exhausted: float = 5.0,
+        saliency_threshold: float = 0.8,
+        stop_threshold: float = 5.0,
         rounds: int = 5,
         memory: int | None = None,
     ) -> None:
@@ -68,9 +68,9 @@ class RecursiveGlas:
         self.settings = glas_settings(
             preset, grid=grid, light=light, shadow=shadow, spatial=spatial, mode=mode, memory=memory
         )
-        if not 0 <= found <= 1 or exhausted <= 0 or rounds < 1:
-            raise ValueError("found must lie in [0, 1], exhausted be positive and rounds at least 1")
-        self.found, self.exhausted, self.rounds = found, exhausted, rounds
+        if not 0 <= saliency_threshold <= 1 or stop_threshold <= 0 or rounds < 1:
+            raise ValueError("saliency_threshold must lie in [0, 1], stop_threshold be positive and rounds at least 1")
+        self.saliency_threshold, self.stop_threshold, self.rounds = saliency_threshold, stop_threshold, rounds
 
     @property
     def passes(self) -> int:
@@ -125,13 +125,13 @@ class RecursiveGlas:
             lit = saliency.amax(dim=(1, 2)) > 0
             total[rows] += saliency
             rounds[rows] += lit
-            left[rows] = used & (saliency[:, nearest[:, 0], nearest[:, 1]] <= self.found)
+            left[rows] = used & (saliency[:, nearest[:, 0], nearest[:, 1]] <= self.saliency_threshold)
             darkened[rows] *= (1 - saliency[:, None]).to(images)
             scores[rows] = target_scores(classifier, darkened[rows], targets[rows])
             passes[rows] += probes.passes + 1
             mean = saliency.mean(dim=(1, 2))
-            exhausted = mean > self.exhausted**2 * scores[rows].double()
-            over[rows] = exhausted | ~lit | ~left[rows].any(dim=1)
+            stop = mean > self.stop_threshold**2 * scores[rows].double()
+            over[rows] = stop | ~lit | ~left[rows].any(dim=1)
             yield Recursion(
                 fused=normalized(total)[:, None].to(images),
                 scores=scores.clone(),

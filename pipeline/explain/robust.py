@@ -1,8 +1,8 @@
 """Robust crisp masks: what the network goes by in an image however it is shifted, mirrored, stored or hidden.
 
 The crisp masks of "Understanding Deep Architectures by Visual Summaries", §3.1, eq. 2, look for the fewest pixels whose
-blurring destroys a class score. Many smallest masks do, and which of them is found hangs on the last bit of the image.
-Here a soft mask is found first that has one solution, and the crisp one stays as near to it as the score allows:
+blurring destroys a class score. Many smallest masks do, and which of them is found depends on the last bit of the
+image. Here a soft mask is found first that has one solution, and the crisp one stays as near to it as the score allows:
 
 1. "evidence": a soft mask s of 28×28 cells that minimizes score(s) + w·mean s², in a picture with noise that is
    shifted, mirrored, and hidden behind another baseline from step to step. The square makes the solution unique and
@@ -69,8 +69,8 @@ class RobustSettings:
         score_weight: of d²/2, d = softplus(log-odds of the score − log-odds of `destroyed` × the image's score).
         shifts: largest shift of the picture in the first and in the second stage, pixels of a 224-px image.
         noise: standard deviation of the noise on the picture in the first stage, in units of pixel values in [0, 1];
-            less, by the share of the score that it leaves, for an image whose score does not bear it.
-        context: σ of the Gaussian whose mean of the soft mask weighs it, so that the evidence of large salient
+            less, by the share of the score that it leaves, for an image whose score does not survive it.
+        context: σ of the Gaussian whose mean of the soft mask weights it, so that the evidence of large salient
             surroundings comes before that of an isolated spot; pixels of a 224-px image.
         isolation: how much more of the area a salient pixel counts as that has no salient surroundings (the same
             Gaussian's), so that the mask is in few pieces.
@@ -112,7 +112,7 @@ class RobustSettings:
 
 
 SHARE_STEPS = 6
-# Weighed evidence of a pixel, of 1 at most, that is none.
+# Weighted evidence of a pixel, at most 1, that counts as none.
 EMPTY = 1e-9
 # A forward pass costs about a third of a forward and backward one.
 SHARE_PASSES = SHARE_STEPS // 3
@@ -326,8 +326,8 @@ class RobustMethod(Method):
         averaged = min(self.settings.averaged, self.settings.evidence.iterations)
         soft = rows @ (state["evidence sum"] / averaged) @ columns.T
         smooth_rows, smooth_columns = self._context
-        weighed = soft * (smooth_rows @ soft @ smooth_columns.T)
-        field_, share = self._level_set(state, weighed)
+        weighted = soft * (smooth_rows @ soft @ smooth_columns.T)
+        field_, share = self._level_set(state, weighted)
         return {"field": field_, "share": share, "passes": state["passes"] + SHARE_PASSES}
 
     def _level_set(self, state: State, soft: Tensor) -> tuple[Tensor, Tensor]:
@@ -358,7 +358,7 @@ class RobustMethod(Method):
 
     def finish(self, classifier: LogitsFunction, state: State) -> Explanation:
         rows, columns = self._enlarging[DETAIL]
-        # Who is done leaves with the mask that was judged; who is not has no hold on its slope either.
+        # An image that is done leaves with the mask that was judged, the others with the full slope.
         hold = torch.where(state["done"], state["hold"], 1)
         slope = self._slope(DETAIL, torch.full_like(state["step"], self.settings.ramp), hold)
         saliency = torch.sigmoid(slope * (state["field"] + rows @ state["detail"] @ columns.T))

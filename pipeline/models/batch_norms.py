@@ -16,8 +16,8 @@ def fold_batch_norms(module: nn.Module) -> tuple[nn.Module, int]:
     gave.
 
     Raises:
-        Exception: whatever tracing the network's graph runs into (`torch.fx`): control flow on data, tensors of an own
-            class, a network that cannot be copied.
+        Exception: whatever tracing the network's graph runs into (`torch.fx`): control flow on data, tensors of a class
+            of their own, a network that cannot be copied.
     """
     module = copy.deepcopy(module).eval().requires_grad_(False)
     pairs = _foldable(module)

@@ -116,7 +116,7 @@ class Classifier:
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """The network's own description of whole images (summaries.md section 10; paper, section 4.4).
+        """The network's own description of whole images (visual summaries paper §4.4).
 
         The output (before the nonlinearity) of the first fully connected layer of the network's head; where
         the only fully connected layer is the one that gives the logits, or there is none, that last layer's

@@ -49,8 +49,8 @@ def find_dense_layers(
     network that never becomes as coarse as the largest stride has all strides divided by the same power of two.
 
     Maps may have their channels first, or last as a Swin transformer's do, or be tokens in the order of the rows,
-    whatever tokens come before them, as a vision transformer's are. A network with one stride only, as that one, has no
-    finer layer: of its longest series of blocks those at three quarters and at half of the depth are taken instead.
+    whatever tokens come before them, as a vision transformer's are. A network with one stride only, like that one, has
+    no finer layer: of its longest series of blocks those at three quarters and at half of the depth are taken instead.
 
     Args:
         module: a network in evaluation mode.

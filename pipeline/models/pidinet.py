@@ -82,8 +82,8 @@ class PiDiNet(nn.Module):
         self.classifier = nn.Conv2d(len(STAGES), 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        mean, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        values = self.init_block((images - mean) / deviation)
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        values = self.init_block((images - mean) / std)
         sides = []
         for stage in range(len(STAGES)):
             for number in range(1, 4 if stage == 0 else 5):

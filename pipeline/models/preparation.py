@@ -59,7 +59,7 @@ class PreparedClassifier:
         return self._mean.device
 
     @property
-    def reference(self) -> Tensor:
+    def baseline(self) -> Tensor:
         """The color `[3]`, in [0,1], that is zero after normalization: the mean of the training data."""
         return self._mean.flatten()
 

@@ -103,8 +103,8 @@ def _read_torch(path: Path | ObjectPath) -> dict[str, Tensor]:
 def classes_in(state: Mapping[str, Tensor], module: nn.Module, number_of_classes: int) -> int:
     """How many classes weights were trained for, by their difference from a network of `number_of_classes`.
 
-    Only where every tensor of another shape differs in nothing but its first size, `number_of_classes` in the
-    network and one same number in the file, is it that number; else `number_of_classes`.
+    If all tensors whose shapes differ do so in their first size alone, `number_of_classes` in the network and one
+    common number in the file, it is that number; otherwise `number_of_classes`.
     """
     different = [
         (state[name].shape, tensor.shape)

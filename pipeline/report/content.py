@@ -131,7 +131,7 @@ class ExampleContent:
         score_after: the same after the salient pixels are removed as the explainer does it, if it does.
         drop: (before − after) / before.
         area: mean saliency, share of pixels.
-        crispness: mean 4m(1−m), 0 for a binary mask.
+        binarization_error: mean 4m(1−m), 0 for a binary mask.
         regions: the salient regions, the largest first.
         proposals: float [n, 4], x0, y0, x1, y1 of the proposals that were kept as parts, in pixels; None where there
             are no proposals.
@@ -148,7 +148,7 @@ class ExampleContent:
     score_after: float | None = None
     drop: float | None = None
     area: float | None = None
-    crispness: float | None = None
+    binarization_error: float | None = None
     regions: Sequence[RegionContent] = ()
     proposals: np.ndarray | None = None
     parts: Sequence[tuple[int, np.ndarray]] = ()
@@ -204,7 +204,7 @@ class ClassContent:
         accuracy: share of the decoded images whose highest score is this class.
         drop: mean drop of the explained images.
         area: mean saliency of the explained images, share of pixels.
-        crispness: mean crispness of the explained images.
+        binarization_error: its mean over the explained images.
         accounted: share of the class's salient pixels that the kept summaries hold, where it is known.
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
@@ -223,7 +223,7 @@ class ClassContent:
     accuracy: float | None = None
     drop: float | None = None
     area: float | None = None
-    crispness: float | None = None
+    binarization_error: float | None = None
     accounted: float | None = None
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()

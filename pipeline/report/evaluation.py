@@ -110,7 +110,7 @@ MEANINGS = {
     "share of the summaries that show a part which no other shows, recall the share of the parts that are shown. Means "
     "over classes; the figures of all classes taken together are in the table metrics and on the report's first page.",
 }
-INTERVALS = "Intervals of 95 % over what n counts: Wilson's of what either happens or not, else bootstrap."
+INTERVALS = "Intervals of 95 % over what n counts: Wilson's for what either happens or does not, otherwise bootstrap."
 # Studies that compare classes: (study, what the first column is sorted by).
 BY_CLASS = {"color bias": "classes that depend most on color first"}
 

@@ -50,7 +50,7 @@ BARS = 60
 """Summaries of a class that are shown as bars."""
 
 _NAMES = 92
-# Told apart without color as well.
+# Distinguishable without color, too.
 _DASHES = ([1, 0], [7, 3], [2, 2.5], [9, 3, 2, 3], [16, 4], [9, 2, 2, 2, 2, 2])
 
 
@@ -71,9 +71,9 @@ _MEASURES = {
         "(score before − score after) / score before, when the salient pixels are removed",
     ),
     "area": _Measure("Area", "salient share of the photograph", "photographs", "mean saliency over all pixels"),
-    "crispness": _Measure(
-        "Crispness",
-        "crispness, 0 is black and white",
+    "binarization_error": _Measure(
+        "Binarization error",
+        "binarization error, 0 is black and white",
         "photographs",
         "mean of 4m(1−m) over saliency m, 0 for a black-and-white mask, 1 for 0.5 everywhere",
         False,
@@ -91,7 +91,7 @@ def distribution(histogram: Histogram, measure: str) -> Plot:
     """A histogram with its mean.
 
     Args:
-        measure: `drop`, `area` or `crispness`, of photographs; `support`, of kept summaries.
+        measure: `drop`, `area` or `binarization_error`, of photographs; `support`, of kept summaries.
 
     Raises:
         KeyError: another measure.
@@ -103,7 +103,7 @@ def distribution(histogram: Histogram, measure: str) -> Plot:
     import altair
 
     figure = percent if one.shares else "{:.3f}".format
-    # Few values in many bins are a comb.
+    # Few values in many bins look like a comb.
     counts = np.reshape(histogram.counts, (-1, 1 if n >= 200 else 2 if n >= 60 else 4)).sum(axis=1).tolist()
     edges = np.linspace(0, 1, len(counts) + 1).tolist()
     told = [f"{100 * edge:g}%" if one.shares else f"{edge:g}" for edge in edges]

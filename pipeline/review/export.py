@@ -22,7 +22,7 @@ def export_answers(answers: AnswerStore, store: TableStore) -> tuple[int, int]:
         out; they stay in SQLite.
 
     Raises:
-        StoreError: the answers cannot be read, or the table not be written.
+        StoreError: the answers cannot be read, or the table cannot be written.
     """
     columns = TABLES[TABLE].schema.names
     every = answers.all()

@@ -87,7 +87,8 @@ class Guard:
     def _welcome(self, scope: Scope, given: str) -> Response:
         """Sets the cookie and leads on to the same address without the token, which is not for address bars.
 
-        By a page: with a redirect the browser would not send a strict cookie to who followed a link from elsewhere.
+        By a page: with a redirect the browser would not send a strict cookie to someone who followed a link from
+        elsewhere.
         """
         rest = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
         # Two slashes at the beginning would name another host.

@@ -1,4 +1,4 @@
-"""What people are asked about a run, the same for everybody; everybody has an own order.
+"""What people are asked about a run, the same for everybody, to each in an order of their own.
 
 A question's key says what it is about and what that was computed from, so that an answer is never taken for one about
 something else after the run was made again with other settings.
@@ -20,8 +20,9 @@ POOL = 4
 """Photographs to choose from, the right one included."""
 
 BLOCK = 24
-"""Everybody meets the same blocks of questions in the same order, and within each an own order: even of a large run,
-raters who stop early have answered much the same questions, without which there are no agreements."""
+"""Everybody meets the same blocks of questions in the same order, and the questions of each in an order of their own:
+even of a large run, raters who stop early have answered much the same questions, without which there is no
+agreement."""
 
 TABLES_READ = ("images", "maps", "regions", "members", "summaries")
 

@@ -167,7 +167,7 @@ class RunWatch:
 def watched_run(
     output: str, run: str, images: int, resources: Mapping[str, float], echo: bool = False, **facts: Any
 ) -> Iterator[RunWatch]:
-    """Log the run's begin, with further `facts`, and its end, and give what watches its stages.
+    """Log the run's beginning, with further `facts`, and its end, and give what watches its stages.
 
     `echo`: the log's lines on standard error as well. Ray must have been started.
     """

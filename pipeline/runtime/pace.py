@@ -104,7 +104,7 @@ class Pace:
             return None
         ends = [running.end(cost, now) for running in self._running.values()]
         if not self._waiting and ends and max(ends) <= 0:
-            # What was to be over by now is not.
+            # What should be over by now is not.
             return None
         free = [max(0.0, end) for end in ends] + [0.0] * len(self._workers_free(now))
         if not free:

@@ -189,7 +189,7 @@ class WorkerPool:
         try:
             counts = ray.get(self._board.take.remote(), timeout=BOARD_SECONDS)
         except (RayError, TimeoutError):
-            # Only the progress bar is the poorer for it.
+            # Only the progress bar suffers.
             return
         for reference, (actor, attempt, _) in list(self._busy.items()):
             if attempt.unit.name in counts and attempt.probe is None:

@@ -63,7 +63,7 @@ def time_text(seconds: float) -> str:
 def one_progress(
     console: Console, name: str, total: int, noun: str = "images"
 ) -> Iterator[Callable[[int], None]]:
-    """The line of something that is no stage; gives what to call with the number of images that have been done."""
+    """The line of something that is not a stage; yields what to call with the number of images that have been done."""
     with RunProgress(console) as whole:
         line, unit, done = StageProgress(whole, name, noun), Unit(name, (), name=name, size=total), 0
         line.plan([unit], 0, more=False)

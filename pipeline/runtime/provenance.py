@@ -1,4 +1,4 @@
-"""What results may depend on beside the settings: versions and the host."""
+"""What results may depend on besides the settings: versions and the host."""
 
 import os
 import platform

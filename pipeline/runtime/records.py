@@ -186,7 +186,7 @@ def record_stage(
     seconds: float,
     units: int,
 ) -> None:
-    """Add the stage's row to `runs` and print its line; `seconds` from the first unit's begin to the last one's end."""
+    """Add the stage's row to `runs` and print its line; `seconds` from the first unit's beginning to the last one's."""
     cached = sum(outcome.cached for outcome in outcomes)
     rows = sum(outcome.shard.rows for outcome in outcomes if outcome.shard)
     state.stage_rows.append(

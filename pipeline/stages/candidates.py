@@ -44,7 +44,7 @@ class CandidatesStage(Stage):
     name = "candidates"
     reads = ("maps", "features", "clusters")
     writes = "candidates"
-    version = 2
+    version = 3
 
     def wanted(self, config: RunConfig) -> bool:
         return config.summaries.by_evidence
@@ -161,7 +161,7 @@ def _rows(label: str, number: int, one: Judged, found_again: float, ids: Sequenc
         "coverage": one.coverage,
         "coherence": known(coherence.value),
         "chance": known(coherence.chance),
-        "chance_deviation": known(coherence.deviation),
+        "chance_std": known(coherence.std),
         "specificity": one.specificity,
         "rank": one.rank if one.rank >= 0 else None,
         "gain": one.gain,

@@ -1,8 +1,8 @@
 """The exemplars' images meet all others of a class of which only neighbors were matched.
 
-A pair of images that was not matched has score 0, so that a part cannot join an exemplar of an image that its own is no
-neighbor of. The exemplars' images are few: to match them with all others costs a few pairs an image, whatever the
-size of the class.
+A pair of images that was not matched has score 0, so that a part cannot join an exemplar whose image is not a neighbor
+of its own. The exemplars' images are few: to match them with all others costs a few pairs an image, whatever the size
+of the class.
 """
 
 import numpy as np

@@ -32,7 +32,7 @@ class ExplainStage(Stage):
     writes = "maps"
     resources = Resources(gpu=True)
     depends_on = ("classifier",)
-    version = 2
+    version = 3
 
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain
@@ -102,7 +102,7 @@ class ExplainStage(Stage):
         figures = {
             "score_before": before,
             "area": float(explanation.saliency.mean()),
-            "crispness": float(binarization_error(explanation.saliency)),
+            "binarization_error": float(binarization_error(explanation.saliency)),
         }
         if explanation.score_after is not None:
             after = float(explanation.score_after)

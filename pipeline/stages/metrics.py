@@ -22,7 +22,7 @@ MAP_FIGURES = {
         "relative drop of the target's score when the salient pixels are removed as the explainer removes them; mean",
     ),
     "area": ("share", "mean saliency, share of pixels; mean"),
-    "crispness": ("0..1", "mean 4m(1−m) of the map, 0 for a binary one; mean"),
+    "binarization_error": ("0..1", "mean 4m(1−m) of the map, 0 for a binary one; mean"),
 }
 OVER_IMAGES = " over explained images, 95 % bootstrap interval over images"
 
@@ -34,7 +34,7 @@ class MetricsStage(Stage):
     reads = TABLES_READ
     writes = "metrics"
     by_class = False
-    version = 2
+    version = 3
 
     def settings(self, config: RunConfig) -> Any:
         return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
@@ -79,7 +79,7 @@ class MetricsStage(Stage):
                     values["", figure].append(row[figure])
                     values[row["label"], figure].append(row[figure])
         return [
-            self._mean_row(worker, label, figure, numbers, unit_of, method + OVER_IMAGES)
+            self._mean_row(worker, label, figure.replace("_", " "), numbers, unit_of, method + OVER_IMAGES)
             for (label, figure), numbers in values.items()
             for unit_of, method in (MAP_FIGURES[figure],)
         ]

@@ -93,7 +93,7 @@ class ProposeStage(Stage):
 def searched_boxes(image: np.ndarray, seed: int, settings: ProposalSettings) -> np.ndarray:
     """Boxes `[M,4]` float32 of an image, uint8 `[H,W,3]`.
 
-    The published search is cut to its limit here, at random; of the fast one the mask chooses later.
+    The published search is cut to its limit here, at random; for the fast one the mask chooses later.
     """
     if settings.search == "published":
         return selective_search(image, seed, settings.limit, settings.minimum_side, search=PUBLISHED)
@@ -104,4 +104,4 @@ def stored_descriptors(image: np.ndarray, boxes: np.ndarray, settings: ProposalS
     """What is stored of each box to compare it by, float32 `[M,D]`; of `conv` nothing, D = 0: `image_proposals`."""
     if settings.descriptor == "conv":
         return np.zeros((len(boxes), 0), np.float32)
-    return natural_whitener(settings.components).fold(describe(image, boxes)).numpy()
+    return natural_whitener(settings.components).whiten(describe(image, boxes)).numpy()

@@ -24,7 +24,7 @@ def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     found = box_iou(*(torch.from_numpy(np.asarray(values, dtype=np.float64)) for values in (boxes, others)))
-    # Of two empty boxes it is 0 / 0.
+    # For two empty boxes it is 0 / 0.
     return found.nan_to_num_(0.0).numpy()
 
 

@@ -21,7 +21,7 @@ class Candidate:
 
     Attributes:
         source: where it comes from ("factors", "regions", "proposals"), for people and tables.
-        images: `[m]` int64, rising: the members' images, by their number in the class.
+        images: `[m]` int64, ascending: the members' images, by their number in the class.
         boxes: `[m,4]` float32 x0, y0, x1, y1 in pixels, half-open.
         segments: `[m,G,G]` bool, the cells that belong to the part.
     """
@@ -39,13 +39,13 @@ class Candidate:
                 f"{self.segments.shape}"
             )
         if count and (np.diff(self.images) <= 0).any():
-            raise ValueError("a candidate has at most one member in an image, the images in rising order")
+            raise ValueError("a candidate has at most one member in an image, the images in ascending order")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def rows(self, chosen: np.ndarray) -> "Candidate":
-        """Some of the members: `chosen` is bool `[m]`, or rising positions."""
+        """Some of the members: `chosen` is bool `[m]`, or ascending positions."""
         return Candidate(self.source, self.images[chosen], self.boxes[chosen], self.segments[chosen])
 
 

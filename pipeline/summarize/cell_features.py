@@ -18,18 +18,18 @@ class Basis:
 
     Attributes:
         layers: channels of each layer, in order; they sum to C.
-        mean, deviation: `[C]` float32, of the class's salient cells.
+        mean, std: `[C]` float32, of the class's salient cells.
         components: `[C,D]` float32, orthonormal columns.
     """
 
     layers: tuple[int, ...]
     mean: np.ndarray
-    deviation: np.ndarray
+    std: np.ndarray
     components: np.ndarray
 
     def apply(self, cells: np.ndarray) -> np.ndarray:
         """Activations `[…,C]` → descriptions `[…,D]` float32 of unit length."""
-        return _unit(_described(cells, self.layers, self.mean, self.deviation) @ self.components)
+        return _unit(_described(cells, self.layers, self.mean, self.std) @ self.components)
 
     def apply_maps(self, maps: np.ndarray) -> np.ndarray:
         """Activations `[B,C,G,G]` → descriptions `[B,G,G,D]` float32 of unit length."""
@@ -54,12 +54,12 @@ def fit_basis(cells: np.ndarray, layers: Sequence[int], components: int = 64) ->
     cells = np.asarray(cells, dtype=np.float32)
     if cells.ndim != 2 or not len(cells) or cells.shape[1] != sum(layers):
         raise ValueError(f"cells must be [n,{sum(layers)}], n at least 1, got {cells.shape}")
-    mean, deviation = cells.mean(axis=0), cells.std(axis=0)
+    mean, std = cells.mean(axis=0), cells.std(axis=0)
     # A channel that is silent on the class says nothing; it must not be blown up elsewhere.
-    deviation = np.where(deviation > TINY * max(1.0, float(deviation.max())), deviation, np.inf).astype(np.float32)
-    described = _described(cells, tuple(layers), mean, deviation)
+    std = np.where(std > TINY * max(1.0, float(std.max())), std, np.inf).astype(np.float32)
+    described = _described(cells, tuple(layers), mean, std)
     _, _, directions = np.linalg.svd(described.T @ described, hermitian=True)
-    return Basis(tuple(layers), mean, deviation, np.ascontiguousarray(directions[:components].T))
+    return Basis(tuple(layers), mean, std, np.ascontiguousarray(directions[:components].T))
 
 
 def with_context(features: np.ndarray, width: int = 5) -> np.ndarray:
@@ -72,8 +72,8 @@ def with_context(features: np.ndarray, width: int = 5) -> np.ndarray:
     return _unit(ndimage.uniform_filter(features, (0, width, width, 0), mode="nearest"))
 
 
-def _described(cells: np.ndarray, layers: tuple[int, ...], mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    standardized = (np.asarray(cells, dtype=np.float32) - mean) / deviation
+def _described(cells: np.ndarray, layers: tuple[int, ...], mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    standardized = (np.asarray(cells, dtype=np.float32) - mean) / std
     ends = np.cumsum(layers)
     blocks = [_unit(standardized[..., end - size : end]) for end, size in zip(ends, layers, strict=True)]
     return np.concatenate(blocks, axis=-1) / np.sqrt(len(layers), dtype=np.float32)

@@ -51,7 +51,7 @@ def find_parts(
     seed: int = 0,
     more: Sequence[Candidate] = (),
 ) -> Selection:
-    """The summaries of a class, and every candidate that is none.
+    """The summaries of a class, and every candidate that is not one.
 
     Depends on this class alone; time and memory are linear in its images.
 
@@ -109,14 +109,14 @@ class ClassImages:
         return ClassImages(settings, masks, shares, seen, SmoothMaps(features), groups, alike, regions)
 
     def some(self, images: np.ndarray) -> "ClassImages":
-        """Some of the images, rising numbers `[n]`."""
+        """Some of the images, ascending numbers `[n]`."""
         masks, shares, seen = (values[images] for values in (self.masks, self.shares, self.seen))
         groups, alike = self.groups[images], self.where_alike[images]
         maps, regions = self.maps.of_images(images), self.regions.of_images(images)
         return ClassImages(self.settings, masks, shares, seen, maps, groups, alike, regions)
 
     def parts(self, seed: int = 0, more: Sequence[Candidate] = ()) -> Selection:
-        """The summaries of these images, and every candidate that is none; arguments as for `find_parts`."""
+        """The summaries of these images, and every candidate that is not one; arguments as for `find_parts`."""
         own, weights = self.settings, photograph_weights(self.groups)
         candidates = [*more, *self._agreed(seed, weights)]
         # Judged without the context that made the factors: cells of one place resemble each other by it.
@@ -163,5 +163,5 @@ def remaking(
     more: Sequence[Candidate] = (),
     seed: int = 0,
 ) -> Rerun:
-    """`find_parts` on some of a class's images; arguments as there. Of `more` the members in these images are left."""
+    """`find_parts` on some of a class's images; arguments as there. Of `more`, the members in these images are kept."""
     return ClassImages.of(features, masks, settings, seed).again(more)

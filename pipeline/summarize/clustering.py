@@ -26,7 +26,7 @@ def cluster_edges(
     seed: int = 0,
     dense_limit: int = 2000,
 ) -> Clustering:
-    """Cluster `count` parts by the matching scores of some pairs, all others being 0 (summaries.md §6).
+    """Cluster `count` parts by the matching scores of some pairs, all others being 0.
 
     Similarities are S = C − max(C) and the preference is `preference_factor` · median(S), over all entries of the
     `[n,n]` matrix C of scores, as in `cluster_scores`; the preference and the net similarity of the result are on the

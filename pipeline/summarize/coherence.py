@@ -1,7 +1,7 @@
 """Do the members of a candidate show the same thing? Judged after laying each on each, against the class's own chance.
 
 A member's box is cut into cells, as many for all members of a candidate and about as fine as the grid that the features
-lie on; so a large candidate is compared in as fine a detail as a small one, and pays if its parts move against each
+lie on; so a large candidate is compared in as much detail as a small one, and loses if its parts move relative to each
 other. The cells of two members are compared place by place. Chance is the same figure for the same shapes laid on
 random salient places of the same images: a class whose salient places all look alike gives no credit for likeness.
 
@@ -28,7 +28,7 @@ class Coherence:
     Attributes:
         value: mean likeness of two members, in −1..1: 1 where features and shapes are the same; NaN for one member.
         chance: mean of the same over draws of random salient places.
-        deviation: its standard deviation over the draws.
+        std: its standard deviation over the draws.
         members: `[m]` float64, mean likeness of each member with the others; NaN for a photograph that counts as
             another one's copy.
         mirrored: `[m]` bool, whether the member was laid on the others as its mirror image.
@@ -36,7 +36,7 @@ class Coherence:
 
     value: float
     chance: float
-    deviation: float
+    std: float
     members: np.ndarray
     mirrored: np.ndarray
 
@@ -50,7 +50,7 @@ class Coherence:
     @property
     def score(self) -> float:
         """Standard deviations above chance (z); NaN for one member."""
-        return (self.value - self.chance) / max(self.deviation, 1e-3)
+        return (self.value - self.chance) / max(self.std, 1e-3)
 
 
 def candidate_coherence(

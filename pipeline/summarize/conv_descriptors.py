@@ -1,7 +1,7 @@
 """A proposal described by what the classifier sees in it: the features of its cells, pooled.
 
-The other descriptor of a proposal beside `hog`. Nothing of it needs to be kept for each proposal: the features of an
-image's cells say it all, and pooling them takes milliseconds.
+The other descriptor of a proposal beside `hog`. Nothing needs to be stored for each proposal: the features of an
+image's cells hold it all, and pooling them takes milliseconds.
 
 Shapes: M boxes, G by G cells of the grid that the features lie on, D components, s by s parts of a box.
 """

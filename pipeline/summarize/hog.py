@@ -1,7 +1,7 @@
 """Felzenszwalb's histograms of oriented gradients, the default descriptor of a proposal.
 
-Specification summaries.md §3; Felzenszwalb, Girshick, McAllester & Ramanan, "Object detection with
-discriminatively trained part-based models", PAMI 2010, §6 (31 analytic channels).
+Felzenszwalb, Girshick, McAllester & Ramanan, "Object detection with discriminatively trained part-based models", PAMI
+2010, §6 (31 analytic channels).
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Probabilistic Hough matching: pairs of boxes vote for the offset between two images that they imply.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.2. Geometry is float64: votes
-fall on the edges of bins. Scores keep the precision of the naive scores.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.2. Geometry is float64: votes fall on the edges of bins. Scores
+keep the precision of the naive scores.
 """
 
 import math
@@ -30,7 +30,7 @@ def probabilistic_hough_matching(
     """Naive scores times the votes for the offset that a pair implies.
 
     A pair of boxes predicts where A's far corner lies in B and log2 of the area ratio B / A. For each box of
-    A and each bin of this space the best of its pairs votes; the smoothed votes weigh the pairs.
+    A and each bin of this space the best of its pairs votes; the smoothed votes weight the pairs.
 
     Args:
         naive: [M1, M2] of `naive_appearance_matching`.

@@ -1,8 +1,8 @@
 """Local offset matching: a pair of boxes counts by how well its offset agrees with those of the box's neighbors.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.3. Votes and their median
-are float64: the 20 reweighting steps amplify rounding, by up to ten orders of magnitude where a median passes close
-by a vote. Scores keep the precision of the naive scores.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3.3. Votes and their median are float64: the 20 reweighting
+steps amplify rounding, by up to ten orders of magnitude where a median passes close to a vote. Scores keep the
+precision of the naive scores.
 
 Shapes: M1 boxes of image A, M2 of an image B, Q images B at a time.
 """
@@ -173,7 +173,7 @@ def _descend(values: Tensor, distant: Tensor) -> Tensor:
     return median[:, 0]
 
 
-def weighed(naive: Tensor, a: Placement, b: Placement, medians: Tensor, support: Tensor) -> Tensor:
+def weighted(naive: Tensor, a: Placement, b: Placement, medians: Tensor, support: Tensor) -> Tensor:
     """Naive scores times how well the offset of a pair agrees with the local one, and the support.
 
     Args:
@@ -208,7 +208,7 @@ def local_offset_matching(
     scale: float = 1.0,
     inclusive: bool = False,
 ) -> LocalOffsets:
-    """Naive scores weighed by how well a pair's offset agrees with the offsets of the box's neighbors.
+    """Naive scores weighted by how well a pair's offset agrees with the offsets of the box's neighbors.
 
     The neighbors of a box of A are the boxes that overlap it, and itself. Each votes with the offset of its
     best match; the votes' coordinate-wise L1 median, by 20 reweighting steps from (1, 1, 1), is the local
@@ -250,7 +250,7 @@ def local_offset_matching(
                               for part, tail in zip(b, (2, 1), strict=True)))
         votes = votes_of(table, neighborhood, a, several)
         medians = reweighted_medians(votes, neighborhood, torch.ones_like(votes.speaks))
-        scores = weighed(table, a, several, medians, votes.support)
+        scores = weighted(table, a, several, medians, votes.support)
         result = LocalOffsets(*(part.reshape(*leading, *part.shape[1:]) for part in (scores, medians, votes.support)))
     result.offsets[..., :2] *= scale
     return result

@@ -1,8 +1,8 @@
 """Proposal flow: how well the proposals of two images match, by appearance and geometry.
 
-Specification summaries.md §4; Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3. Boxes are x0, y0, x1,
-y1 in pixels. All functions run on the device of their inputs. Geometry is computed in float64, because votes
-fall on the edges of bins and the L1 median is decided by tiny differences; scores keep their precision.
+Ham, Cho, Schmid & Ponce, "Proposal flow", CVPR 2016, §3. Boxes are x0, y0, x1, y1 in pixels. All functions run on the
+device of their inputs. Geometry is computed in float64, because votes fall on the edges of bins and tiny differences
+decide the L1 median; scores keep their precision.
 """
 
 import torch
@@ -26,7 +26,7 @@ def match(
     """Matching scores of all pairs of proposals of two images.
 
     Args:
-        features_a: [M1, D], such that appearance similarity is a dot product (`whitening.Whitener.fold`).
+        features_a: [M1, D], such that appearance similarity is a dot product (`whitening.Whitener.whiten`).
         boxes_a: [M1, 4], half-open.
         features_b: [M2, D].
         boxes_b: [M2, 4].

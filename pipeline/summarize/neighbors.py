@@ -22,7 +22,7 @@ class PairGraph:
         pairs: `[P,2]` int64, a ≤ b; every image with itself is among them.
         similarity: `[P]` float32, cosine of the two images' features, in −1..1.
         component: `[N]` int64, the connected component of each image, numbered by their first images.
-        task: `[P]` int64, rising: which pairs go together.
+        task: `[P]` int64, ascending: which pairs go together.
     """
 
     pairs: np.ndarray

@@ -1,10 +1,17 @@
-"""Matching many image pairs at once, down to the scores that a class's similarity needs (summaries.md §4, §5).
+"""Matching many image pairs at once, down to the scores that a class's similarity needs (Ham, Cho, Schmid &
+Ponce, "Proposal flow", CVPR 2016, §3).
 
-All proposals of two images take part in matching, as context; what leaves are the scores among those on the masks
-and, for each of these, its 100 best scores against all proposals of other images. With local offset matching most of
-the rest is never computed, and nothing that leaves is changed by that: a score is its naive score times the box's
-support times a factor of at most 1, rounding included, so that a box whose product of the first two is not above the
-hundredth best score so far of any proposal on the other image's mask needs no median.
+All proposals of two images take part in matching, as context. Kept are the scores among the proposals on the masks and,
+for each of these, its 100 best scores against all proposals of other images. In local offset matching, the score of
+proposal i of A and j of B is
+
+    f(i,j) = c(i,j) · support(i) · g(i,j),   g(i,j) = exp(−0.05 · d(i,j) − 0.3 · e(i,j)) ≤ 1,
+
+with c(i,j) the naive score, support(i) the share of all confidence that lies around i, and d and e how far the pair's
+offset, in pixels, and its area ratio are from the medians around i (`pipeline.summarize.local_offsets`). Only g needs
+these medians, by far the most expensive part. As f(i,j) ≤ c(i,j) · support(i), rounding included, most medians are
+never computed, and nothing that is kept changes: i needs one only if this bound is above a hundredth best score so far,
+or if f(i,j) itself is kept.
 
 Shapes: M1 proposals of image A, M2 of an image B, Q images B at a time, K of an image's proposals on its mask.
 """
@@ -20,7 +27,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.summarize.boxes import aspects_agree, overlapping
-from pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighed
+from pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighted
 from pipeline.summarize.matching import match
 from pipeline.summarize.similarity import BestScores, ImageProposals
 
@@ -156,7 +163,7 @@ class _Matcher:
         return self._current
 
     def _selected(self, a: int, others: list[int]) -> list[np.ndarray]:
-        """Local offset matching of the boxes whose scores can count."""
+        """Local offset matching of the boxes whose scores can count: f(i,j) for i wanted, 0 for the others."""
         on_a = self.on_mask[a]
         first = self._first(a)
         neighborhood, place_a = first.neighborhood, first.place
@@ -166,7 +173,7 @@ class _Matcher:
         votes = votes_of(naive, neighborhood, place_a, place_b)
         support = votes.support.to(naive.dtype)
 
-        # Columns: the proposals on the masks of the images B, padded with what matches nothing.
+        # c(i,j) for all i and the j on the masks of the images B, padded with what matches nothing.
         on_b = pad_sequence([self.on_mask[b] for b in others], batch_first=True)
         real = torch.arange(on_b.shape[1], device=self.device) < torch.tensor(
             [[len(self.on_mask[b])] for b in others], device=self.device
@@ -175,17 +182,19 @@ class _Matcher:
         wanted = self._wanted(a, others, naive, columns, support)
         medians = reweighted_medians(votes, neighborhood, wanted)
 
-        rows = weighed(
+        # f(i,j) for the i on A's mask and all j: what A's best scores need.
+        rows = weighted(
             naive[:, on_a],
             Placement(place_a.centers[on_a], place_a.areas[on_a]),
             place_b,
             medians[:, on_a],
             votes.support[:, on_a],
         ).masked_fill_(~wanted[:, on_a, None], 0)
+        # f(i,j) for all i and the j on B's mask: what B's best scores need, and the blocks.
         place_columns = Placement(
             place_b.centers.gather(1, on_b[..., None].expand(-1, -1, 2)), place_b.areas.gather(1, on_b)
         )
-        columns = weighed(columns, place_a, place_columns, medians, votes.support).masked_fill_(~wanted[..., None], 0)
+        columns = weighted(columns, place_a, place_columns, medians, votes.support).masked_fill_(~wanted[..., None], 0)
         blocks = []
         for place, b in enumerate(others):
             count = len(self.on_mask[b])
@@ -206,7 +215,14 @@ class _Matcher:
         return naive.masked_fill_(aspects_agree(first.boxes, boxes_b).logical_not_(), 0)
 
     def _wanted(self, a: int, others: list[int], naive: Tensor, columns: Tensor, support: Tensor) -> Tensor:
-        """Boxes of A whose median can matter, bool `[Q,M1]`: see the head of this file."""
+        """Boxes i of A whose median can matter, bool `[Q,M1]`; t(j) is the hundredth best score so far of a proposal.
+
+        i is wanted if support(i) > 0 and
+        - c(i,j) · support(i) > t(j) for some j on B's mask, or
+        - i is on A's mask, and c(i,j) > 0 for some j on B's mask (f(i,j) is in the block)
+          or c(i,j) · support(i) > t(i) for some j of B.
+        In a self pair, and where no best scores are kept, every t is infinite.
+        """
         thresholds = pad_sequence([self._threshold(b, b == a) for b in others], batch_first=True)
         wanted = (columns * support[..., None] > thresholds[:, None]).any(dim=2)
         on_a = self.on_mask[a]

@@ -30,7 +30,7 @@ class SelectionSettings:
         least_excess: coherence above chance, as a share of what is possible.
         least_score: the same in standard deviations of chance.
         least_specificity: of a candidate that is not mere background (`specificity.specificity`).
-        price: what a summary must add, as a share of what the best candidate alone accounts for, both weighed by
+        price: what a summary must add, as a share of what the best candidate alone accounts for, both weighted by
             coherence.
         waste: what a pixel of a member that is not salient costs, against one that is.
         drop_odd: leave out members that are less like the others than random salient places are.
@@ -56,13 +56,13 @@ class Judged:
     Attributes:
         candidate: with the members that are left.
         coherence: of them.
-        specificity: how much more often places that look like it are salient than any place, 0..1.
+        specificity: how much more often places that look like it are salient than places in general, 0..1.
         photographs: that have a member, copies counted once.
         support: their share of the class's.
         coverage: share of the class's salient pixels that the members hold.
         reason: empty for a summary, otherwise why it is none.
         rank: among the summaries, from 0; −1 for others.
-        gain: what a summary adds to those before it: coverage weighed by coherence; 0 for others.
+        gain: what a summary adds to those before it: coverage weighted by coherence; 0 for others.
         added: share of the salient pixels that it adds to those before it; 0 for others.
         belongs_to: rank of the summary that a candidate lies under, −1 for none.
         relation: "near-duplicate", "sub-part", "whole of parts", or empty.

@@ -114,7 +114,7 @@ def with_surroundings(on_mask: np.ndarray, limit: int, share: float = 0.5) -> np
         share: of the places that are for proposals on the mask.
 
     Returns:
-        int64 `[min(M, limit)]`, rising.
+        int64 `[min(M, limit)]`, ascending.
     """
     on, off = np.flatnonzero(on_mask), np.flatnonzero(~np.asarray(on_mask))
     taken = min(len(on), max(round(share * limit), limit - len(off)))

@@ -22,7 +22,7 @@ def class_regions(masks: np.ndarray, minimum_area: float = 0.01) -> tuple[np.nda
         minimum_area: share of the image's pixels; smaller regions are left out.
 
     Returns:
-        The regions' images `[R]` int64, rising, and their pixels `[R,H,W]` bool.
+        The regions' images `[R]` int64, ascending, and their pixels `[R,H,W]` bool.
     """
     images, regions = [], []
     for image, mask in enumerate(masks):
@@ -37,7 +37,7 @@ class PooledRegions:
     """The salient regions of a class with what the classifier sees in each, R of them.
 
     Attributes:
-        images: `[R]` int64, rising.
+        images: `[R]` int64, ascending.
         cells: `[R,G,G]` bool, those that the region fills by half, or that it fills most if it is thinner.
         pooled: `[R,D]` features of unit length: the mean of its cells', weighted by how much of each cell it fills.
     """
@@ -59,7 +59,7 @@ class PooledRegions:
         return PooledRegions(images, filled >= least[:, None, None], pooled)
 
     def of_images(self, images: np.ndarray) -> "PooledRegions":
-        """Those of some images, rising numbers; a region's image is then its position among these."""
+        """Those of some images, ascending numbers; a region's image is then its position among these."""
         own = np.isin(self.images, images)
         return PooledRegions(np.searchsorted(images, self.images[own]), self.cells[own], self.pooled[own])
 

@@ -11,7 +11,7 @@ from pipeline.summarize.boxes import box_overlap
 from pipeline.summarize.candidates import Candidate
 
 Rerun = Callable[[np.ndarray, int], Sequence[Candidate]]
-"""Numbers of images `[n]` int64, rising, and a seed → the summaries of these images alone. Their members' images are
+"""Numbers of images `[n]` int64, ascending, and a seed → the summaries of these images alone. Their members' images are
 positions in those numbers."""
 
 
@@ -26,7 +26,7 @@ def same_part(first: Candidate, second: Candidate, least: float = 0.5) -> bool:
 
 
 def in_images(candidate: Candidate, images: np.ndarray) -> Candidate:
-    """The members in some images, rising numbers `[n]`; a member's image is then its position among these."""
+    """The members in some images, ascending numbers `[n]`; a member's image is then its position among these."""
     inside = np.isin(candidate.images, images)
     own = candidate.rows(inside)
     return Candidate(own.source, np.searchsorted(images, own.images), own.boxes, own.segments)

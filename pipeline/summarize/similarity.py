@@ -122,7 +122,7 @@ class BestScores:
 
     @property
     def values(self) -> Tensor:
-        """`[K, at most keep]`, falling."""
+        """`[K, at most keep]`, descending."""
         return self._best
 
     @property

@@ -1,8 +1,7 @@
-"""Affinity propagation over a sparse graph, O(edges) a step (Frey and Dueck, Science 315, 2007, equations 1 and
-2).
+"""Affinity propagation over a sparse graph, O(edges) a step (Frey and Dueck, Science 315, 2007, eqs. 1 to 3).
 
-Most pairs of a class's parts have no score. The dense algorithm keeps two messages for each of them all the same;
-here one *null candidate* per point stands in for all the exemplars to which it has no edge.
+Most pairs of a class's parts have no score. The dense algorithm keeps two messages even for each of these; here one
+*null candidate* per point stands in for all the exemplars to which it has no edge.
 """
 
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ import numpy as np
 
 # Edges worked on at a time: the temporaries of so many stay in a core's cache.
 BLOCK_EDGES = 32_768
-# Relative to a similarity. Symmetric similarities tie the two points of every pair, and the last digit's noise that
-# Frey and Dueck use takes so long to part them that both may settle as exemplars first. Scores in float32 are 6e-8
-# apart, so their order stays.
+# Relative to a similarity. With symmetric similarities the two points of a pair are tied. Frey and Dueck break ties by
+# noise in the last digit, which takes so many steps that both points may settle as exemplars first. Distinct float32
+# scores differ by at least 6e-8 of their size, so this noise does not change their order.
 _NOISE = 1e-9
 
 
@@ -52,10 +51,11 @@ def sparse_affinity_propagation(
 ) -> Clustering:
     """Exemplars of `count` points whose similarities are known for some pairs (Frey and Dueck, Science 315, 2007).
 
-    Responsibilities are r(i,k) = s(i,k) − max(null, max over k' ≠ k of a(i,k') + s(i,k')) (summaries.md §6), the rest
-    is as in the paper. At the end the exemplar of each cluster is exchanged for the member with the best sum of
-    similarities, absent ones counting as `null`, and every point goes to the exemplar to which it is most similar. A
-    point worth more outside every cluster is noise, or stands alone where the preference is not below `null`.
+    Responsibilities are r(i,k) = s(i,k) − max(null, max over k' ≠ k of a(i,k') + s(i,k')), eq. 1 with the null
+    candidate; the rest is as in the paper. At the end the exemplar of each cluster is exchanged for the member with the
+    largest sum of similarities, absent ones counting as `null`, and every point goes to the exemplar to which it is
+    most similar. A point worth more outside every cluster is noise, or stands alone where the preference is not below
+    `null`.
 
     Adding a constant to all similarities, to `preference` and to `null` adds `count` times it to the net similarity
     and changes nothing else. Ties are broken by tiny noise from a generator with `seed`; neither it nor the result
@@ -222,17 +222,23 @@ class Messages:
         self.responsibility, self.availability = np.zeros(count), np.zeros(count)
         self.blocks = _blocks(order, keys, similarity, degree[self.order], noise)
         self._null, self._damping = null, damping
-        # What every point has been sent as a candidate; the last entry is for the edges to nowhere.
+        # r(k,k) + Σ over i' ≠ k of max(0, r(i',k)) for every candidate k; the last entry is for the edges to nowhere.
         self._received = np.zeros(count + 1)
         largest = max((block.columns.size for block in self.blocks), default=0)
         self._work, self._positive = np.empty(largest), np.empty(largest)
 
     def step(self) -> None:
-        """Update all messages once, damped; the availabilities along edges follow at the start of the next step.
+        """Update all messages once. With damping λ, a message becomes λ · message + (1 − λ) · its right-hand side:
 
-        So every edge passes through the cache once a step, not twice.
+        (1) r(i,k) ← s(i,k) − max(null, max over k' ≠ k of a(i,k') + s(i,k')), for k = i too
+        (2) a(i,k) ← min(0, r(k,k) + Σ over i' ∉ {i,k} of max(0, r(i',k))), for k ≠ i
+        (3) a(k,k) ← Σ over i' ≠ k of max(0, r(i',k))
+
+        (2) of a step is computed at the start of the next one, right before (1) reads it, so that every edge passes
+        through the cache once a step, not twice.
         """
         change = 1 - self._damping
+        # A point's candidates without an edge: itself, a(i,i) + s(i,i), and null.
         alone = self.availability + self.similarity
         floor = np.maximum(alone, self._null)
         best = np.full(len(alone), self._null, dtype=np.float64)
@@ -241,6 +247,7 @@ class Messages:
             size = block.columns.size
             work, positive = (array[:size].reshape(block.columns.shape) for array in (self._work, self._positive))
             flat = self._work[:size]
+            # (2): received is r(k,k) + Σ over i' ≠ k, of which i's own share is taken away again.
             np.take(self._received, block.columns, out=work, mode="clip")
             np.maximum(block.responsibility, 0, out=positive)
             work -= positive
@@ -249,6 +256,7 @@ class Messages:
             work *= change
             np.add(block.availability, work, out=block.availability)
 
+            # The largest a(i,k) + s(i,k), at k*, and the second largest, what k* itself competes with.
             np.add(block.availability, block.similarity, out=work)
             largest = work.argmax(axis=1)
             largest += np.arange(0, size, work.shape[1])
@@ -258,15 +266,17 @@ class Messages:
             np.maximum(first, self._null, out=best[block.points])
             np.maximum(first, floor[block.points], out=first)
 
+            # (1), at first with the largest for every k; at k* it is s − second, by first − second more.
             responsibility = block.responsibility
             np.subtract(block.similarity, first[:, None], out=work)
             work *= change
             responsibility *= self._damping
             responsibility += work
-            # The best candidate competes with the second best; nothing changes where these are equal.
             responsibility.reshape(-1)[largest] += change * (first - second)
             np.maximum(responsibility, 0, out=positive)
+            # Σ over i' ≠ k of max(0, r(i',k)), for (3) now and for (2) in the next step.
             np.add.at(received, block.columns.reshape(-1), self._positive[:size])
+        # (1) of the points with themselves, then (3).
         self.responsibility *= self._damping
         self.responsibility += change * (self.similarity - best)
         self.availability *= self._damping

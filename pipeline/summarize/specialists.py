@@ -50,7 +50,7 @@ def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]])
     """Scores of the specialized classes, `[N,S]`, positive, each row of sum 1.
 
     A class's score is its machines' highest decision value; the softmax makes the scores of an image sum to
-    one, as the paper asks, though decision values may be negative. A class without machines gets the lowest
+    one, as in the paper, though decision values may be negative. A class without machines gets the lowest
     decision value of its image; if none has any, all get the same score.
 
     Args:

@@ -48,10 +48,10 @@ def salience_where_alike(
 
 
 def specificity(candidate: Candidate, where_alike: np.ndarray, shares: np.ndarray) -> float:
-    """How much more often the places that look like a candidate's are salient than any place, 0 for as often or less, 1
-    for always.
+    """How much more often places that look like a candidate's are salient than places in general: 0 for as often or
+    less, 1 for always.
 
-    So parts of many colors are compared cell by cell.
+    The comparison is cell by cell, so that it suits parts of many colors as well.
 
     Args:
         candidate: with at least one member.
@@ -62,7 +62,7 @@ def specificity(candidate: Candidate, where_alike: np.ndarray, shares: np.ndarra
     own = where_alike[candidate.images][candidate.segments]
     own = own[~np.isnan(own)]
     base = float(shares.mean(dtype=np.float64))
-    # Where all is salient, nothing can tell.
+    # Where everything is salient, it cannot be told.
     if not len(own) or base >= 1 - 1e-6:
         return 1.0
     return min(1.0, max(0.0, (float(own.mean(dtype=np.float64)) - base) / (1 - base)))

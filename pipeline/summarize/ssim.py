@@ -20,7 +20,7 @@ def mean_ssim(pictures: np.ndarray, others: np.ndarray, data_range: float) -> np
 
     Args:
         pictures, others: `[B,H,W]` of the same shape, sides at least 11, float64.
-        data_range: largest possible value minus the least.
+        data_range: largest possible value minus the smallest.
 
     Raises:
         ValueError: sides less than 11, or shapes differ.

@@ -1,5 +1,5 @@
-"""Automatic tags: a summary's members by the classifier's own top labels on their crops (summaries.md §11; visual
-summaries §4.2).
+"""Automatic tags: a summary's members by the classifier's own top labels on their crops (visual summaries
+§4.2).
 
 Shapes: n crops, K classes, T tags.
 """

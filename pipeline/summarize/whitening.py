@@ -1,12 +1,11 @@
 """Whitened HOG similarity: decorrelation by the statistics of natural images.
 
-Specification summaries.md §3; Hariharan, Malik & Ramanan, "Discriminative decorrelation for clustering and
-classification", ECCV 2012, §2 (stationary background covariance). With mean mu and covariance Sigma of all
-8 x 8-cell windows, the appearance similarity of A and B is max(0, (A - mu) Sigma^-1 (B - mu)^T). With Sigma =
-L L^T it is the dot product of L^-1 (A - mu) and L^-1 (B - mu), each computed once per image. With Sigma = U diag(s) U^T
-it is as well that of diag(s)^-1/2 U^T (A - mu) and diag(s)^-1/2 U^T (B - mu), of which the components of the largest
-s, the patterns that natural images are mostly made of, can be kept alone: 64 of 1,984 match as well as all, see
-`benchmarks/proposal_cost.py`.
+Hariharan, Malik & Ramanan, "Discriminative decorrelation for clustering and classification", ECCV 2012, §2 (stationary
+background covariance). With mean mu and covariance Sigma of all 8 x 8-cell windows, the appearance similarity of A and
+B is max(0, (A - mu) Sigma^-1 (B - mu)^T). With Sigma = L L^T it is the dot product of L^-1 (A - mu) and L^-1 (B - mu),
+each computed once per image. With Sigma = U diag(s) U^T it is equally that of diag(s)^-1/2 U^T (A - mu) and
+diag(s)^-1/2 U^T (B - mu); here it is enough to keep the components of the largest s, the patterns that natural images
+are mostly made of: 64 of 1,984 match as well as all, see `benchmarks/proposal_cost.py`.
 """
 
 import itertools
@@ -48,8 +47,8 @@ class Whitener:
     transform: torch.Tensor
     regularization: float
 
-    def fold(self, features: torch.Tensor) -> torch.Tensor:
-        """Whitened descriptors: max(0, fold(A) @ fold(B).T) is the appearance similarity.
+    def whiten(self, features: torch.Tensor) -> torch.Tensor:
+        """Whitened descriptors: max(0, whiten(A) @ whiten(B).T) is the appearance similarity.
 
         Args:
             features: floating [..., D], as `hog.describe` returns them.

@@ -373,7 +373,7 @@ def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: AN
         assert before == (row["prediction"] == row["class_index"])
         assert found[image_id, "gained"]["value"] == after - before
         assert found[image_id, "corrected"]["value"] == (after > before)
-        assert found[image_id, "spoilt"]["value"] == (after < before)
+        assert found[image_id, "spoiled"]["value"] == (after < before)
         assert found[image_id, "right after"]["label"] == row["label"]
     metrics = TableStore(output).read_all("metrics").to_pylist()
     overall = {row["metric"]: row["value"] for row in metrics if not row["label"]}

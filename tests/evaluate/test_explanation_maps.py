@@ -12,7 +12,7 @@ from pipeline.evaluate.explanation_maps import explanation_map_scores
 class Quadrants:
     """Logits: brightness of the top left, top right and bottom right quarter of a 10×10 image; notes its batches."""
 
-    reference = torch.zeros(3)
+    baseline = torch.zeros(3)
 
     def __init__(self) -> None:
         self.batches: list[int] = []

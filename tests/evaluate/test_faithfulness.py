@@ -19,9 +19,9 @@ from pipeline.evaluate.faithfulness import (
 
 
 class Counting:
-    """Odds of class 1 fall with the share of the image that is not the reference; notes the batches it is given."""
+    """Odds of class 1 fall with the share of the image that is not the baseline; notes the batches it is given."""
 
-    reference = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    baseline = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
@@ -29,7 +29,7 @@ class Counting:
 
     def logits(self, images: Tensor) -> Tensor:
         self.batches.append(len(images))
-        evidence = ((images - self.reference.view(3, 1, 1)).square().sum(dim=1) * self.weights).sum(dim=(1, 2))
+        evidence = ((images - self.baseline.view(3, 1, 1)).square().sum(dim=1) * self.weights).sum(dim=(1, 2))
         return torch.stack([torch.zeros_like(evidence), evidence, -evidence], dim=1)
 
 
@@ -55,7 +55,7 @@ def test_curve_is_that_of_a_plain_loop(channels: int | None, pixels_per_step: in
             if deleted == 20:
                 break
             for _, y, x in ranked[deleted : deleted + pixels_per_step]:
-                image[:, y, x] = classifier.reference
+                image[:, y, x] = classifier.baseline
             deleted = min(20, deleted + pixels_per_step)
         assert found.deleted.tolist() == pytest.approx(shares)
         assert found.scores[number].tolist() == pytest.approx(scores)
@@ -67,7 +67,7 @@ def test_curve_is_that_of_a_plain_loop(channels: int | None, pixels_per_step: in
 class Single:
     """Certain of class 0 while one pixel is as it was, of class 1 without it."""
 
-    reference = torch.zeros(3)
+    baseline = torch.zeros(3)
 
     def logits(self, images: Tensor) -> Tensor:
         present = (images[:, 0, 2, 3] > 0).double()
@@ -112,25 +112,25 @@ def test_wrong_input_is_refused() -> None:
         deletion_curve(Single(), images, torch.zeros(1, 4, 4), target, batch_size=0)
 
 
-def blurred(image: Tensor, reference: Tensor) -> Tensor:
-    """`[3,H,W]` by the definition: each pixel the weighted mean of 11×11, `reference` beyond the border."""
+def blurred(image: Tensor, baseline: Tensor) -> Tensor:
+    """`[3,H,W]` by the definition: each pixel the weighted mean of 11×11, `baseline` beyond the border."""
     weights = {(y, x): math.exp(-(y * y + x * x) / 50) for y in range(-5, 6) for x in range(-5, 6)}
     total, (_, height, width), result = sum(weights.values()), image.shape, torch.zeros_like(image)
     for row in range(height):
         for column in range(width):
             for (y, x), weight in weights.items():
                 there = 0 <= row + y < height and 0 <= column + x < width
-                result[:, row, column] += weight / total * (image[:, row + y, column + x] if there else reference)
+                result[:, row, column] += weight / total * (image[:, row + y, column + x] if there else baseline)
     return result
 
 
 def test_insertion_starts_blurred() -> None:
     image = noise(3, 9, 14, seed=3)
-    reference = Counting.reference
-    found = insertion_start(image[None], reference.view(3, 1, 1))[0]
-    torch.testing.assert_close(found, blurred(image, reference), atol=1e-12, rtol=0)
-    plain = reference.view(1, 3, 1, 1).expand(1, 3, 30, 4)
-    torch.testing.assert_close(insertion_start(plain, reference.view(3, 1, 1)), plain, atol=1e-12, rtol=0)
+    baseline = Counting.baseline
+    found = insertion_start(image[None], baseline.view(3, 1, 1))[0]
+    torch.testing.assert_close(found, blurred(image, baseline), atol=1e-12, rtol=0)
+    plain = baseline.view(1, 3, 1, 1).expand(1, 3, 30, 4)
+    torch.testing.assert_close(insertion_start(plain, baseline.view(3, 1, 1)), plain, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("pixels_per_step", [1, 7])
@@ -142,7 +142,7 @@ def test_insertion_is_that_of_a_plain_loop(pixels_per_step: int) -> None:
     for number in range(3):
         saliency = maps[number].mean(dim=0)
         ranked = sorted(((float(saliency[y, x]), y, x) for y in range(4) for x in range(5)), reverse=True)
-        image, scores, shares, shown = blurred(images[number], classifier.reference), [], [], 0
+        image, scores, shares, shown = blurred(images[number], classifier.baseline), [], [], 0
         while True:
             scores.append(float(classifier.logits(image[None]).softmax(dim=1)[0, targets[number]]))
             shares.append(shown / 20)
@@ -160,7 +160,7 @@ def test_insertion_is_that_of_a_plain_loop(pixels_per_step: int) -> None:
 class Sharp:
     """Certain of class 0 once one pixel is white, which it never is in a blurred image."""
 
-    reference = torch.zeros(3)
+    baseline = torch.zeros(3)
 
     def logits(self, images: Tensor) -> Tensor:
         white = (images[:, 0, 2, 3] == 1).double()

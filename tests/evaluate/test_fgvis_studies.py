@@ -16,7 +16,7 @@ from pipeline.models.preparation import PreparedClassifier
 class Fixed:
     """Logits of the gray image, and of any other."""
 
-    reference = torch.tensor([0.5, 0.5, 0.5])
+    baseline = torch.tensor([0.5, 0.5, 0.5])
 
     def __init__(self, gray: list[float], other: list[float]) -> None:
         self.gray, self.other = torch.tensor(gray), torch.tensor(other)
@@ -74,7 +74,7 @@ def test_swaps_are_those_of_the_paper() -> None:
 
 
 def test_color_bias_by_class() -> None:
-    # Red; yellow; a blue that is labelled red; dark.
+    # Red; yellow; a blue that is labeled red; dark.
     images = solid((0.9, 0.1, 0.2), (0.9, 0.8, 0.1), (0.1, 0.2, 0.9), (0.1, 0.1, 0.1))
     labels = torch.tensor([0, 0, 0, 2])
     found = color_bias(Colored(), images, labels, batch_size=3)

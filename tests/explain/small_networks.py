@@ -7,15 +7,15 @@ MEAN, STD = (0.2, 0.5, 0.4), (0.5, 0.25, 0.2)
 
 
 class Normalizing:
-    """A network behind a normalization with a mean and a deviation."""
+    """A network behind a normalization with a mean and a standard deviation."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module.double().eval().requires_grad_(False)
-        self.reference = torch.tensor(MEAN, dtype=torch.float64)
+        self.baseline = torch.tensor(MEAN, dtype=torch.float64)
         self.scale = torch.tensor(STD, dtype=torch.float64).view(3, 1, 1)
 
     def logits(self, images: Tensor) -> Tensor:
-        return self.module((images - self.reference.view(3, 1, 1)) / self.scale)
+        return self.module((images - self.baseline.view(3, 1, 1)) / self.scale)
 
 
 class Weighted(nn.Module):

@@ -13,14 +13,14 @@ from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPertu
 from pipeline.explain.occlusion import Occlusion
 from pipeline.models.classifier import ClassifierError
 
-REFERENCE = torch.tensor([0.4, 0.5, 0.6])
+BASELINE = torch.tensor([0.4, 0.5, 0.6])
 
 
 class Network:
     """A network without normalization, with the color that means nothing."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.reference = module.eval().requires_grad_(False), REFERENCE
+        self.module, self.baseline = module.eval().requires_grad_(False), BASELINE
 
     def logits(self, images: Tensor) -> Tensor:
         return self.module(images)
@@ -89,7 +89,7 @@ def test_integrated_gradients_are_complete() -> None:
     """Their sum is what the logit gains on the way from the data mean."""
     network, images, targets = Network(TwoLayers(nn.ReLU())), noise(3, 3, 8, 8), torch.tensor([0, 1, 1])
     found = IntegratedGradients(300).attributions(network, images, targets, None)
-    gained = network.logits(images) - network.logits(REFERENCE.view(1, 3, 1, 1).expand_as(images))
+    gained = network.logits(images) - network.logits(BASELINE.view(1, 3, 1, 1).expand_as(images))
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), gained[range(3), targets], rtol=0.02, atol=0.05)
 
 
@@ -142,7 +142,7 @@ def test_occlusion_is_that_of_a_plain_loop(plain: bool) -> None:
         return module(batch).softmax(dim=1)
 
     classifier = scores if plain else Network(module)
-    gray = torch.full((3,), 0.5) if plain else REFERENCE
+    gray = torch.full((3,), 0.5) if plain else BASELINE
     for memory in (1, 10**9):
         # 5 and 3 pixels of 14. Positions 0, 3, 6, 9: the last window ends with the image.
         found = Occlusion(window=80, stride=48, memory=memory).explain(classifier, images, targets)

@@ -135,13 +135,13 @@ def test_rough_stage_alone_is_what_the_crisp_stage_starts_from() -> None:
     whole = shortened(CrispMasks("authors"), 8, 3).explain(classifier, images, targets)
     assert rough.iterations.tolist() == [8, 8] and whole.iterations.tolist() == [11, 11]
     torch.testing.assert_close(whole.diagnostics["score_after_rough"], rough.score_after)
-    torch.testing.assert_close(whole.diagnostics["crispness_rough"], binarization_error(rough.saliency))
+    torch.testing.assert_close(whole.diagnostics["binarization_error_rough"], binarization_error(rough.saliency))
 
 
 def test_fast_objective_and_its_smoothed_gradient() -> None:
     """The score's term against its formula, its gradient against one blurred by SciPy, the others untouched."""
     images, targets, classifier = noise(2, 35).double(), torch.tensor([1, 2]), Wrapped()
-    regularized = replace(PRESETS["fast"].crisp, area_weight=0.7, smoothness_weight=0.0, crispness_weight=0.0)
+    regularized = replace(PRESETS["fast"].crisp, area_weight=0.7, smoothness_weight=0.0, binarization_weight=0.0)
     settings = replace(PRESETS["fast"], destroyed=0.01, score_weight=2.0, gradient_blur=9.6, crisp=regularized)
     method = CrispMethod(settings)
     state = method.start(classifier, images, targets, None)

@@ -159,7 +159,7 @@ def test_both_stages_follow_the_published_steps(preset: str, side: int) -> None:
     for explanation in (first, both):
         assert explanation.diagnostics["score_after_rough"].item() == pytest.approx(score, rel=1e-6)
         error = binarization_error(rough)
-        torch.testing.assert_close(explanation.diagnostics["crispness_rough"], error, rtol=0, atol=1e-6)
+        torch.testing.assert_close(explanation.diagnostics["binarization_error_rough"], error, rtol=0, atol=1e-6)
     assert (CrispMasks(preset).passes, MeaningfulPerturbation(preset).passes) == (
         sum(PUBLISHED[preset].steps),
         PUBLISHED[preset].steps[0],

@@ -25,11 +25,11 @@ from pipeline.models.classifier import ClassifierError
 from pipeline.models.hed import Hed
 from pipeline.models.pidinet import PiDiNet
 
-REFERENCE = torch.tensor([0.4, 0.5, 0.6])
+BASELINE = torch.tensor([0.4, 0.5, 0.6])
 
 
 class Network:
-    reference = REFERENCE
+    baseline = BASELINE
 
     def __init__(self) -> None:
         torch.manual_seed(2)
@@ -67,11 +67,11 @@ def test_combinations_of_one_pixel_by_hand() -> None:
 
 def test_explanation_maps_keep_the_most_salient_fifth() -> None:
     images, maps = noise(2, 3, 10, 10), noise(2, 3, 10, 10, seed=1)
-    found = explanation_images(images, maps, REFERENCE.view(3, 1, 1))
+    found = explanation_images(images, maps, BASELINE.view(3, 1, 1))
     for row in range(2):
         values = maps[row].mean(dim=0).flatten()
         kept = values.argsort(descending=True)[:20]
-        expected = REFERENCE.view(3, 1).repeat(1, 100)
+        expected = BASELINE.view(3, 1).repeat(1, 100)
         expected[:, kept] = images[row].flatten(1)[:, kept]
         torch.testing.assert_close(found[row].flatten(1), expected)
 

@@ -1,4 +1,4 @@
-"""FGVis: the four games in closed form, batch = single, the search for λ, the filter, the reference, Fig. 2's views."""
+"""FGVis: the four games in closed form, batch = single, the search for λ, the filter, the baseline, Fig. 2's views."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def closed_case(bias: float = 0.0) -> tuple[Normalizing, Tensor, Tensor]:
     wanted = EVIDENCE.view(3, 2, 2)
     # x = r + s·c normalizes to c; c is shrunk so that x stays in [0, 1], the weights make up for it.
     classifier.module.weights.fill_(20.0)
-    image = classifier.reference.view(3, 1, 1) + classifier.scale * wanted / 20
+    image = classifier.baseline.view(3, 1, 1) + classifier.scale * wanted / 20
     assert 0 <= image.min() and image.max() <= 1
     return classifier, image[None], wanted
 
@@ -124,7 +124,7 @@ def test_search_reaches_the_goal_and_is_as_sparse_as_a_grid(game: str) -> None:
     keeps = GAMES[game].keeps
     assert (ratio >= 0.9 - 1e-9).all() if keeps else (ratio <= 0.3 + 1e-9).all()
     if not keeps:
-        after = predictions(classifier, explanation_images(images, 1 - found.saliency, classifier.reference))
+        after = predictions(classifier, explanation_images(images, 1 - found.saliency, classifier.baseline))
         assert (after != targets).all()
     area = found.saliency.mean(dim=(1, 2, 3))
     # One trial with each λ of a dense grid, the sparsest mask on its way.
@@ -158,11 +158,11 @@ def test_a_deleted_class_is_no_longer_on_top(settings: dict[str, float]) -> None
     # At the image, a tenth of the weights: strong evidence, weak evidence, and some against the class.
     weights = torch.tensor([24.0] * 5 + [1.0] * 6 + [-20.0], dtype=torch.float64).view(3, 2, 2)
     classifier = Normalizing(Crowded(weights))
-    image = classifier.reference.view(1, 3, 1, 1) + 0.1 * classifier.scale * torch.ones(1, 3, 2, 2).double()
+    image = classifier.baseline.view(1, 3, 1, 1) + 0.1 * classifier.scale * torch.ones(1, 3, 2, 2).double()
     assert classifier.logits(image)[0, 0].item() == pytest.approx(10.6)
     found = FGVis(FGVisSettings("deletion", first_rate=0.02, **settings)).explain(classifier, image, torch.tensor([0]))
     assert found.diagnostics["reached"].item() == 1 and found.diagnostics["top"].item() == 0
-    left = classifier.logits(explanation_images(image, 1 - found.saliency, classifier.reference))
+    left = classifier.logits(explanation_images(image, 1 - found.saliency, classifier.baseline))
     assert left[0, 0].item() < 0
 
 
@@ -180,7 +180,7 @@ def test_filter_blocks_what_the_image_does_not_activate() -> None:
     """The right column is brighter, so the adversarial neuron is off in the image; the left column alone fires it."""
     classifier = Normalizing(Hiding())
     columns = torch.tensor([0.2, 0.3], dtype=torch.float64)
-    image = classifier.reference.view(1, 3, 1, 1) + columns.expand(1, 3, 2, 2)
+    image = classifier.baseline.view(1, 3, 1, 1) + columns.expand(1, 3, 2, 2)
     settings = FGVisSettings(game="generation", sparsity_weight=0.0, goal="top", iterations=200, patience=200)
     adversarial, true = torch.tensor([1]), torch.tensor([0])
     off = FGVis(replace(settings, filtered=False)).explain(classifier, image, adversarial)
@@ -199,7 +199,7 @@ def test_filter_blocks_what_the_image_does_not_activate() -> None:
 def test_regularizer_is_never_filtered(game: str) -> None:
     """φ's gradient is blocked everywhere by bounds of zero: only λ moves the mask, as far as it goes."""
     blocked = Normalizing(nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(12, 2)))
-    image = blocked.reference.view(1, 3, 1, 1) - 0.1 * torch.ones(1, 3, 2, 2, dtype=torch.float64)
+    image = blocked.baseline.view(1, 3, 1, 1) - 0.1 * torch.ones(1, 3, 2, 2, dtype=torch.float64)
     settings = FGVisSettings(game=game, sparsity_weight=1e-3, remaining=0.0, tolerance=-10.0)
     found = FGVis(settings).explain(blocked, image, torch.tensor([1])).saliency
     # The image activates no neuron: ‖m‖₁ is minimized to 0 where evidence is kept, else maximized.
@@ -217,11 +217,11 @@ def test_zero_mask_is_zero_after_normalization(kind: type) -> None:
 
     plain = Classifier(Watching(), Preprocessing(crop_side=8, resize_side=8, mean=MEAN, std=STD), ("a", "b", "c"))
     if kind is Classifier:
-        with pytest.raises(ValueError, match="reference"):
+        with pytest.raises(ValueError, match="baseline"):
             FGVis().explain(plain, noise(1).float(), torch.tensor([0]))
         return
     classifier, image = PreparedClassifier(plain), noise(2).float()
-    assert classifier.reference.tolist() == pytest.approx(MEAN)
+    assert classifier.baseline.tolist() == pytest.approx(MEAN)
     settings = FGVisSettings(game="generation", sparsity_weight=0.0, iterations=1)
     FGVis(settings).explain(classifier, image, torch.tensor([0, 1]))
     # The recording, the first mask, the result.
@@ -229,11 +229,11 @@ def test_zero_mask_is_zero_after_normalization(kind: type) -> None:
     torch.testing.assert_close(recorded, plain.normalized(image))
     assert (first == 0).all()
     mask = noise(2).float().flip(0)
-    explanation = explanation_images(image, mask, classifier.reference)
+    explanation = explanation_images(image, mask, classifier.baseline)
     torch.testing.assert_close(plain.normalized(explanation), mask * plain.normalized(image), rtol=1e-5, atol=1e-6)
     ones, zeros = torch.ones_like(mask), torch.zeros_like(mask[:, :1])
-    assert torch.equal(explanation_images(image, ones, classifier.reference), image)
-    assert torch.equal(plain.normalized(explanation_images(image, zeros, classifier.reference)), zeros.expand_as(image))
+    assert torch.equal(explanation_images(image, ones, classifier.baseline), image)
+    assert torch.equal(plain.normalized(explanation_images(image, zeros, classifier.baseline)), zeros.expand_as(image))
 
 
 def test_not_a_number_in_one_image_leaves_the_others_alone() -> None:
@@ -265,11 +265,11 @@ def test_bounds_stay_with_their_image_when_others_leave() -> None:
 
 
 def test_views_are_those_of_figure_2() -> None:
-    image, reference = noise(2), torch.tensor(MEAN, dtype=torch.float64)
+    image, baseline = noise(2), torch.tensor(MEAN, dtype=torch.float64)
     saliency = noise(2).flip(1)
-    gray = reference.view(1, 3, 1, 1)
+    gray = baseline.view(1, 3, 1, 1)
     for game in GAMES:
-        seen = views(game, image, saliency, reference)
+        seen = views(game, image, saliency, baseline)
         mask = saliency if game in ("preservation", "generation") else 1 - saliency
         torch.testing.assert_close(seen.mask, mask)
         torch.testing.assert_close(seen.complementary_mask, 1 - mask)
@@ -278,7 +278,7 @@ def test_views_are_those_of_figure_2() -> None:
         torch.testing.assert_close(seen.mean_mask, saliency.mean(dim=1, keepdim=True))
         torch.testing.assert_close(seen.evidence - gray, saliency * (image - gray))
     with pytest.raises(ValueError, match="repression"):
-        views("oppression", image, saliency, reference)
+        views("oppression", image, saliency, baseline)
 
 
 def test_cross_entropy_is_exact_where_the_network_is_sure() -> None:
@@ -314,7 +314,7 @@ def test_wrong_settings_and_classifiers_are_refused() -> None:
             FGVisSettings(game, search="following")
 
     class Bare:
-        reference = torch.tensor(MEAN)
+        baseline = torch.tensor(MEAN)
 
         def logits(self, images: Tensor) -> Tensor:
             return images.mean(dim=(2, 3))

@@ -38,7 +38,7 @@ def linear_case(seed: int) -> tuple[Normalizing, Tensor, Tensor]:
     evidence *= 12 / evidence.sum()
     normalized = torch.full((3, 8, 8), 0.1, dtype=torch.float64)
     classifier = Normalizing(Weighted(evidence / normalized, bias=-7.0))
-    image = classifier.reference.view(3, 1, 1) + classifier.scale * normalized
+    image = classifier.baseline.view(3, 1, 1) + classifier.scale * normalized
     return classifier, image[None], evidence
 
 
@@ -113,19 +113,19 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
     for _ in range(HELD - 1):
         state["weight"].fill_(1.0)
         step(True)
-        assert state["reached"] and state["found_area"].isinf()
+        assert state["reached"] and state["best_area"].isinf()
         torch.testing.assert_close(state["weight"].item(), RISE_AT_GOAL)
     assert method.rates(state, torch.tensor([0.75]).double()).item() == SHRINKING_RATE
     # Lost before it has held: it is sought again, with a λ that depends on the gradient.
     for _ in range(LOST):
         step(False)
-    assert not state["reached"] and state["found_area"].isinf()
+    assert not state["reached"] and state["best_area"].isinf()
     for _ in range(HELD):
         state["weight"].fill_(2.0)
         step(True)
     held = number
-    torch.testing.assert_close(state["found_area"].item(), float(held))
-    found_weight = state["found_weight"].item()
+    torch.testing.assert_close(state["best_area"].item(), float(held))
+    best_weight = state["best_weight"].item()
     for missed in range(1, LOST):
         state["weight"].fill_(2.0)
         step(False)
@@ -133,7 +133,7 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
         torch.testing.assert_close(state["weight"].item(), 2.0 * FALL_OFF_GOAL)
     step(False)
     torch.testing.assert_close(state["mask"].unique().item(), 1 - held / size)
-    torch.testing.assert_close(state["weight"].item(), WEIGHT_AGAIN * found_weight)
+    torch.testing.assert_close(state["weight"].item(), WEIGHT_AGAIN * best_weight)
     assert state["missed"].item() == 0 and state["reached"]
     rate = method.rates(state, torch.tensor([0.75]).double()).item()
     torch.testing.assert_close(rate, RATE_AGAIN * SHRINKING_RATE)
@@ -147,7 +147,7 @@ def test_the_nearest_mask_is_given_where_the_goal_is_out_of_reach() -> None:
     found = FGVis(settings).explain(classifier, image, TARGET)
     assert found.diagnostics["reached"].item() == 0 and found.iterations.item() == 200
     mask = 1 - found.saliency
-    odds = classifier.logits(explanation_images(image, mask, classifier.reference))[0, 1].item()
+    odds = classifier.logits(explanation_images(image, mask, classifier.baseline))[0, 1].item()
     assert odds < 55.0 - 0.5 * evidence.clamp_min(0).sum().item()
 
 
@@ -159,7 +159,7 @@ def test_an_image_with_nothing_to_move_ends_at_once() -> None:
 
 
 def test_each_class_of_two_photographs_has_its_map_on_its_half(data_directory: Path) -> None:
-    """§4.2, two photographs side by side; without the filter the maps lie all over the image."""
+    """FGVis §4.2, two photographs side by side; without the filter the maps lie all over the image."""
     weights = data_directory / "weights/squeezenet1_1.safetensors"
     plain = load_classifier("torchvision:squeezenet1_1", weights)
     files = ["ILSVRC2012_val_00005629.JPEG", "ILSVRC2012_val_00006614.JPEG"]

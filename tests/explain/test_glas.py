@@ -153,7 +153,7 @@ def test_recursion_against_algorithm_1_step_by_step() -> None:
     image[:, :, 30:38, 32:40] += 0.5
     classifier, target = Template(), torch.tensor([0])
     settings = GlasSettings(2.0, 2.0, 2.0, 8)
-    glas = RecursiveGlas(settings, found=0.7, exhausted=2.0, rounds=6)
+    glas = RecursiveGlas(settings, saliency_threshold=0.7, stop_threshold=2.0, rounds=6)
     recursions = list(glas.recursions(classifier, image, target))
 
     points = SearchPoints.grid(8, (48, 48))
@@ -191,11 +191,11 @@ def test_the_recursion_ends_by_the_square_root_of_the_mean_over_the_score(bright
         light = batch.mean(dim=(1, 2, 3))
         return torch.stack([light, 1 - light], dim=1)
 
-    first = next(RecursiveGlas(settings, exhausted=1e9).recursions(scores, image, target))
+    first = next(RecursiveGlas(settings, stop_threshold=1e9).recursions(scores, image, target))
     root = math.sqrt(first.fused.double().mean() / first.scores.item())
     assert abs(math.log(root)) > 0.2
     for threshold, over in ((0.98 * root, True), (1.02 * root, False)):
-        found = next(RecursiveGlas(settings, exhausted=threshold).recursions(scores, image, target))
+        found = next(RecursiveGlas(settings, stop_threshold=threshold).recursions(scores, image, target))
         assert found.over.tolist() == [over]
 
 
@@ -219,7 +219,8 @@ def test_recursion_finds_the_second_instance() -> None:
 def test_an_image_with_one_instance_keeps_its_map() -> None:
     image = torch.zeros(1, 3, 64, 64)
     image[:, :, 10:18, 10:18] = 0.9
-    found = RecursiveGlas(GlasSettings(1.5, 1.5, 1.5, 12), exhausted=1e-3).explain(Template(), image, torch.tensor([0]))
+    glas = RecursiveGlas(GlasSettings(1.5, 1.5, 1.5, 12), stop_threshold=1e-3)
+    found = glas.explain(Template(), image, torch.tensor([0]))
     assert found.diagnostics["rounds"].tolist() == [1] and found.saliency[0, 0, 14, 14] > 0.8
     empty = RecursiveGlas().explain(one_pixel(3, 3), image, torch.tensor([0]))
     assert empty.diagnostics["rounds"].tolist() == [0] and empty.saliency.max() == 0
@@ -271,5 +272,5 @@ def test_wrong_settings() -> None:
     for wrong in ({"grid": 0}, {"light": 0.0}, {"spatial": -1.0}):
         with pytest.raises(ValueError, match="must be"):
             Glas(**wrong)
-    with pytest.raises(ValueError, match="found must"):
-        RecursiveGlas(found=1.5)
+    with pytest.raises(ValueError, match="saliency_threshold must"):
+        RecursiveGlas(saliency_threshold=1.5)

@@ -91,7 +91,7 @@ class Planted:
     """Class 1 by the contrast of what, at a 32nd of the side, is a field of random colors in a gray image."""
 
     def __init__(self) -> None:
-        self.reference = torch.full((3,), 0.5)
+        self.baseline = torch.full((3,), 0.5)
 
     def logits(self, images: Tensor) -> Tensor:
         small = functional.adaptive_avg_pool2d(images, 32)

@@ -56,10 +56,10 @@ def test_the_summaries_find_the_parts(demo) -> None:
 
 def test_blurring_the_maps_destroys_the_scores(demo) -> None:
     output, _ = demo
-    rows = TableStore(output).read_all("maps", ["drop", "crispness"]).to_pylist()
+    rows = TableStore(output).read_all("maps", ["drop", "binarization_error"]).to_pylist()
     assert len(rows) >= 150
     assert sum(row["drop"] > 0.99 for row in rows) >= 0.95 * len(rows)
-    assert sum(row["crispness"] for row in rows) / len(rows) <= 0.02
+    assert sum(row["binarization_error"] for row in rows) / len(rows) <= 0.02
 
 
 def test_the_report_is_there_and_named(demo) -> None:

@@ -110,7 +110,7 @@ def robin(**changes) -> ClassContent:
         accuracy=0.925,
         drop=0.871,
         area=0.104,
-        crispness=0.062,
+        binarization_error=0.062,
         summaries=[summary(1, 4), summary(2, 3)],
         examples=[example()],
     )

@@ -109,7 +109,7 @@ def test_contact_sheet_of_very_many_summaries_shows_the_first(tmp_path: Path) ->
 
 def test_absent_figures_are_dashes(tmp_path: Path) -> None:
     bare = member(0, similarity=None, ssim=None, drop=float("nan"), exemplar=True)
-    content = robin(accuracy=None, drop=None, area=None, crispness=None, examples=[],
+    content = robin(accuracy=None, drop=None, area=None, binarization_error=None, examples=[],
                     summaries=[replace(summary(), members=[bare])])
     words = re.sub(r"\s+", " ", class_page(tmp_path, content).text)
     assert "similarity– SSIM– drop–" in words and "Accuracy –" in words

@@ -131,7 +131,7 @@ def test_bars_are_as_high_as_the_counts() -> None:
 
 @pytest.mark.parametrize(("value", "place"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (-3.0, 0.0)])
 def test_mean_is_marked_where_it_is(value: float, place: float) -> None:
-    drawn = Drawn(plots.distribution(Histogram().add([value] * 9), "crispness"))
+    drawn = Drawn(plots.distribution(Histogram().add([value] * 9), "binarization_error"))
     (at, _, _), = drawn.marks["mark-rule"]
     assert at - drawing.LEFT == pytest.approx(place * drawing.inner(), abs=1)
     assert f"mean {value:.3f}" in drawn.texts
@@ -287,7 +287,7 @@ def test_text_is_never_markup(plot: Callable[[str], Plot], text: str) -> None:
 
 NOTHING: list[Callable[[], Plot]] = [
     lambda: plots.distribution(Histogram(), "drop"),
-    lambda: plots.distribution(Histogram().add([None, float("nan")]), "crispness"),
+    lambda: plots.distribution(Histogram().add([None, float("nan")]), "binarization_error"),
     lambda: plots.support(Histogram()),
     lambda: plots.support_of_class([], 30),
     lambda: plots.support_of_class([(1, 0)], 0),

@@ -46,7 +46,7 @@ def test_what_may_succeed_next_time_is_not_complete(tmp_path) -> None:
         write_unit(store, stage.writes, unit(name), empty_table(stage.writes), errors)
     units = [unit(name) for name in ("clean", "undecodable", "crashed", "never done")]
     assert set(find_outcomes(store, stage, units, Found(store, stage, "f"))) == {"clean", "undecodable"}
-    # To who only measures what is there, it is.
+    # To someone who only measures what is there, it is.
     assert set(find_outcomes(store, stage, units, Found(store, stage, "f"), retries=False)) == {
         "clean", "undecodable", "crashed"
     }  # fmt: skip

@@ -24,7 +24,7 @@ SIDE = 32
 class Network:
     """Class 1 for contrast between neighbors; not a number for an image whose first pixel is pure red."""
 
-    reference = torch.tensor([0.5, 0.5, 0.5])
+    baseline = torch.tensor([0.5, 0.5, 0.5])
 
     def logits(self, images: Tensor) -> Tensor:
         contrast = (images[..., 1:] - images[..., :-1]).abs().mean(dim=(1, 2, 3))

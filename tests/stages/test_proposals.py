@@ -38,7 +38,7 @@ def test_the_papers_preset_is_the_published_search_with_whole_whitened_hog(image
     settings = load_config(None, ["preset=paper"]).proposals
     boxes = searched_boxes(image, 5, settings)
     np.testing.assert_array_equal(boxes, selective_search(image, 5, 500, 20.0))
-    expected = natural_whitener().fold(describe(image, boxes)).numpy()
+    expected = natural_whitener().whiten(describe(image, boxes)).numpy()
     assert expected.shape[1] == 1984
     np.testing.assert_array_equal(stored_descriptors(image, boxes, settings), expected)
 

@@ -44,9 +44,9 @@ def test_appearance_equals_the_original_program(data_directory: Path, name: str)
         ]
     whitener = whitening(background, regularization=regularization)
     assert whitener.regularization == regularization
-    folded_a, folded_b = (whitener.fold(one) for one in features)
-    assert folded_a.dtype == torch.float32
-    appearance = (folded_a @ folded_b.T).clamp(min=0).numpy()
+    whitened_a, whitened_b = (whitener.whiten(one) for one in features)
+    assert whitened_a.dtype == torch.float32
+    appearance = (whitened_a @ whitened_b.T).clamp(min=0).numpy()
     assert np.abs(appearance - expected).max() <= 1e-5 * expected.max()
 
 
@@ -113,7 +113,7 @@ def test_statistics_of_photographs_resemble_the_published_ones(data_directory: P
     assert same > agreement([blocks[dx, dy].T for dx, dy in offsets]) + 0.01
 
 
-def test_folding_decorrelates() -> None:
+def test_whitening_decorrelates() -> None:
     background = background_statistics(random_maps(), cells=3)
     whitener = whitening(background, cells=3, regularization=0.02)
     covariance = window_covariance(background, 3) + whitener.regularization * torch.eye(27).double()
@@ -123,8 +123,8 @@ def test_folding_decorrelates() -> None:
     a, b = generator.random((4, 27)), generator.random((5, 27))
     mean = np.tile(background.mean.numpy(), 9)
     expected = (a - mean) @ np.linalg.inv(covariance.numpy()) @ (b - mean).T
-    folded_a, folded_b = whitener.fold(torch.from_numpy(a)), whitener.fold(torch.from_numpy(b))
-    np.testing.assert_allclose((folded_a @ folded_b.T).numpy(), expected, rtol=1e-4, atol=1e-4)
+    whitened_a, whitened_b = whitener.whiten(torch.from_numpy(a)), whitener.whiten(torch.from_numpy(b))
+    np.testing.assert_allclose((whitened_a @ whitened_b.T).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_regularization_is_raised_until_the_factorization_succeeds() -> None:
@@ -151,11 +151,11 @@ def test_components_are_the_whitening_of_the_nearest_statistics_of_that_rank() -
             # Each pattern's share of the similarity, by itself.
             expected += np.outer(deviations[0] @ direction, deviations[1] @ direction) / (variance + regularization)
         whitener = whitening(background, cells=3, components=count)
-        folded = [whitener.fold(torch.from_numpy(values)).numpy() for values in (a, b)]
-        assert folded[0].shape == (4, count)
-        np.testing.assert_allclose(folded[0] @ folded[1].T, expected, rtol=1e-4, atol=1e-4)
-    everything = [whitening(background, cells=3).fold(torch.from_numpy(values)).numpy() for values in (a, b)]
-    np.testing.assert_allclose(folded[0] @ folded[1].T, everything[0] @ everything[1].T, rtol=1e-4, atol=1e-4)
+        whitened = [whitener.whiten(torch.from_numpy(values)).numpy() for values in (a, b)]
+        assert whitened[0].shape == (4, count)
+        np.testing.assert_allclose(whitened[0] @ whitened[1].T, expected, rtol=1e-4, atol=1e-4)
+    everything = [whitening(background, cells=3).whiten(torch.from_numpy(values)).numpy() for values in (a, b)]
+    np.testing.assert_allclose(whitened[0] @ whitened[1].T, everything[0] @ everything[1].T, rtol=1e-4, atol=1e-4)
 
 
 def test_components_beyond_the_descriptor_are_refused() -> None:
@@ -176,7 +176,7 @@ def test_bad_statistics_are_named() -> None:
     with pytest.raises(ValueError, match="positive"):
         whitening(small, cells=3, regularization=0)
     with pytest.raises(ValueError, match="5 values"):
-        whitening(small, cells=3).fold(torch.zeros(2, 5))
+        whitening(small, cells=3).whiten(torch.zeros(2, 5))
 
 
 def test_statistics_that_come_with_the_program_agree_with_those_of_another(data_directory: Path) -> None:

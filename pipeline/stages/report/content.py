@@ -31,7 +31,7 @@ from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
 IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_name", "explained", "decode_error"]
-DISTRIBUTIONS = ("drop", "area", "crispness")
+DISTRIBUTIONS = ("drop", "area", "binarization_error")
 MEMBER_FIGURES = ("similarity", "ssim", "drop", "necessity", "sufficiency", "kept", "reason")
 SUMMARY_FIGURES = (
     *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop", "coverage"),
@@ -73,7 +73,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         images=len(images),
         explained=len(maps),
         accuracy=float(np.mean(right)) if right else None,
-        **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "crispness")},
+        **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "binarization_error")},
         accounted=_accounted(worker, unit),
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
@@ -216,7 +216,7 @@ def _examples(
             continue
         own = [masks[image_id][number] for number in sorted(masks[image_id])]
         saliency, salient = decode_saliency(row).mean(axis=0), salient_mask(row, worker.config)
-        figures = ("score_before", "score_after", "drop", "area", "crispness")
+        figures = ("score_before", "score_after", "drop", "area", "binarization_error")
         contents.append(
             ExampleContent(
                 image=image,

@@ -149,7 +149,7 @@ def run_plots(store: TableStore, cards: Sequence[ClassCard]) -> list[plots.Plot]
         plots.summaries_against_accuracy(cards),
         plots.support(supports),
         plots.distribution(found["area"], "area"),
-        plots.distribution(found["crispness"], "crispness"),
+        plots.distribution(found["binarization_error"], "binarization_error"),
     ]
     try:
         lines = curves(store)

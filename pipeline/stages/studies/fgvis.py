@@ -67,7 +67,7 @@ class AdversarialStudy(Study):
 
 
 class ColorBiasStudy(Study):
-    """Does a class hang on its color (§4.3)? Correctly predicted images with their color channels swapped."""
+    """Does a class depend on its color (§4.3)? Correctly predicted images with their color channels swapped."""
 
     name = COLOR_BIAS
 

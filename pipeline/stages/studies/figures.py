@@ -11,9 +11,9 @@ import pyarrow as pa
 from pipeline.evaluate.intervals import class_mean_interval, mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
 
-# What either happens to an image or not.
+# What either happens to an image or does not.
 EITHER_OR_STUDIES = ("adversarial", "color bias")
-EITHER_OR = ("right", "corrected", "spoilt", "pointing game", "regions found")
+EITHER_OR = ("right", "corrected", "spoiled", "pointing game", "regions found")
 # Protocols that report the mean of the classes' own accuracies.
 CLASS_MEANS = ("pointing game, torchray",)
 
@@ -26,9 +26,10 @@ class Figure:
         model, explainer: whose maps; the explainer is empty where none takes part.
         label: the class; empty for all classes together.
         of: what `n` counts: images, summaries or classes.
-        mean, low, high: with the 95 % interval over these: Wilson's of what either happens or not, else bootstrap. Over
-            all classes, the protocol `torchray` of the pointing game reports the mean of the classes' means.
-        deviation: standard deviation over them.
+        mean, low, high: with the 95 % interval over these: Wilson's for what either happens or does not, otherwise
+            bootstrap. Over all classes, the protocol `torchray` of the pointing game reports the mean of the classes'
+            means.
+        std: standard deviation over them.
     """
 
     model: str
@@ -41,7 +42,7 @@ class Figure:
     mean: float
     low: float
     high: float
-    deviation: float
+    std: float
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,5 @@ def figures_table(found: list[Figure]) -> pa.Table:
     """Figures as an Arrow table, a column for each attribute."""
     rows: Iterator[dict] = (vars(figure) for figure in found)
     names = list(Figure.__dataclass_fields__)
-    kinds = {"n": pa.int64()} | dict.fromkeys(("mean", "low", "high", "deviation"), pa.float64())
+    kinds = {"n": pa.int64()} | dict.fromkeys(("mean", "low", "high", "std"), pa.float64())
     return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, kinds.get(name, pa.string())) for name in names]))

@@ -13,7 +13,7 @@ from pipeline.stages.studies.study import Study
 
 
 class SpecialistsStudy(Study):
-    """Accuracy before and after fusion, and which test photographs were corrected or spoilt, by which summary."""
+    """Accuracy before and after fusion, and which test photographs were corrected or spoiled, by which summary."""
 
     name = "specialists"
     reads = ("images", "maps", "specialists")
@@ -50,7 +50,7 @@ class SpecialistsStudy(Study):
                 "right after": right[1],
                 "gained": float(right[1]) - float(right[0]),
                 "corrected": right[1] and not right[0],
-                "spoilt": right[0] and not right[1],
+                "spoiled": right[0] and not right[1],
             }
             output.rows += [
                 self.row(worker, own, variant, value, protocol, image_id) for variant, value in values.items()

@@ -24,7 +24,7 @@ class Study:
     reads: tuple[str, ...] = ("images",)
 
     def check(self, config: RunConfig) -> None:
-        """Raise a ConfigurationError where a setting is missing or wrong that it cannot do without."""
+        """Raise a ConfigurationError where a setting that it cannot do without is missing or wrong."""
 
     def settings(self, config: RunConfig) -> Any:
         """The settings that change its figures, as JSON values."""
@@ -71,7 +71,7 @@ class StudiesStage(Stage):
     name = "studies"
     writes = "measurements"
     by_class = False
-    version = 3
+    version = 4
     resources = Resources(gpu=True)
     depends_on = ("classifier",)
 

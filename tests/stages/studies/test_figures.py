@@ -45,7 +45,7 @@ def test_means_of_each_class_and_of_all(store) -> None:  # noqa: ANN001
     deletion = found["deletion", ""]
     assert (deletion.n, deletion.of, deletion.model, deletion.explainer) == (4, "images", "net", "crisp:fast")
     assert (deletion.mean, deletion.low, deletion.high) == mean_interval(everything, 3)
-    assert deletion.deviation == pytest.approx(everything.std())
+    assert deletion.std == pytest.approx(everything.std())
     assert found["deletion", "a"].mean == pytest.approx(0.4) and found["deletion", "b|"].n == 1
     right = found["right after", ""]
     assert (right.mean, right.low, right.high) == (0.5, *wilson_interval(2, 4))
