@@ -89,6 +89,7 @@ def test_weights_are_a_name_or_a_file(weights: str | None, found: str | Path | N
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"output": ""}, "output: String should have at least 1 character"),
         ({"output": "s3://"}, "output: s3://: the address names no bucket"),
         ({"data.boxes": "s3://k:hunter2@b/x.csv"}, "data.boxes: the address holds credentials"),
         ({"data.boxes": "s3://b/x?secret_key=hunter2"}, "data.boxes: s3://b: secret_key cannot be set in an address"),

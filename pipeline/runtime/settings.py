@@ -35,7 +35,7 @@ class Location(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls._setting, core_schema.str_schema())
+        return core_schema.no_info_after_validator_function(cls._setting, core_schema.str_schema(min_length=1))
 
     @classmethod
     def _setting(cls, written: str) -> "Location":

@@ -40,7 +40,7 @@ class ExplainStage(Stage):
     def settings(self, config: RunConfig) -> Any:
         explain = config.explain
         own = own_settings(explain)
-        if explain.explainer == "feature-cam" and explain.cam.edges is not None:
+        if explain.explainer == "feature-cam" and explain.cam.edges:
             # The same file under another name is the same detector, and another file under the same name is not.
             own[EXPLAINERS[explain.explainer].settings.index("cam.edges")] = edges_digest(explain.cam.edges.path)
         return [explain.explainer, *own, explain.target, explain.precision, config.seed]

@@ -73,7 +73,7 @@ def gather_inputs(config: RunConfig) -> Inputs:
     data = config.data
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
-    images, manifest, parts = (one and one.path for one in (data.images, data.manifest, data.parts))
+    images, parts = (one and one.path for one in (data.images, data.parts))
     if parts is not None:
         read_parts(parts)
     classifier = classifier_of(config)
@@ -81,7 +81,7 @@ def gather_inputs(config: RunConfig) -> Inputs:
     if data.images == DEMO:
         images, parts = _demo_set(config)
     return Inputs(
-        _classes(config, images, manifest, classifier),
+        _classes(config, images, classifier),
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
@@ -118,12 +118,12 @@ def _check_layers(config: RunConfig, classifier: Classifier) -> None:
 
 
 def _classes(
-    config: RunConfig, images: Path | ObjectPath | None, manifest: Path | ObjectPath | None, classifier: Classifier
+    config: RunConfig, images: Path | ObjectPath | None, classifier: Classifier
 ) -> tuple[CatalogClass, ...]:
     data = config.data
     return load_catalog(
         images=images,
-        manifest=manifest,
+        manifest=data.manifest and data.manifest.path,
         class_names=classifier.class_names,
         wordnet_ids=classifier.wordnet_ids,
         class_map=data.class_map and data.class_map.path,
