@@ -11,12 +11,16 @@ from PIL import Image
 from safetensors.torch import save
 from store_server import BUCKET, SECRET
 
+from pipeline.config import load_config
+from pipeline.data.annotations import read_boxes
 from pipeline.data.catalog import CatalogError, image_folder, load_catalog
 from pipeline.data.decode import DecodeError, read_bytes
 from pipeline.models.classifier import ClassifierError
+from pipeline.models.labels import read_labels
 from pipeline.models.weights import read_weights
 from pipeline.objects import place
 from pipeline.stages.images import file_states
+from pipeline.stages.studies import STUDIES
 
 NAMES = ("cat", "dog")
 
@@ -108,6 +112,18 @@ def test_weights_in_a_bucket_by_the_same_rules(server, tmp_path) -> None:
     server.refuses = lambda request: True
     with pytest.raises(ClassifierError, match="cannot read the weights: s3://bucket/w.pt: the store refuses access"):
         read_weights(place(f"s3://{BUCKET}/w.pt"))
+
+
+def test_class_names_and_annotations_in_a_bucket(server) -> None:
+    put(server, "names.txt", b"cat\ndog\n")
+    put(server, "boxes.csv", b"file,x0,y0,x1,y1\ncat/1.jpg,1,2,3,4\n")
+    assert read_labels(place(f"s3://{BUCKET}/names.txt"), 2).names == NAMES
+    boxes = read_boxes(place(f"s3://{BUCKET}/boxes.csv"))
+    assert {key: box.tolist() for key, box in boxes.items()} == {"cat/1.jpg": [[1, 2, 3, 4]]}
+    config = load_config(values={"data.boxes": f"s3://{BUCKET}/boxes.csv"})
+    first = STUDIES["localization"].settings(config)
+    put(server, "boxes.csv", b"file,x0,y0,x1,y1\n")
+    assert STUDIES["localization"].settings(config) != first
 
 
 def test_a_picture_in_a_bucket_is_decoded(server) -> None:
