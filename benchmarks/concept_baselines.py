@@ -203,7 +203,7 @@ def main() -> None:
             if name == "demo":
                 classifier, images = load_classifier("demo"), arguments.demo_images
                 classes = demo_classes(Path(folder), classifier, images)
-                truth = read_parts(str(Path(folder) / "parts.csv"))
+                truth = read_parts(Path(folder) / "parts.csv")
             else:
                 classifier, classes = whole_image_network(BIRDS), bird_classes(None)[: arguments.species]
             key = {"set": name, "images": images, "resamples": arguments.resamples}

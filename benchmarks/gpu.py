@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier, use_precision
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.settings import ModelSettings
 from pipeline.summarize.neighbors import all_pairs
 from pipeline.summarize.pair_scores import match_pairs
 from pipeline.summarize.similarity import ImageProposals
@@ -233,7 +235,7 @@ def matrix_peak(device: torch.device, side: int) -> float:
 class Bench:
     """The rows of the tables and what they have in common."""
 
-    def __init__(self, preset: str, weights: str | None, device: torch.device, scale: Scale) -> None:
+    def __init__(self, preset: str, weights: str | Path | None, device: torch.device, scale: Scale) -> None:
         self.explainer = make_explainer("crisp", preset)
         self.preset, self.device, self.scale, self.weights = preset, device, scale, weights
         generator = torch.Generator().manual_seed(0)
@@ -269,7 +271,7 @@ class Bench:
                 rows.append(Row("crisp", labels, 2.0, lambda s, n=name, p=precision: self.photographs(n, p, s)))
         return rows
 
-    def prepared(self, network: str, precision: str, weights: str | None) -> PreparedClassifier:
+    def prepared(self, network: str, precision: str, weights: str | Path | None) -> PreparedClassifier:
         """A network ready for its passes; PyTorch is set to the precision."""
         use_precision(precision)
         key = (network, precision)
@@ -288,7 +290,7 @@ class Bench:
         """The crisp preset on photographs that the network classifies correctly."""
         from photographs import correct_photographs, data_directory
 
-        weights = str(data_directory() / "weights" / f"{name}.safetensors")
+        weights = data_directory() / "weights" / f"{name}.safetensors"
         prepared = self.prepared(f"torchvision:{name}", precision, weights)
         chosen = correct_photographs(load_classifier(f"torchvision:{name}", weights), self.scale.real_batch)
         images = torch.stack([photograph.image for photograph in chosen])
@@ -454,7 +456,8 @@ def main() -> int:
     device = torch.device(arguments.device if there else "cpu")
     scale = SMOKE if arguments.smoke else Scale()
     data = bool(os.environ.get("VISUAL_SUMMARIES_DATA")) and not arguments.smoke
-    bench = Bench(arguments.preset, None if arguments.smoke else arguments.weights, device, scale)
+    weights = ModelSettings(weights=arguments.weights).weights_or_file
+    bench = Bench(arguments.preset, None if arguments.smoke else weights, device, scale)
     seconds = 60 * arguments.minutes - (time.perf_counter() - began) if there else None
     said, well = measured(bench.rows(data), seconds)
     if there:

@@ -225,7 +225,7 @@ def main() -> None:
         if arguments.set == "demo":
             classifier = load_classifier("demo")
             classes = demo_classes(Path(folder), classifier, arguments.images or 30)
-            truth = read_parts(str(Path(folder) / "parts.csv"))
+            truth = read_parts(Path(folder) / "parts.csv")
         elif arguments.set == "birds":
             classifier, classes = whole_image_network(BIRDS), bird_classes(arguments.classes)
         else:

@@ -90,7 +90,7 @@ def found_parts(how: Configuration, half: int, folder: Path) -> np.ndarray:
     """The best overlap of a proposal with each discriminative part of the demo set, `[n]`."""
     write_demo_set(folder, DEMO_IMAGES, seed=half)
     best = []
-    for file, parts in sorted(read_parts(str(folder / "parts.csv")).items()):
+    for file, parts in sorted(read_parts(folder / "parts.csv").items()):
         image = read_image(str(folder / file)).image
         boxes = selective_search(image, 0, how.limit, search=how.search)
         truth = np.array([box for _, (box, told) in sorted(parts.items()) if told]).reshape(-1, 4)

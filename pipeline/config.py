@@ -166,7 +166,9 @@ def _describe(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        given = "" if isinstance(problem["input"], (dict, BaseModel)) else f" (given: {problem['input']!r})"
+        # What cannot be a location may hold a key.
+        hidden = problem["type"] == "location" or isinstance(problem["input"], (dict, BaseModel))
+        given = "" if hidden else f" (given: {problem['input']!r})"
         hint = ""
         if problem["type"] == "literal_error" and isinstance(problem["input"], str):
             expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")

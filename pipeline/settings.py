@@ -1,10 +1,12 @@
 """Every setting of a run with its default, meaning and limits. The one annotated default is made from this."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.runtime.settings import RaySettings, Section
+from pipeline.objects import ObjectPath
+from pipeline.runtime.settings import Location, RaySettings, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -12,22 +14,22 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class DataSettings(Section):
     """Which photographs and classes, and how they are split."""
 
-    images: str | None = Field(None, description="folder <class>/**/*.jpg; 'demo' draws the built-in demo set")
-    manifest: str | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
-    class_map: str | None = Field(
+    images: Location | None = Field(None, description="folder <class>/**/*.jpg; 'demo' draws the built-in demo set")
+    manifest: Location | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
+    class_map: Location | None = Field(
         None, description="JSON, YAML or CSV: label → class index; default: recognized by name or WordNet id"
     )
     classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
     images_per_class: int | None = Field(None, ge=1, description="images per class, all splits together; default: all")
     held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
     test: Share = Field(0.15, description="share of a class set aside to report accuracy")
-    parts: str | None = Field(
+    parts: Location | None = Field(
         None, description="CSV of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
     )
-    boxes: str | None = Field(
+    boxes: Location | None = Field(
         None, description="CSV of the objects' boxes (file, x0, y0, x1, y1 in pixels of the photograph), if known"
     )
-    landmarks: str | None = Field(
+    landmarks: Location | None = Field(
         None, description="CSV of the parts' places (file, part, x, y, visible in pixels of the photograph), if known"
     )
     demo_images_per_class: int = Field(30, ge=1, description="images drawn per class of the demo set")
@@ -43,10 +45,10 @@ class ModelSettings(Section):
     """The classifier and how images are brought to it."""
 
     name: str = Field("torchvision:squeezenet1_1", description="torchvision:<name>, module:function, or demo")
-    weights: str | None = Field(
+    weights: Location | None = Field(
         None, description="weights enum (downloads), .safetensors or weights-only .pt file, or 'random'"
     )
-    labels: str | None = Field(None, description="file of class names (txt, csv, json)")
+    labels: Location | None = Field(None, description="file of class names (txt, csv, json)")
     resize: int | None = Field(None, ge=1, description="shorter side before cropping, px; default: the weights'")
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
@@ -54,6 +56,12 @@ class ModelSettings(Section):
     mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
     std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation; default: the weights'")
     batch_size: int = Field(32, ge=1, description="images per forward pass")
+
+    @property
+    def weights_or_file(self) -> str | Path | ObjectPath | None:
+        """The weights' name where they have one, as torchvision's and "random" have; else where they are."""
+        is_name = self.weights is None or not {"/", "."} & set(self.weights)
+        return self.weights if is_name else self.weights.path
 
 
 class GlasSection(Section):
@@ -121,7 +129,7 @@ class CamSection(Section):
     localizer: Literal["cam", "grad-cam", "grad-cam++", "smooth-grad-cam++"] = Field(
         "grad-cam++", description="feature-cam: the class activation map that it refines"
     )
-    edges: str | None = Field(
+    edges: Location | None = Field(
         None, description="feature-cam: weights file of PiDiNet or HED; default: Sobel's operator"
     )
 
@@ -348,7 +356,7 @@ class RunConfig(Section):
         description="what all other settings start from; paper: the chain of the visual summaries paper, with its "
         "authors' masks, proposals and pruning by structural similarity",
     )
-    output: str = Field("runs/latest", description="folder of tables and report")
+    output: Location = Field(Location("runs/latest"), description="folder of tables and report")
     seed: int = Field(0, ge=0, description="seed of everything random")
     error_tolerance: Share = Field(0.05, description="share of images that may fail before the run fails")
     log: Literal["file", "json"] = Field(

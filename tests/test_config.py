@@ -1,9 +1,15 @@
 """Configuration: one annotated default, strict names with the nearest valid one, strict values."""
 
+import json
+import pickle
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pipeline.config import ConfigurationError, RunConfig, annotated_default, load_config, valid_names
+from pipeline.objects import place
 
 
 def test_the_annotated_default_is_the_default_and_explains_every_setting() -> None:
@@ -58,6 +64,45 @@ def test_a_preset_that_does_not_fit_is_refused(overrides: list[str], message: st
         load_config(None, overrides)
     fitting = load_config(None, ["explain.blur=paper", "explain.preset=fast"])
     assert (fitting.explain.blur, fitting.explain.preset) == ("paper", "fast")
+
+
+def test_locations_are_resolved_once_and_kept_as_they_were_written() -> None:
+    written = {"output": "./runs//x/", "data.images": "file:///a%20b", "model.weights": "S3://bucket/w.pt/"}
+    config = load_config(values=written)
+    again = pickle.loads(pickle.dumps(config))
+    for one in (config, again, RunConfig.model_validate(json.loads(config.model_dump_json()))):
+        paths = (one.output.path, one.data.images.path, one.model.weights.path)
+        assert paths == (Path("runs/x"), Path("/a b"), place("s3://bucket/w.pt"))
+        assert (one.output, one.data.images, one.model.weights) == tuple(written.values())
+        assert 'output: "./runs//x/"' in annotated_default(one)
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [("random", "random"), ("V1", "V1"), ("w.pt", Path("w.pt")), ("./w", Path("w")), (None, None)],
+)
+def test_weights_are_a_name_or_a_file(weights: str | None, found: str | Path | None) -> None:
+    assert load_config(values={"model.weights": weights}).model.weights_or_file == found
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"output": ""}, "output: String should have at least 1 character"),
+        ({"output": "s3://"}, "output: s3://: the address names no bucket"),
+        ({"data.boxes": "s3://k:hunter2@b/x.csv"}, "data.boxes: the address holds credentials"),
+        ({"data.boxes": "s3://b/x?secret_key=hunter2"}, "data.boxes: s3://b: secret_key cannot be set in an address"),
+        (
+            {"evaluation.other_models": [{"weights": "s3://k:hunter2@b/x.pt"}]},
+            "evaluation.other_models.0.weights: s3://…@b: the address holds credentials",
+        ),
+    ],
+)
+def test_impossible_locations_are_refused_without_repeating_keys(values: dict, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
+        load_config(values=values)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_impossible_split_is_refused() -> None:

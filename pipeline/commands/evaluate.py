@@ -8,7 +8,6 @@ from rich.console import Console
 from pipeline.commands.opened import opened_run
 from pipeline.commands.results import write_results
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.objects import place
 from pipeline.report.evaluation import all_figures, panels, paper_tables, plot_panels
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.flow import run_stages
@@ -72,7 +71,7 @@ def run_evaluation(
             check_studies(names, config)
         for variant, names in planned:
             measure(variant, names, console)
-            store = TableStore(variant.output)
+            store = TableStore(variant.output.path)
             found += figures(store, config.seed)
             lines += curves(store)
         name = f"evaluation-{paper}" if paper else "evaluation"
@@ -80,7 +79,7 @@ def run_evaluation(
         drawn = panels(lines, found)
         plot = partial(plot_panels, drawn) if drawn else None
         with room_to_write(config.output):
-            written.append(write_results(place(config.output), name, text, figures_table(found), plot))
+            written.append(write_results(config.output.path, name, text, figures_table(found), plot))
     return written
 
 
@@ -113,7 +112,7 @@ def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunCon
     return [
         RunConfig.model_validate(
             values
-            | {"output": str(place(config.output) / "explainers" / name)}
+            | {"output": str(config.output.path / "explainers" / name)}
             | {"explain": values["explain"] | {"explainer": name}}
         )
         for name in explainers

@@ -85,7 +85,7 @@ def preprocessing_of(config: RunConfig) -> Preprocessing:
     model = config.model
     return load_preprocessing(
         model.name,
-        model.weights,
+        model.weights_or_file,
         resize_side=model.resize,
         crop_side=model.crop,
         mean=model.mean,

@@ -36,7 +36,7 @@ def opened_run(
 
     `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
     """
-    with exclusive(config.output) as still_ours, room_to_write(config.output):
+    with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = gather_inputs(config)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
@@ -48,7 +48,12 @@ def opened_run(
         with (
             ray_session(config.ray) as resources,
             watched_run(
-                config.output, state.run, inputs.image_count, resources, config.log == "json", model=config.model.name
+                config.output.path,
+                state.run,
+                inputs.image_count,
+                resources,
+                config.log == "json",
+                model=config.model.name,
             ) as state.watch,
         ):
             # Imported late: Ray takes a second that a dry run need not spend.
@@ -76,7 +81,7 @@ def start_state(
     config: RunConfig, inputs: Inputs, console: Console, still_ours: Callable[[], None] | None = None
 ) -> RunState:
     """The state of a run that has done nothing yet."""
-    store = TableStore(config.output, still_ours)
+    store = TableStore(config.output.path, still_ours)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
     plan = Plan(config, store, inputs, shards={})
@@ -85,7 +90,7 @@ def start_state(
 
 def worker_setup(state: RunState) -> WorkerSetup:
     """What the run's workers are started with."""
-    inputs, root = state.inputs, str(state.store.root.absolute())
+    inputs, root = state.inputs, state.store.root.absolute()
     return WorkerSetup(state.config, root, inputs.preprocessing, inputs.weights_digest, inputs.class_names)
 
 

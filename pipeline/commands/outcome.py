@@ -27,7 +27,7 @@ CLASSES_SHOWN = 40
 
 def print_outcome(config: RunConfig, console: Console) -> None:
     """Print the figures of each class, what was left out, and how known parts were recovered."""
-    store = TableStore(config.output)
+    store = TableStore(config.output.path)
     names = _class_names(store)
     metrics, overall = defaultdict(dict), {}
     for row in store.read_all("metrics").to_pylist():

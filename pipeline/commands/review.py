@@ -69,7 +69,7 @@ def reviewed_run(config: RunConfig) -> ReviewedRun:
         "explainer": explainer_name(config),
         "preset": preset_of(config.explain) or "",
     }
-    return ReviewedRun(Path(config.output), classifier.preprocessing, classifier.class_names, facts)
+    return ReviewedRun(config.output.path, classifier.preprocessing, classifier.class_names, facts)
 
 
 def _serve(folder: str, host: str, port: int, answers: AnswerStore, console: Console) -> None:

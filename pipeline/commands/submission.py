@@ -249,7 +249,7 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
 
 
 def _weights_file(model: ModelSettings) -> str | None:
-    return model.weights if model.weights and model.weights.endswith((".safetensors", ".pt", ".pth")) else None
+    return None if model.weights_or_file is model.weights else model.weights
 
 
 def unseen_files(paths: Mapping[str, str | None], folder: str = ".") -> list[str]:

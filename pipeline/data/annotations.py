@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.class_map import CatalogError
-from pipeline.objects import place
+from pipeline.objects import ObjectPath
 from schemas import EDGES
 
 # Columns that may hold the folder, if `file` is a bare name.
@@ -23,7 +23,7 @@ def annotation_key(uri: str) -> str:
     return "/".join(Path(uri).parts[-2:])
 
 
-def read_boxes(path: str) -> dict[str, np.ndarray]:
+def read_boxes(path: Path | ObjectPath) -> dict[str, np.ndarray]:
     """Boxes `[n,4]` of the objects of the photograph's class, in pixels of the photograph, by `annotation_key`.
 
     The CSV has the columns file, x0, y0, x1, y1, a line for each box; `file` is "<class>/<name>", or a name beside a
@@ -41,7 +41,7 @@ def read_boxes(path: str) -> dict[str, np.ndarray]:
     return {key: np.array(boxes) for key, boxes in found.items()}
 
 
-def read_landmarks(path: str) -> dict[str, dict[str, tuple[float, float]]]:
+def read_landmarks(path: Path | ObjectPath) -> dict[str, dict[str, tuple[float, float]]]:
     """Places (x, y) of the visible parts, in pixels of the photograph, by `annotation_key` and part.
 
     The CSV has the columns file, part, x, y and, if not all are visible, visible (1 or 0); `file` as for `read_boxes`.
@@ -67,9 +67,11 @@ def _numbers(texts: Iterable[str]) -> list[float]:
     return numbers
 
 
-def _read(path: str, columns: Iterable[str], what: str, add: Callable[[str, dict[str, Any]], None]) -> None:
+def _read(
+    path: Path | ObjectPath, columns: Iterable[str], what: str, add: Callable[[str, dict[str, Any]], None]
+) -> None:
     try:
-        with io.StringIO(place(path).read_bytes().decode("utf-8"), newline="") as file:
+        with io.StringIO(path.read_bytes().decode("utf-8"), newline="") as file:
             table = csv.DictReader(file)
             names = set(table.fieldnames or ())
             if missing := {"file", *columns} - names:

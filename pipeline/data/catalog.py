@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
-from pipeline.objects import ObjectError, ObjectPath, place, read_buffer
+from pipeline.objects import ObjectError, ObjectPath, read_buffer
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -84,11 +84,11 @@ class Catalog:
 
 def load_catalog(
     *,
-    images: str | Path | None = None,
-    manifest: str | Path | None = None,
+    images: Path | ObjectPath | None = None,
+    manifest: Path | ObjectPath | None = None,
     class_names: Sequence[str],
     wordnet_ids: Sequence[str] | None = None,
-    class_map: str | Path | Mapping[str, int | str] | None = None,
+    class_map: Path | ObjectPath | Mapping[str, int | str] | None = None,
     classes: Sequence[str] | None = None,
     images_per_class: int | None = None,
     held_out: float = 0.0,
@@ -112,7 +112,7 @@ def load_catalog(
         raise CatalogError("give either a folder of images or a manifest")
     listing = image_folder(images) if images is not None else read_manifest(manifest)
     source = "class map"
-    if isinstance(class_map, str | Path):
+    if isinstance(class_map, Path | ObjectPath):
         source, class_map = str(class_map), read_class_map(class_map)
     names = ClassMap(class_names, wordnet_ids, class_map, source)
     if classes is not None:
@@ -122,7 +122,7 @@ def load_catalog(
     )
 
 
-def image_folder(root: str | Path | ObjectPath) -> Listing:
+def image_folder(root: Path | ObjectPath) -> Listing:
     """Photographs in `root/<label>/**`, as torchvision's ImageFolder finds them; hidden files and folders are left out.
 
     Returns:
@@ -131,7 +131,7 @@ def image_folder(root: str | Path | ObjectPath) -> Listing:
     Raises:
         CatalogError: no such folder, no folders in it, no photographs in them, or a name that is not UTF-8.
     """
-    root = _placed(root)
+    root = root.absolute()
     if isinstance(root, ObjectPath):
         return _bucket_folder(root)
     if not root.is_dir():
@@ -148,13 +148,6 @@ def image_folder(root: str | Path | ObjectPath) -> Listing:
     if not any(listing.values()):
         raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
     return listing
-
-
-def _placed(location: str | Path | ObjectPath) -> Path | ObjectPath:
-    try:
-        return place(location).absolute()
-    except ObjectError as error:
-        raise CatalogError(str(error)) from None
 
 
 def _bucket_folder(root: ObjectPath) -> Listing:
@@ -204,7 +197,7 @@ def _text(name: str) -> str:
     return name
 
 
-def read_manifest(path: str | Path) -> Listing:
+def read_manifest(path: Path | ObjectPath) -> Listing:
     """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
 
     A relative URI starts at the manifest's folder; an absolute path is one on the disk. The same line twice
@@ -213,7 +206,7 @@ def read_manifest(path: str | Path) -> Listing:
     Raises:
         CatalogError: not readable, columns missing, a field empty or with a NUL, or one URI with two labels.
     """
-    path = _placed(path)
+    path = path.absolute()
     readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
         raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.objects import place
+from pipeline.objects import ObjectPath
 
 INDEX_COLUMNS = ("class_index", "index", "class")
 LABEL_COLUMNS = ("label", "folder")
@@ -130,7 +130,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[\s_]+", " ", name).strip().casefold()
 
 
-def read_class_map(path: str | Path) -> dict[str, int | str]:
+def read_class_map(path: Path | ObjectPath) -> dict[str, int | str]:
     """Read a class map: label → class index or class name.
 
     Args:
@@ -140,7 +140,6 @@ def read_class_map(path: str | Path) -> dict[str, int | str]:
         CatalogError: not readable, or of another form.
     """
     try:
-        path = place(path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: cannot read the class map: {getattr(error, 'strerror', error)}") from None
@@ -164,7 +163,7 @@ def read_class_map(path: str | Path) -> dict[str, int | str]:
     return {str(label): value for label, value in content.items()}
 
 
-def _from_csv(path: Path, text: str) -> dict[str, int | str]:
+def _from_csv(path: Path | ObjectPath, text: str) -> dict[str, int | str]:
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     columns = rows.fieldnames or ()
     label_column = next((column for column in columns if column.lower() in LABEL_COLUMNS), None)

@@ -3,9 +3,10 @@
 import csv
 import io
 from collections import defaultdict
+from pathlib import Path
 
 from pipeline.data.class_map import CatalogError
-from pipeline.objects import place
+from pipeline.objects import ObjectPath
 from schemas import EDGES
 
 COLUMNS = ("file", "class", "part", *EDGES, "discriminative")
@@ -14,7 +15,7 @@ Parts = dict[str, dict[tuple[str, str], tuple[list[float], bool]]]
 """File ("<class>/<name>") → (class, part) → (box in pixels of the photograph, whether it is discriminative)."""
 
 
-def read_parts(path: str) -> Parts:
+def read_parts(path: Path | ObjectPath) -> Parts:
     """Read a CSV with the columns file, class, part, x0, y0, x1, y1, discriminative (true or false).
 
     Raises:
@@ -22,7 +23,7 @@ def read_parts(path: str) -> Parts:
     """
     parts: Parts = defaultdict(dict)
     try:
-        with io.StringIO(place(path).read_bytes().decode("utf-8"), newline="") as file:
+        with io.StringIO(path.read_bytes().decode("utf-8"), newline="") as file:
             table = csv.DictReader(file)
             if missing := set(COLUMNS) - set(table.fieldnames or ()):
                 raise CatalogError(f"{path} lacks the columns {', '.join(sorted(missing))} of part boxes")

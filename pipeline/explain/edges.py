@@ -27,7 +27,7 @@ def sobel(images: Tensor) -> Tensor:
     return torch.where(largest > 1e-5, lengths / largest, 0)
 
 
-def edge_detector(weights: str | Path | None = None) -> EdgeDetector:
+def edge_detector(weights: Path | None = None) -> EdgeDetector:
     """PiDiNet or HED with the weights of a file, in evaluation mode and frozen, or Sobel's operator without one.
 
     The names of the weights tell which of the two it is. HED's may begin with "module", as they are published, or

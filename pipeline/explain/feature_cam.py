@@ -6,6 +6,7 @@ Shapes: B images, H by W pixels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class FeatureCam:
         self,
         version: str = "F2+",
         localizer: str | ActivationMaps = "grad-cam++",
-        edges: str | EdgeDetector | None = None,
+        edges: Path | EdgeDetector | None = None,
         layer: str | None = None,
         memory: int = PASS_MEMORY,
     ) -> None:

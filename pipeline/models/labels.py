@@ -14,6 +14,7 @@ from typing import Any
 from torchvision.models import ResNet50_Weights
 
 from pipeline.models.classifier import ClassifierError
+from pipeline.objects import ObjectPath
 
 IMAGENET_CLASSES = 1000
 INDEX_COLUMNS = ("index", "class_index")
@@ -41,7 +42,7 @@ def numbered_labels(number_of_classes: int) -> Labels:
     return Labels(tuple(f"class {index}" for index in range(number_of_classes)))
 
 
-def read_labels(path: str | Path, number_of_classes: int) -> Labels:
+def read_labels(path: Path | ObjectPath, number_of_classes: int) -> Labels:
     """Read the names of a classifier's classes.
 
     Args:
@@ -56,7 +57,6 @@ def read_labels(path: str | Path, number_of_classes: int) -> Labels:
         labels = imagenet_labels()
         _check_indices("imagenet", range(IMAGENET_CLASSES), number_of_classes)
         return labels
-    path = Path(path)
     readers = {".txt": _read_text, ".csv": _read_csv, ".json": _read_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:

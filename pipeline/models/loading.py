@@ -19,7 +19,7 @@ from pipeline.models.classifier import Classifier, ClassifierError, logits_tenso
 from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
-from pipeline.objects import place
+from pipeline.objects import ObjectPath
 
 # torchvision's networks with auxiliary outputs for training, and where their weights are.
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -27,9 +27,9 @@ AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 def load_classifier(
     spec: str,
-    weights: str | Path | None = None,
+    weights: str | Path | ObjectPath | None = None,
     *,
-    labels: str | Path | None = None,
+    labels: Path | ObjectPath | None = None,
     resize_side: int | None = None,
     crop_side: int | None = None,
     mean: Sequence[float] | None = None,
@@ -44,7 +44,7 @@ def load_classifier(
         spec: `torchvision:<name>`; `module:function`, a function without arguments, importable also from the
             current folder, that returns a module, or a module with its `Preprocessing` (or the latter's
             fields as a dictionary); or `demo`, the built-in network.
-        weights: a `.safetensors`, `.pt` or `.pth` file, never unpickled beyond tensors; for torchvision's
+        weights: the path of a `.safetensors`, `.pt` or `.pth` file, never unpickled beyond tensors; for torchvision's
             networks also the name of their weights ("IMAGENET1K_V1", "DEFAULT"), which torchvision may have
             to download, or "random". The number of classes follows from the file. GoogLeNet and Inception
             read from a file transform their input as torchvision's trained ones do.
@@ -88,7 +88,7 @@ def load_classifier(
 
 def load_preprocessing(
     spec: str,
-    weights: str | Path | None = None,
+    weights: str | Path | ObjectPath | None = None,
     *,
     resize_side: int | None = None,
     crop_side: int | None = None,
@@ -122,7 +122,7 @@ def load_preprocessing(
 Loaded = tuple[nn.Module, Preprocessing, Labels | None, str]
 
 
-def _demo(weights: str | Path | None) -> Loaded:
+def _demo(weights: str | Path | ObjectPath | None) -> Loaded:
     if weights is not None:
         raise ClassifierError("the demo network has its own weights; leave the weights out")
     from pipeline.data.demo.network import NETWORK_CLASS_NAMES, load_demo_network
@@ -140,13 +140,13 @@ def _torchvision_names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
 
 
-def _torchvision_preprocessing(members: Mapping[str, Any], weights: str | Path | None) -> Preprocessing:
+def _torchvision_preprocessing(members: Mapping[str, Any], weights: str | Path | ObjectPath | None) -> Preprocessing:
     """That of the weights if `members` of the network's enumeration has them by name, else of the first published."""
     member = members.get(str(weights)) or members.get("IMAGENET1K_V1")
     return Preprocessing.from_torchvision(member) if member else Preprocessing()
 
 
-def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, seed: int) -> Loaded:
+def _torchvision(spec: str, weights: str | Path | ObjectPath | None, crop_side: int | None, seed: int) -> Loaded:
     network = spec.removeprefix("torchvision:")
     if network not in _torchvision_names():
         near = difflib.get_close_matches(network.lower(), _torchvision_names(), n=3, cutoff=0.5)
@@ -178,15 +178,14 @@ def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, s
             Labels(tuple(member.meta["categories"]), imagenet_labels().wordnet_ids),
             f"{spec} ({member.name})",
         )
-    path = place(weights)
-    if path.suffix.lower() not in SUFFIXES and not path.exists():
+    if isinstance(weights, str) or (weights.suffix.lower() not in SUFFIXES and not weights.exists()):
         near = difflib.get_close_matches(str(weights).upper(), members, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ClassifierError(
             f"weights {str(weights)!r} of {spec} are neither a file ({', '.join(SUFFIXES)}) nor one of "
             f"{', '.join(members)} nor random{hint}"
         )
-    state = read_weights(path)
+    state = read_weights(weights)
     auxiliary = AUXILIARY.get(network, ())
     if auxiliary:
         has_auxiliary = any(key.split(".")[0] in auxiliary for key in state)
@@ -199,13 +198,13 @@ def _torchvision(spec: str, weights: str | Path | None, crop_side: int | None, s
     number_of_classes = classes_in(state, module, IMAGENET_CLASSES)
     if number_of_classes != IMAGENET_CLASSES:
         module = build(number_of_classes)
-    fit_weights(module, state, path, spec)
+    fit_weights(module, state, weights, spec)
     if auxiliary and options["aux_logits"]:
         module.aux_logits = False
         for part in auxiliary:
             setattr(module, part, None)
     known_labels = imagenet_labels() if number_of_classes == IMAGENET_CLASSES else None
-    return module, preprocessing, known_labels, f"{spec} ({path.name})"
+    return module, preprocessing, known_labels, f"{spec} ({weights.name})"
 
 
 def _download(network: str, member: Any) -> nn.Module:
@@ -218,7 +217,7 @@ def _download(network: str, member: Any) -> nn.Module:
         ) from error
 
 
-def _own(spec: str, weights: str | Path | None) -> Loaded:
+def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
     module_name, _, function_name = spec.partition(":")
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         # Last, so that a file in the current folder never hides an installed package.
@@ -259,13 +258,13 @@ def _own(spec: str, weights: str | Path | None) -> Loaded:
         )
     if weights is None:
         return module, preprocessing, None, spec
-    if weights == "random" or place(weights).suffix.lower() not in SUFFIXES:
+    if isinstance(weights, str) or weights.suffix.lower() not in SUFFIXES:
         raise ClassifierError(
             f"weights {str(weights)!r} of {spec} must be a file ({', '.join(SUFFIXES)}); leave them out to "
             "take the network as the function returns it"
         )
     fit_weights(module, read_weights(weights), weights, spec)
-    return module, preprocessing, None, f"{spec} ({place(weights).name})"
+    return module, preprocessing, None, f"{spec} ({weights.name})"
 
 
 def _built(spec: str, settings: dict[str, Any]) -> Preprocessing:

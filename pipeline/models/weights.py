@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.models.classifier import ClassifierError
-from pipeline.objects import ObjectPath, place, read_buffer
+from pipeline.objects import ObjectPath, read_buffer
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 # Under these names training scripts store the weights among other things.
@@ -23,7 +23,7 @@ CONTAINERS = ("state_dict", "model_state_dict", "model")
 SHOWN = 3
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: Path | ObjectPath) -> dict[str, Tensor]:
     """Read a weights file: tensors by name, floating-point ones as float32, on the CPU.
 
     Args:
@@ -36,7 +36,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             have to be unpickled, or values that are not finite.
     """
     try:
-        path = place(path)
         there = path.is_file()
     except OSError as error:
         raise ClassifierError(f"cannot read the weights: {error}") from None

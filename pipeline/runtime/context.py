@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.objects import ObjectPath
 from pipeline.runtime.units import Unit
 from pipeline.store.tables import TableStore
 
@@ -14,12 +16,12 @@ class Context:
     """The tables, and the way to tell of progress.
 
     Attributes:
-        output: folder or address of the run.
+        output: folder of the run.
         store: its tables.
         gpu: whether Ray reserved a GPU for this worker.
     """
 
-    def __init__(self, output: str, gpu: bool = False, board: Any = None) -> None:
+    def __init__(self, output: Path | ObjectPath, gpu: bool = False, board: Any = None) -> None:
         """`board`: handle of the actor `Board` that is told of progress, if any is."""
         self.output, self.gpu, self._board = output, gpu, board
         self.store = TableStore(output)

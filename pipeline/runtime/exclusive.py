@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.objects import ObjectError, ObjectPath, place
+from pipeline.objects import ObjectError, ObjectPath
 from pipeline.runtime.failures import RunFailed
 from pipeline.store.lease import Taken, claimed
 from pipeline.store.tables import MEND, StoreError
 
 
 @contextmanager
-def exclusive(output: str | Path) -> Iterator[Callable[[], None]]:
+def exclusive(folder: Path | ObjectPath) -> Iterator[Callable[[], None]]:
     """Keep a second driver out of the output folder; yields what raises a StoreError if one came in all the same.
 
     On a disk the lock goes with the process, however it ends. On an object store see `pipeline/store/lease.py`.
@@ -22,7 +22,6 @@ def exclusive(output: str | Path) -> Iterator[Callable[[], None]]:
         StoreError: the folder cannot be made, or the store refuses.
     """
     try:
-        folder = place(output)
         if isinstance(folder, ObjectPath):
             with claimed(folder) as lease:
                 yield lease.check

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
-from pipeline.objects import ObjectPath, place
+from pipeline.objects import ObjectPath
 
 FOLDER = "logs"
 LONGEST_TEXT = 2000
@@ -99,23 +99,21 @@ class RunLog:
     nothing reads it again, and a disk or store that refuses it does not stop the run.
     """
 
-    def __init__(self, output: str, run: str, echo: TextIO | None = None) -> None:
+    def __init__(self, output: Path | ObjectPath, run: str, echo: TextIO | None = None) -> None:
         """`echo` gets the same lines, at once."""
         self.run, self._echo = run, echo
         self._host = socket.gethostname()
         self._flushed = 0.0
         self._file: TextIO | UploadedLog | None = None
-        self.path: Path | ObjectPath | None = None
+        self.path = output / FOLDER / f"{run.replace(':', '')}.jsonl"
         try:
-            self.path = place(output) / FOLDER / f"{run.replace(':', '')}.jsonl"
             if isinstance(self.path, ObjectPath):
                 self._file = UploadedLog(self.path)
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
-            where = self.path or masked(output)
-            print(f"visual-summaries: no log in {where}: {error.strerror or error}", file=sys.stderr)
+            print(f"visual-summaries: no log in {self.path}: {error.strerror or error}", file=sys.stderr)
 
     def __enter__(self) -> "RunLog":
         return self

@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from pipeline.objects import ObjectPath
 from pipeline.runtime.logs import RunLog
 from pipeline.runtime.units import Failure, Outcome, Unit
 
@@ -165,7 +167,7 @@ class RunWatch:
 
 @contextmanager
 def watched_run(
-    output: str, run: str, images: int, resources: Mapping[str, float], echo: bool = False, **facts: Any
+    output: Path | ObjectPath, run: str, images: int, resources: Mapping[str, float], echo: bool = False, **facts: Any
 ) -> Iterator[RunWatch]:
     """Log the run's beginning, with further `facts`, and its end, and give what watches its stages.
 
@@ -174,7 +176,7 @@ def watched_run(
     with RunLog(output, run, sys.stderr if echo else None) as log:
         started = time.monotonic()
         kept = {name: resources[name] for name in ("CPU", "GPU", "memory") if name in resources}
-        log.event("run started", output=output, **facts, images=images, resources=kept)
+        log.event("run started", output=str(output), **facts, images=images, resources=kept)
         try:
             yield RunWatch(log, run)
         except BaseException as error:

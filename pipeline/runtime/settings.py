@@ -1,15 +1,48 @@
 """What the runtime must know of a run: its own settings, and as little as possible of its configuration and inputs."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from pipeline.objects import ObjectError, ObjectPath, place
 
 
 class Section(BaseModel):
     """A group of settings: typed, immutable, no unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Location(str):
+    """A path or address as a person wrote it, which is how it is stored and compared.
+
+    Attributes:
+        path: where it leads; opens, lists and joins without being told how.
+
+    Raises:
+        ObjectError: as `place`; as a setting, a validation error of type "location", which repeats no credentials.
+    """
+
+    path: Path | ObjectPath
+
+    def __new__(cls, written: str) -> "Location":
+        location = super().__new__(cls, written)
+        location.path = place(written)
+        return location
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls._setting, core_schema.str_schema(min_length=1))
+
+    @classmethod
+    def _setting(cls, written: str) -> "Location":
+        try:
+            return cls(written)
+        except ObjectError as error:
+            raise PydanticCustomError("location", "{reason}", {"reason": str(error)}) from None
 
 
 class RaySettings(Section):

@@ -10,8 +10,8 @@ def classifier_of(config: RunConfig) -> Classifier:
     model = config.model
     return load_classifier(
         model.name,
-        model.weights,
-        labels=model.labels,
+        model.weights_or_file,
+        labels=model.labels and model.labels.path,
         resize_side=model.resize,
         crop_side=model.crop,
         mean=model.mean,

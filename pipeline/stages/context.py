@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.data.decode import DecodedImage, DecodeError, read_image
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.objects import ObjectPath
 from pipeline.runtime import failures
 from pipeline.runtime.context import Context
 from pipeline.runtime.units import Output, Unit, error_row
@@ -34,7 +36,7 @@ class WorkerSetup:
     """What every worker is started with, small enough to travel; called, it makes the worker's context."""
 
     config: RunConfig
-    output: str
+    output: Path | ObjectPath
     preprocessing: Preprocessing
     weights_digest: str
     class_names: tuple[str, ...] = ()

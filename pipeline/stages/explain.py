@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
 from pipeline.models.classifier import weights_digest
+from pipeline.objects import ObjectPath
+from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ExplainSettings
@@ -39,7 +42,7 @@ class ExplainStage(Stage):
         own = own_settings(explain)
         if explain.explainer == "feature-cam" and explain.cam.edges:
             # The same file under another name is the same detector, and another file under the same name is not.
-            own[EXPLAINERS[explain.explainer].settings.index("cam.edges")] = edges_digest(explain.cam.edges)
+            own[EXPLAINERS[explain.explainer].settings.index("cam.edges")] = edges_digest(explain.cam.edges.path)
         return [explain.explainer, *own, explain.target, explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -134,7 +137,7 @@ def stored_saliency(explanation: Explanation) -> np.ndarray:
 
 
 @cache
-def edges_digest(path: str) -> str:
+def edges_digest(path: Path | ObjectPath) -> str:
     """Digest of the weights of an edge detector.
 
     Raises:
@@ -151,7 +154,8 @@ def explainer_name(config: RunConfig) -> str:
 def own_settings(settings: ExplainSettings) -> list[Any]:
     """What the run's explainer is made with."""
     names = EXPLAINERS[settings.explainer].settings
-    return [preset_of(settings) if name == "preset" else attrgetter(name)(settings) for name in names]
+    own = [preset_of(settings) if name == "preset" else attrgetter(name)(settings) for name in names]
+    return [value.path if isinstance(value, Location) else value for value in own]
 
 
 def preset_of(settings: ExplainSettings) -> str | None:

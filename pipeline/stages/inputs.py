@@ -13,7 +13,7 @@ from pipeline.data.parts import read_parts
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.objects import ObjectPath, place
+from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.classifier import classifier_of
 
@@ -36,7 +36,7 @@ class Inputs:
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
 
     classes: tuple[CatalogClass, ...]
-    parts: str | None
+    parts: Path | ObjectPath | None
     preprocessing: Preprocessing
     weights_digest: str
     classifier_name: str
@@ -73,12 +73,12 @@ def gather_inputs(config: RunConfig) -> Inputs:
     data = config.data
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
-    if data.parts is not None:
-        read_parts(data.parts)
+    images, parts = (one and one.path for one in (data.images, data.parts))
+    if parts is not None:
+        read_parts(parts)
     classifier = classifier_of(config)
     _check_layers(config, classifier)
-    images, parts = data.images, data.parts
-    if images == DEMO:
+    if data.images == DEMO:
         images, parts = _demo_set(config)
     return Inputs(
         _classes(config, images, classifier),
@@ -117,14 +117,16 @@ def _check_layers(config: RunConfig, classifier: Classifier) -> None:
             ) from None
 
 
-def _classes(config: RunConfig, images: str | None, classifier: Classifier) -> tuple[CatalogClass, ...]:
+def _classes(
+    config: RunConfig, images: Path | ObjectPath | None, classifier: Classifier
+) -> tuple[CatalogClass, ...]:
     data = config.data
     return load_catalog(
         images=images,
-        manifest=data.manifest,
+        manifest=data.manifest and data.manifest.path,
         class_names=classifier.class_names,
         wordnet_ids=classifier.wordnet_ids,
-        class_map=data.class_map,
+        class_map=data.class_map and data.class_map.path,
         classes=data.classes,
         images_per_class=data.images_per_class,
         held_out=data.held_out,
@@ -133,12 +135,12 @@ def _classes(config: RunConfig, images: str | None, classifier: Classifier) -> t
     ).classes
 
 
-def _demo_set(config: RunConfig) -> tuple[str, str]:
+def _demo_set(config: RunConfig) -> tuple[Path | ObjectPath, Path | ObjectPath]:
     """Draw the demo set beside the tables, unless it is there already; (folder, CSV of its parts)."""
     from pipeline.data.demo.scenes import write_demo_set
 
     count = config.data.demo_images_per_class
-    folder = place(config.output) / f"demo-set-{count}-{config.seed}"
+    folder = config.output.path / f"demo-set-{count}-{config.seed}"
     if isinstance(folder, ObjectPath):
         if not (folder / "parts.csv").exists():
             with TemporaryDirectory() as drawn:
@@ -153,4 +155,4 @@ def _demo_set(config: RunConfig) -> tuple[str, str]:
         unfinished.mkdir(parents=True)
         write_demo_set(unfinished, count, config.seed)
         unfinished.rename(folder)
-    return str(folder), str(folder / "parts.csv")
+    return folder, folder / "parts.csv"

@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.data.annotations import annotation_key
 from pipeline.data.parts import Parts, read_parts
 from pipeline.evaluate.part_truth import FoundParts, PartFigure, PartScores, found_parts, part_overlaps, part_scores
 from pipeline.evaluate.parts import analyzed_boxes
-from pipeline.objects import place
+from pipeline.objects import ObjectPath
 from pipeline.runtime.units import Unit
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.metric_rows import metric_row
@@ -50,12 +51,12 @@ class ClassTruth:
         return found_parts(self.overlaps, least)
 
 
-def truth_digest(path: str) -> str:
+def truth_digest(path: Path | ObjectPath) -> str:
     """What the true boxes of a CSV are known by."""
-    return hashlib.sha256(place(path).read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def class_truths(worker: WorkerContext, unit: Unit, path: str) -> list[ClassTruth]:
+def class_truths(worker: WorkerContext, unit: Unit, path: Path | ObjectPath) -> list[ClassTruth]:
     """The truth about each class of the unit that has discriminative parts, in order of labels.
 
     Reads `images`, `members` and `summaries` of the unit; `path` as for `read_parts`.

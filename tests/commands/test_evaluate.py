@@ -153,7 +153,7 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
     output = tmp_path_factory.mktemp("measured") / "run"
     shutil.copytree(whole_run[0], output)
     boxes, landmarks = ["file,x0,y0,x1,y1"], ["file,part,x,y,visible"]
-    for file, parts in read_parts(str(demo_folder.parent / "parts.csv")).items():
+    for file, parts in read_parts(demo_folder.parent / "parts.csv").items():
         for (_, part), ((x0, y0, x1, y1), _) in parts.items():
             boxes.append(f"{file},{x0},{y0},{x1},{y1}")
             landmarks.append(f"{file},{part},{(x0 + x1) / 2},{(y0 + y1) / 2},1")
@@ -192,8 +192,8 @@ def test_figures_of_maps_are_the_functions(measured, classifier) -> None:  # noq
     uris = {row["image_id"]: row["uri"] for row in store.read_all("images").to_pylist()}
     value = {(row["image_id"], row["variant"]): row for row in rows if row["image_id"]}
     maps = store.read_all("maps").to_pylist()
-    boxes = read_boxes(str(output.parent / "boxes.csv"))
-    landmarks = read_landmarks(str(output.parent / "landmarks.csv"))
+    boxes = read_boxes(output.parent / "boxes.csv")
+    landmarks = read_landmarks(output.parent / "landmarks.csv")
     for row in maps[::3]:
         image = seen(classifier, uris[row["image_id"]])[None]
         saliency = np.frombuffer(row["saliency"], np.uint8).reshape(128, 128) / 255
@@ -313,7 +313,7 @@ def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001
     output, rows = measured
     kept = [row for row in TableStore(output).read_all("summaries").to_pylist() if row["kept"]]
     assert kept
-    landmarks = read_landmarks(str(output.parent / "landmarks.csv"))
+    landmarks = read_landmarks(output.parent / "landmarks.csv")
     uris = {row["image_id"]: row["uri"] for row in TableStore(output).read_all("images").to_pylist()}
     own = {(row["label"], row["summary"], row["variant"]): row["value"] for row in rows if row["summary"] is not None}
     for row in kept:

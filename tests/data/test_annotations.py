@@ -6,10 +6,10 @@ from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
 from pipeline.data.catalog import CatalogError
 
 
-def written(tmp_path: Path, text: str) -> str:
+def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "annotations.csv"
     path.write_text(text)
-    return str(path)
+    return path
 
 
 def test_boxes_of_a_photograph_are_gathered(tmp_path) -> None:  # noqa: ANN001
@@ -38,4 +38,4 @@ def test_what_is_wrong_is_said(tmp_path, text: str, message: str) -> None:  # no
     with pytest.raises(CatalogError, match=message):
         read_boxes(written(tmp_path, text))
     with pytest.raises(CatalogError, match="cannot read the boxes"):
-        read_boxes(str(tmp_path / "nothing.csv"))
+        read_boxes(tmp_path / "nothing.csv")

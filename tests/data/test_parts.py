@@ -9,12 +9,12 @@ from pipeline.data.parts import read_parts
 def test_part_boxes_are_checked_before_the_run(tmp_path) -> None:
     path = tmp_path / "parts.csv"
     path.write_text("file,class,part,x0,y0,x1,y1,discriminative\na/1.png,a,head,1,2,3,4,true\n")
-    assert read_parts(str(path)) == {"a/1.png": {("a", "head"): ([1.0, 2.0, 3.0, 4.0], True)}}
+    assert read_parts(path) == {"a/1.png": {("a", "head"): ([1.0, 2.0, 3.0, 4.0], True)}}
     path.write_text("file,class,part\n")
     with pytest.raises(CatalogError, match="lacks the columns discriminative, x0"):
-        read_parts(str(path))
+        read_parts(path)
     path.write_text("file,class,part,x0,y0,x1,y1,discriminative\na/1.png,a,head,1,2,?,4,true\n")
     with pytest.raises(CatalogError, match="line 2: a box is not four numbers"):
-        read_parts(str(path))
+        read_parts(path)
     with pytest.raises(CatalogError, match="cannot read the part boxes"):
-        read_parts(str(tmp_path / "missing.csv"))
+        read_parts(tmp_path / "missing.csv")

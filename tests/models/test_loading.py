@@ -130,13 +130,13 @@ def test_failing_download_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("torchvision:fasterrcnn_resnet50_fpn", "random", "no classifier"),
         ("torchvision:alexnet", None, "IMAGENET1K_V1, DEFAULT .*or random"),
         ("torchvision:alexnet", "IMAGENET1K_V", "did you mean IMAGENET1K_V1"),
-        ("torchvision:alexnet", "nowhere/alexnet.pth", "nowhere/alexnet.pth: there is no such"),
+        ("torchvision:alexnet", Path("nowhere/alexnet.pth"), "nowhere/alexnet.pth: there is no such"),
         ("alexnet", None, "did you mean torchvision:alexnet"),
         ("torchvision:squeezenet1_1", "random:3", "neither a file"),
         ("demo", "random", "its own weights"),
     ],
 )
-def test_bad_names_say_what_to_do(spec: str, weights: str | None, message: str) -> None:
+def test_bad_names_say_what_to_do(spec: str, weights: str | Path | None, message: str) -> None:
     with pytest.raises(ClassifierError, match=message) as raised:
         load_classifier(spec, weights)
     assert "\n" not in str(raised.value)

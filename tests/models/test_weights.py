@@ -34,7 +34,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     torch.save({"a": RunsACommand()}, "evil.pt", _use_new_zipfile_serialization=new_format)
     with pytest.raises(ClassifierError, match=r"Python objects \((posix|nt).system\).*state_dict"):
-        read_weights("evil.pt")
+        read_weights(Path("evil.pt"))
     assert not (tmp_path / "pickle_ran").exists()
     pickle.loads(pickle.dumps(RunsACommand()))
     assert (tmp_path / "pickle_ran").exists(), "the pickle was dangerous"
@@ -44,7 +44,7 @@ def test_bare_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Path("evil.pt").write_bytes(pickle.dumps({"a": RunsACommand()}))
     with pytest.raises(ClassifierError, match="evil.pt"):
-        read_weights("evil.pt")
+        read_weights(Path("evil.pt"))
     assert not Path("pickle_ran").exists()
 
 

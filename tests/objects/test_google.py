@@ -82,7 +82,7 @@ def test_what_is_missing_or_refused_or_silent_is_one_message_each(google, monkey
     google.refuse(True)
     with pytest.raises(StoreError, match=r"cannot write .*the store refuses access: .*GOOGLE_APPLICATION_CREDENTIALS"):
         store.write("errors", path, store.read_all("errors"), "a")
-    with pytest.raises(StoreError, match="cannot write to .*refuses access"), exclusive(OUTPUT):
+    with pytest.raises(StoreError, match="cannot write to .*refuses access"), exclusive(place(OUTPUT)):
         pass
     with pytest.raises(StoreError, match="cannot remove .*refuses access"):
         store.remove("errors", path)
@@ -106,9 +106,9 @@ def test_without_credentials_the_message_names_them(monkeypatch) -> None:
 
 def test_one_writer_at_a_time(google, monkeypatch) -> None:
     monkeypatch.setattr(leases.Lease.__init__, "__defaults__", (0.2, 30.0))
-    with exclusive(OUTPUT) as still_ours:
+    with exclusive(place(OUTPUT)) as still_ours:
         with pytest.raises(RunFailed, match=f"another run is writing into {OUTPUT} .process {os.getpid()} on"):
-            with exclusive(OUTPUT):
+            with exclusive(place(OUTPUT)):
                 pass
         still_ours()
         for name in place(f"{OUTPUT}/.claims").states():
@@ -129,7 +129,7 @@ def test_one_writer_at_a_time(google, monkeypatch) -> None:
 def test_a_run_with_all_in_the_bucket_has_the_tables_of_one_on_the_disk(google, photographs, tmp_path) -> None:
     for file in photographs.rglob("*.*"):
         (place(ROOT) / "photographs" / file.relative_to(photographs).as_posix()).write_bytes(file.read_bytes())
-    assert {label: len(found) for label, found in image_folder(f"{ROOT}/photographs").items()} == {
+    assert {label: len(found) for label, found in image_folder(place(f"{ROOT}/photographs")).items()} == {
         label: len(found) for label, found in image_folder(photographs).items()
     }
     for output, images in ((OUTPUT, f"{ROOT}/photographs"), (tmp_path, photographs)):

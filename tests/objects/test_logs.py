@@ -6,6 +6,7 @@ import time
 import pytest
 from store_server import BUCKET
 
+from pipeline.objects import place
 from pipeline.runtime import logs
 from pipeline.runtime.logs import RunLog
 
@@ -29,7 +30,7 @@ def wait_for(server, wanted: list[str]) -> None:  # noqa: ANN001
 
 def test_lines_are_in_the_bucket_while_the_run_goes_on_and_all_of_them_at_its_end(server, monkeypatch) -> None:
     monkeypatch.setattr(logs, "UPLOAD_SECONDS", 0.1)
-    with RunLog(OUTPUT, "2026-01-02T03:04") as log:
+    with RunLog(place(OUTPUT), "2026-01-02T03:04") as log:
         assert str(log.path) == f"s3://{BUCKET}/{KEY}"
         log.event("first ü")
         wait_for(server, ["first ü"])
@@ -47,7 +48,7 @@ def test_lines_are_in_the_bucket_while_the_run_goes_on_and_all_of_them_at_its_en
 
 
 def test_a_failing_run_leaves_its_log(server) -> None:
-    with pytest.raises(KeyboardInterrupt), RunLog(OUTPUT, "2026-01-02T03:04") as log:
+    with pytest.raises(KeyboardInterrupt), RunLog(place(OUTPUT), "2026-01-02T03:04") as log:
         log.event("run failed", level="error")
         raise KeyboardInterrupt
     assert events(server) == ["run failed"]
@@ -56,7 +57,7 @@ def test_a_failing_run_leaves_its_log(server) -> None:
 def test_a_store_that_refuses_the_log_stops_nothing_and_is_told_once(server, monkeypatch, capsys) -> None:
     monkeypatch.setattr(logs, "UPLOAD_SECONDS", 0.1)
     server.refuses = lambda request: True
-    with RunLog(OUTPUT, "2026-01-02T03:04") as log:
+    with RunLog(place(OUTPUT), "2026-01-02T03:04") as log:
         log.event("first")
         deadline = time.monotonic() + 20
         while len(server.requests) < 3:

@@ -95,7 +95,7 @@ def test_what_a_disk_lacks_is_told_apart(server) -> None:
         nowhere.read_all("errors")
     with pytest.raises(StoreError, match="cannot write s3://nowhere/out.*there is no such bucket"):
         nowhere.write("errors", "f/label=a/u.parquet", rows("x"), "a")
-    with pytest.raises(StoreError, match="no such bucket"), exclusive("s3://nowhere/out"):
+    with pytest.raises(StoreError, match="no such bucket"), exclusive(place("s3://nowhere/out")):
         pass
     path = written(TableStore(ROOT))
     server.client.put_object(Bucket=BUCKET, Key=f"out/tables/errors/{path}", Body=b"PAR1 damaged")
@@ -177,10 +177,10 @@ def test_paths_of_objects_behave_as_paths(server) -> None:
 def test_a_second_run_is_refused_and_the_first_notices_when_it_lost_its_claim(server, monkeypatch) -> None:
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(leases.Lease.__init__, "__defaults__", (0.2, 30.0))
-    with exclusive(ROOT) as still_ours:
+    with exclusive(place(ROOT)) as still_ours:
         still_ours()
         with pytest.raises(RunFailed, match=f"another run is writing into {ROOT} .process {os.getpid()} on"):
-            with exclusive(ROOT):
+            with exclusive(place(ROOT)):
                 pass
         still_ours()
         store = TableStore(ROOT, still_ours)
@@ -191,7 +191,7 @@ def test_a_second_run_is_refused_and_the_first_notices_when_it_lost_its_claim(se
         with pytest.raises(StoreError, match="the claim on .* is lost: another run took it away"):
             store.write_manifest("errors", "g", [], complete=True)
     assert TableStore(ROOT).read_all("errors").num_rows == 1
-    with exclusive(ROOT):
+    with exclusive(place(ROOT)):
         pass
     assert server.keys("out/.claims/") == []
 
@@ -204,7 +204,7 @@ def test_the_dead_leave_the_way_free_at_once_here_and_after_a_while_elsewhere(se
     subprocess.run([sys.executable, "-c", code, ROOT], check=False)
     assert len(server.keys("out/.claims/")) == 1
     started = time.monotonic()
-    with exclusive(ROOT):
+    with exclusive(place(ROOT)):
         assert time.monotonic() - started < 5
     elsewhere = json.dumps({"host": "h", "process": 1, "started": 0, "place": "another machine"}).encode()
     server.client.put_object(Bucket=BUCKET, Key="out/.claims/theirs", Body=elsewhere)

@@ -275,7 +275,7 @@ def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -
     slow.seconds, quick.reads = 1.0, ("images",)
     quick.units = lambda plan: units_per_class(plan, ("images",))
     state = state_of(tmp_path)
-    with watched_run(state.config.output, state.run, 12, resources) as watch:
+    with watched_run(state.store.root, state.run, 12, resources) as watch:
         state.watch = watch
         workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(resources))
         with_gpu, without = workers.pool(slow), workers.pool(quick)

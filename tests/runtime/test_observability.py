@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.objects import place
 from pipeline.runtime.logs import RunLog, masked
 from pipeline.runtime.observability import COUNTERS, GAUGES
 
@@ -22,6 +23,7 @@ def read(folder: Path) -> list[dict]:
 METRICS_RUN = """
 import os, sys, time, urllib.request
 from functools import partial
+from pathlib import Path
 import ray
 from ray import cloudpickle
 from pipeline.runtime.context import Context
@@ -42,8 +44,9 @@ class Fragile(Stage):
 
 units = [Unit(name, (), (name,), name=name, fingerprint="f", size=3) for name in ("good", "better")]
 units.append(Unit("bad", (), ("bad",), payload="kill", name="bad", fingerprint="f", size=3))
-with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(sys.argv[1], "the-run", 9, resources) as watch:
-    pool = WorkerPool(partial(Context, sys.argv[1]), 1, 1, 0, 2, 60)
+output = Path(sys.argv[1])
+with ray_session(RaySettings(cpus=1, gpus=0)) as resources, watched_run(output, "the-run", 9, resources) as watch:
+    pool = WorkerPool(partial(Context, output), 1, 1, 0, 2, 60)
     stage = watch.stage("fragile")
     stage.planned(units, units)
     pool.run(Fragile(), units, stage.finished, stage.told, stage)
@@ -108,7 +111,7 @@ SECRETS = (
 @pytest.mark.parametrize("text", SECRETS)
 def test_secrets_are_masked(text: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "own-value-of-a-token")
-    with RunLog(str(tmp_path), "run") as log:
+    with RunLog(tmp_path, "run") as log:
         log.event("x", reason=text)
     line = (tmp_path / "logs" / "run.jsonl").read_text()
     assert "hunter2" not in line and "own-value" not in line and "***" in line
@@ -121,9 +124,9 @@ def test_what_is_no_secret_stays() -> None:
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, capsys) -> None:
     (tmp_path / "logs").write_text("a file")
-    with RunLog(str(tmp_path), "run") as log:
+    with RunLog(tmp_path, "run") as log:
         log.event("x")
     assert "no log in" in capsys.readouterr().err
-    with RunLog("nothing://bucket/run", "run") as log:
+    with RunLog(place("nothing://bucket/run"), "run") as log:
         log.event("x")
     assert "no such kind of store is known" in capsys.readouterr().err

@@ -58,7 +58,7 @@ STRANGERS = re.compile(r"pipeline\.(stages|commands|models|explain|summarize|eva
 class Library(Context):
     """Where the texts are."""
 
-    def __init__(self, folder: str, output: str, gpu: bool, board: Any) -> None:
+    def __init__(self, folder: str, output: Path, gpu: bool, board: Any) -> None:
         super().__init__(output, gpu, board)
         self.folder = Path(folder)
         tables.TABLES.update({"words": WORDS, "frequent": FREQUENT})
@@ -156,7 +156,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Inpu
 
 def run(folder: Path, inputs: Inputs, resources: dict[str, float], kept: int = 2) -> tuple[list[Any], dict[str, tuple]]:
     """What the last stage gave, and (planned, found complete) units of each."""
-    output = str(folder / "out")
+    output = folder / "out"
     ray = RaySettings(attempts=1)
     more = {"kept": kept}
     with exclusive(output):

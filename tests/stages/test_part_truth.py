@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.commands.evaluate import check_studies, default_studies
 from pipeline.commands.outcome import known_parts, print_outcome
 from pipeline.config import ConfigurationError, load_config
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.runtime.settings import Location
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.part_truth import class_truths, truth_rows
 from pipeline.stages.studies import STUDIES
@@ -73,7 +75,7 @@ class Worker:
 
 
 @pytest.fixture
-def parts(tmp_path) -> str:  # noqa: ANN001
+def parts(tmp_path) -> Path:  # noqa: ANN001
     lines = ["file,class,part,x0,y0,x1,y1,discriminative"]
     for number in range(4):
         for label, part, box, told in (
@@ -87,10 +89,10 @@ def parts(tmp_path) -> str:  # noqa: ANN001
             if (label, number) != ("fish", 1):
                 lines.append(f"{label}/{number}.jpg,{label},{part},{','.join(map(str, box))},{told}")
     (tmp_path / "parts.csv").write_text("\n".join(lines) + "\n")
-    return str(tmp_path / "parts.csv")
+    return tmp_path / "parts.csv"
 
 
-def test_summaries_are_judged_by_the_true_boxes(parts: str) -> None:
+def test_summaries_are_judged_by_the_true_boxes(parts: Path) -> None:
     bird, fish = class_truths(Worker(), None, parts)
     assert (bird.label, bird.parts, bird.summaries) == ("bird", ("head", "tail"), (0, 1, 2))
     np.testing.assert_allclose(bird.overlaps, [[0, 0.4], [0.8, 0], [0.6, 0]])
@@ -98,7 +100,7 @@ def test_summaries_are_judged_by_the_true_boxes(parts: str) -> None:
     assert fish.overlaps.tolist() == [[0.5]]
 
 
-def test_rows_by_hand(parts: str) -> None:
+def test_rows_by_hand(parts: Path) -> None:
     rows = list(truth_rows(class_truths(Worker(), None, parts), seed=0))
     value = {(row["label"], row["metric"]): row["value"] for row in rows}
     assert len(value) == len(rows) == 2 + 3 + 1 + 3 + 3 + 3
@@ -124,7 +126,7 @@ def test_rows_by_hand(parts: str) -> None:
     assert list(truth_rows([], seed=0)) == []
 
 
-def test_the_outcome_says_how_many_parts_are_found(parts: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_the_outcome_says_how_many_parts_are_found(parts: Path, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
     rows = list(truth_rows(class_truths(Worker(), None, parts), seed=0))
     overall = {row["metric"]: row for row in rows if not row["label"]}
     sentence = (
@@ -138,14 +140,14 @@ def test_the_outcome_says_how_many_parts_are_found(parts: str, tmp_path, monkeyp
 
     monkeypatch.setattr(TableStore, "read_all", read_all)
     printed = StringIO()
-    print_outcome(SimpleNamespace(output=str(tmp_path)), Console(file=printed, width=200))
+    print_outcome(SimpleNamespace(output=Location(str(tmp_path))), Console(file=printed, width=200))
     lines = printed.getvalue().splitlines()
     assert sentence in lines and "  bird: best overlap with head 0.80, tail 0.40" in lines
     assert next(line for line in lines if line.lstrip().startswith("bird ")).split() == ["bird", "0.40"]
     assert next(line for line in lines if line.lstrip().startswith("all ")).split() == ["all", "0.57"]
 
 
-def test_without_any_summary_precision_is_unknown(parts: str) -> None:
+def test_without_any_summary_precision_is_unknown(parts: Path) -> None:
     worker = Worker()
     worker.tables["summaries"] = []
     rows = list(truth_rows(class_truths(worker, None, parts), seed=0))
@@ -156,7 +158,7 @@ def test_without_any_summary_precision_is_unknown(parts: str) -> None:
     )
 
 
-def test_the_study_has_a_row_for_each_class_and_summary(parts: str) -> None:
+def test_the_study_has_a_row_for_each_class_and_summary(parts: Path) -> None:
     rows = {}
     for label in ("bird", "fish", "stone"):
         output = Output([])
@@ -176,8 +178,8 @@ def test_the_study_has_a_row_for_each_class_and_summary(parts: str) -> None:
     assert [row["value"] for row in nearest] == pytest.approx([0.4, 0.8, 0.6])
 
 
-def test_the_study_needs_parts_that_are_known(parts: str) -> None:
-    for values, known in (({"data.parts": parts}, True), ({"data.images": "demo"}, True), ({}, False)):
+def test_the_study_needs_parts_that_are_known(parts: Path) -> None:
+    for values, known in (({"data.parts": str(parts)}, True), ({"data.images": "demo"}, True), ({}, False)):
         config = load_config(values={"model.name": "demo", **values})
         assert ("truth" in default_studies(config)) == known
         if known:
@@ -187,7 +189,7 @@ def test_the_study_needs_parts_that_are_known(parts: str) -> None:
                 check_studies(["truth"], config)
 
 
-def test_another_truth_is_other_work(parts: str) -> None:
+def test_another_truth_is_other_work(parts: Path) -> None:
     def units() -> list[Unit]:
         shards = {"summaries": {"bird": ("s",), "fish": ("t",)}, "members": {"bird": ("m",)}, "images": {}}
         plan = SimpleNamespace(

@@ -124,7 +124,7 @@ def test_proposals_are_read_from_their_tables(tmp_path: Path, descriptor: str) -
         store.write(table, path, make_table(table, rows), "class")
         inputs[table] = (path,)
     config = load_config(None, [f"proposals.descriptor={descriptor}"])
-    setup = WorkerSetup(config, str(tmp_path), Preprocessing(resize_side=SIDE, crop_side=SIDE), "")
+    setup = WorkerSetup(config, tmp_path, Preprocessing(resize_side=SIDE, crop_side=SIDE), "")
     found = read_proposals(WorkerContext(setup), Unit("class", (), inputs=inputs), ["b", "a"])
     for name, image in zip("ba", found, strict=True):
         assert image.boxes.tolist() == boxes[name]

@@ -89,7 +89,7 @@ class Threads(Stage):
 
 
 def test_workers_keep_to_one_thread(resources, tmp_path) -> None:
-    setup = context.WorkerSetup(RunConfig(), str(tmp_path), Preprocessing(), "")
+    setup = context.WorkerSetup(RunConfig(), tmp_path, Preprocessing(), "")
     pool = WorkerPool(setup, size=1, cpus=1, gpus=0, attempts=1, timeout=60)
     results = []
     try:
@@ -106,7 +106,7 @@ def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
     load = context.classifier_of
     monkeypatch.setattr(context, "classifier_of", lambda own: loaded.append(own) or load(own))
     digest = load(config).weights_digest
-    setup = context.WorkerSetup(config, str(tmp_path), load(config).preprocessing, digest)
+    setup = context.WorkerSetup(config, tmp_path, load(config).preprocessing, digest)
     worker = context.WorkerContext(setup)
     assert worker.classifier is worker.classifier and worker.prepared_classifier is worker.prepared_classifier
     assert len(loaded) == 1

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from pipeline.evaluate.sanity import structural_similarities as map_similarities
 from pipeline.explain.registry import make_explainer
 from pipeline.models.classifier import Classifier
 from pipeline.models.preparation import PreparedClassifier
+from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.context import WorkerContext, decoded_images
@@ -160,7 +160,7 @@ class LocalizationStudy(MapStudy):
 
     def settings(self, config: RunConfig) -> Any:
         paths = (config.data.boxes, config.data.landmarks)
-        files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None for path in paths]
+        files = [hashlib.sha256(path.path.read_bytes()).hexdigest() if path else None for path in paths]
         return [*files, cut_of(config)]
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
@@ -179,9 +179,9 @@ class LocalizationStudy(MapStudy):
 
 
 @lru_cache(maxsize=1)
-def annotations(boxes: str | None, landmarks: str | None) -> tuple[dict, dict]:
+def annotations(boxes: Location | None, landmarks: Location | None) -> tuple[dict, dict]:
     """The annotations of a run, read once per worker."""
-    return (read_boxes(boxes) if boxes else {}, read_landmarks(landmarks) if landmarks else {})
+    return (read_boxes(boxes.path) if boxes else {}, read_landmarks(landmarks.path) if landmarks else {})
 
 
 def _boxed(
