@@ -1,4 +1,4 @@
-"""Files in object stores (`s3://`, `gs://`, …), with those methods of `pathlib.Path` that this package uses.
+"""Files in object stores (`s3://`, `gs://`), with those methods of `pathlib.Path` that this package uses.
 
 `place` gives a `Path` for what is on a disk and an `ObjectPath` for what is not; most code need not know which one it
 has. An object differs in two ways: it appears whole by itself, so nothing is written beside it and renamed; and each
@@ -15,6 +15,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -46,6 +47,10 @@ CONTENT_TYPES = {
 }
 
 ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)
+SCHEMES = ("s3", "gs")
+# Google's may stand behind the word that says that no account is used. Whatever else stands there could be a setting.
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]*")
+ANONYMOUS = "anonymous@"
 CONNECTION_SETTING = re.compile(r"\?(region|scheme|endpoint_override|access_key|secret_key)=")
 
 
@@ -63,7 +68,7 @@ def holds_credentials(address: str) -> bool:
     """Whether an address of an object store has a user's name or key before its bucket."""
     found = ADDRESS.match(address)
     user, separator, _ = found["bucket"].rpartition("@") if found else ("", "", "")
-    # Azure has the container there, Google the word anonymous; keys come with a colon, or on S3 alone.
+    # Google has the word anonymous there; keys come with a colon, or on S3 alone.
     return bool(separator) and (":" in user or found["scheme"].lower() == "s3")
 
 
@@ -85,7 +90,8 @@ def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
     """Where a path or address leads: `Path` on a disk, `ObjectPath` elsewhere.
 
     Raises:
-        ObjectError: an address with credentials, of no bucket, or of a kind of store that is not known.
+        ObjectError: an address with credentials, of no bucket, with anything but its name in its place, or of a kind of
+            store that is not known.
     """
     if isinstance(location, Path | ObjectPath):
         return location
@@ -113,6 +119,14 @@ class ObjectPath:
             raise ObjectError(errno.EINVAL, CREDENTIALS, f"{scheme}://…@{bucket.rpartition('@')[2]}")
         if not bucket:
             raise ObjectError(errno.EINVAL, "the address names no bucket", f"{scheme}://")
+        if scheme not in SCHEMES:
+            raise ObjectError(errno.EINVAL, "no such kind of store is known; s3:// and gs:// are", f"{scheme}://…")
+        if not BUCKET.fullmatch(bucket.removeprefix(ANONYMOUS) if scheme == "gs" else bucket):
+            raise ObjectError(
+                errno.EINVAL,
+                "a bucket's name has small letters, digits, dots, hyphens and underscores; nothing else can be there",
+                f"{scheme}://{re.split(r'[^a-z0-9._-]', bucket.removeprefix(ANONYMOUS))[0]}…",
+            )
         if setting := CONNECTION_SETTING.search(found["key"]):
             raise ObjectError(
                 errno.EINVAL,
@@ -264,22 +278,17 @@ class ObjectPath:
 def states_of(addresses: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Size and time of writing of objects, by one listing for each of their folders.
 
-    Those that are not there are left out, and those in a kind of store that is not known.
+    Those that are not there are left out.
 
     Raises:
-        ObjectError: a store does not answer.
+        ObjectError: a store does not answer; errors as `place`.
     """
     by_folder: dict[ObjectPath, list[str]] = {}
     for address in addresses:
         by_folder.setdefault(ObjectPath.of(address).parent, []).append(address)
     found = {}
     for folder, own in by_folder.items():
-        try:
-            states = folder.states(recursive=False)
-        except ObjectError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            continue
+        states = folder.states(recursive=False)
         found |= {one: states[name] for one in own if (name := ObjectPath.of(one).name) in states}
     return found
 
@@ -296,9 +305,10 @@ def _file_system(scheme: str, bucket: str) -> tuple[Any, str]:
 
     if scheme == "s3":
         return fs.S3FileSystem(**_s3_options(bucket, fs.resolve_s3_region)), bucket
-    options = f"?retry_limit_seconds={GOOGLE_RETRY_SECONDS}" if scheme in ("gs", "gcs") else ""
-    file_system, path = fs.FileSystem.from_uri(f"{scheme}://{bucket}/{options}")
-    return file_system, path.rstrip("/")
+    options = {"retry_time_limit": timedelta(seconds=GOOGLE_RETRY_SECONDS)}
+    if bucket.startswith(ANONYMOUS):
+        options["anonymous"] = True
+    return fs.GcsFileSystem(**options), bucket.removeprefix(ANONYMOUS)
 
 
 def _s3_options(bucket: str, region_of: Callable[[str], str]) -> dict[str, Any]:
@@ -332,10 +342,8 @@ GOOGLE_KEYS = "GOOGLE_APPLICATION_CREDENTIALS, or the account of the machine or 
 HINTS = {
     "s3": ("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role", " and AWS_ENDPOINT_URL"),
     "gs": (GOOGLE_KEYS, ""),
-    "gcs": (GOOGLE_KEYS, ""),
 }
 REASONS = (
-    (r"Unrecognized filesystem type", errno.EINVAL, "no such kind of store is known; s3:// and gs:// are"),
     (
         r"OAuth2 access token|credentials file|CredentialsFile",
         errno.EACCES,

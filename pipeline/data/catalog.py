@@ -243,9 +243,8 @@ def read_manifest(path: Path | ObjectPath) -> Listing:
 
 def _resolved(folder: Path | ObjectPath, written: str) -> Found:
     if "://" in written and not written.startswith("file://"):
-        if written.startswith("s3://"):
-            # Not for its result: an address with credentials is refused.
-            ObjectPath.of(written)
+        # Not for its result: what is no address of a store, or holds credentials or settings, is refused.
+        ObjectPath.of(written)
         return Found(written, written)
     if isinstance(folder, ObjectPath) and not written.startswith(("file://", "/")):
         location = folder / written

@@ -239,7 +239,8 @@ def test_photographs_that_are_gone_are_left_out(own_run, serve, visit, tmp_path)
     # The one shown last is remembered; all others cannot be asked.
     ann.post("/review/map", data={"question": page.question, "rating": "0"})
     assert "Nothing else can be asked" in Page(ann.get("/review/map")).text
-    assert "left out" in Page(ann.get("/review/part")).text
+    # Its photograph may be a member of a part; a server that has read nothing yet remembers none.
+    assert "left out" in Page(visit(serve(own_run), "Ann").get("/review/part")).text
 
 
 def rewrite_uris(run, places: dict[str, str]) -> None:  # noqa: ANN001
