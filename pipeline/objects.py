@@ -121,11 +121,12 @@ class ObjectPath:
             raise ObjectError(errno.EINVAL, "the address names no bucket", f"{scheme}://")
         if scheme not in SCHEMES:
             raise ObjectError(errno.EINVAL, "no such kind of store is known; s3:// and gs:// are", f"{scheme}://…")
-        if not BUCKET.fullmatch(bucket.removeprefix(ANONYMOUS) if scheme == "gs" else bucket):
+        name = bucket.removeprefix(ANONYMOUS) if scheme == "gs" else bucket
+        if not BUCKET.fullmatch(name):
             raise ObjectError(
                 errno.EINVAL,
                 "a bucket's name has small letters, digits, dots, hyphens and underscores; nothing else can be there",
-                f"{scheme}://{re.split(r'[^a-z0-9._-]', bucket.removeprefix(ANONYMOUS))[0]}…",
+                f"{scheme}://{re.split(r'[^a-z0-9._-]', name)[0]}…",
             )
         if setting := CONNECTION_SETTING.search(found["key"]):
             raise ObjectError(
@@ -398,7 +399,7 @@ def told(error: BaseException, path: ObjectPath) -> ObjectError:
     if isinstance(error, ObjectError):
         return error
     text = " ".join(str(error).split())
-    keys, endpoint = HINTS.get(path.scheme, ("as its own tools find them", ""))
+    keys, endpoint = HINTS[path.scheme]
     for pattern, number, reason in REASONS:
         if re.search(pattern, text):
             return ObjectError(number, reason.format(keys=keys, endpoint=endpoint), str(path))

@@ -84,7 +84,7 @@ class WorkerContext(Context):
     def squares(self) -> Squares:
         """The analyzed squares that this run keeps on this node."""
         preprocessing = self.setup.preprocessing
-        return Squares(digest(str(self.output), repr(preprocessing))[:24], preprocessing.crop_side)
+        return Squares(digest(str(self.output), repr(preprocessing)), preprocessing.crop_side)
 
     def close(self) -> None:
         self.squares.remove()

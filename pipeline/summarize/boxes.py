@@ -13,16 +13,12 @@ def box_overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     Boxes are half-open, of any number type; 0 of two empty ones.
     """
-    # A batch of one by one: of all pairs only those that are asked for.
-    return _intersection_over_union(boxes[:, None], others[:, None])[:, 0, 0]
+    # A batch of one by one, not all pairs.
+    return box_overlaps(boxes[:, None], others[:, None])[:, 0, 0]
 
 
 def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box `[m,4]` with every other `[n,4]`: `[m,n]`, the rest as `box_overlap`."""
-    return _intersection_over_union(boxes, others)
-
-
-def _intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box `[…,m,4]` with every other `[…,n,4]`: `[…,m,n]`, as `box_overlap`."""
     found = box_iou(*(torch.from_numpy(np.asarray(values, dtype=np.float64)) for values in (boxes, others)))
     # For two empty boxes it is 0 / 0.
     return found.nan_to_num_(0.0).numpy()
