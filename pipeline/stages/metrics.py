@@ -40,18 +40,15 @@ class MetricsStage(Stage):
         return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
 
     def units(self, plan: Plan) -> list[Unit]:
-        shards = {table: plan.by_label(table) for table in TABLES_READ}
-        inputs = {
-            table: tuple(path for paths in grouped.values() for path in paths)
-            for table, grouped in shards.items()
-        }
+        inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in TABLES_READ}
+        contents = [[table, [shard.content for shard in plan.shards[table]]] for table in TABLES_READ]
         parts = plan.inputs.parts
         truth = truth_digest(parts) if parts else None
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         return [
             Unit(
                 label="",
-                identity=(tuple(inputs.items()), truth, labels),
+                identity=(contents, truth, labels),
                 items=("",),
                 inputs=inputs,
                 payload=(labels, parts),
