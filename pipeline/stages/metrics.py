@@ -8,8 +8,9 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage
-from pipeline.runtime.units import Output, Unit
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.context import WorkerContext
+from pipeline.stages.copies import copies_between_labels
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
 from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
@@ -34,7 +35,7 @@ class MetricsStage(Stage):
     reads = TABLES_READ
     writes = "metrics"
     by_class = False
-    version = 3
+    version = 4
 
     def settings(self, config: RunConfig) -> Any:
         return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
@@ -66,7 +67,9 @@ class MetricsStage(Stage):
         ]
         if parts:
             rows += truth_rows(class_truths(worker, unit, parts), worker.config.seed)
-        return Output(rows)
+        images = worker.store.read("images", unit.inputs["images"], ["image_id", "uri", "label"])
+        said = copies_between_labels(images)
+        return Output(rows, [error_row(self.name, label, reason) for label, reason in said.items()])
 
     def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
         values = defaultdict(list)
