@@ -21,10 +21,18 @@ class TableSchema:
     schema: pa.Schema
     row_groups: str | None = None
 
+    @property
+    def reproducible(self) -> list[str]:
+        """Names of the columns that the same inputs give again."""
+        return [field.name for field in self.schema if b"measured" not in field.metadata]
 
-def column(name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = False) -> pa.Field:
-    """A column with what it holds and its unit."""
-    return pa.field(name, kind, nullable=nullable, metadata={"description": description, "unit": unit})
+
+def column(
+    name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = False, measured: bool = False
+) -> pa.Field:
+    """A column with what it holds and its unit. `measured`: by a clock, so that no seed fixes it."""
+    metadata = {"description": description, "unit": unit} | ({"measured": "true"} if measured else {})
+    return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
 def box(of: str) -> list[pa.Field]:

@@ -68,7 +68,13 @@ _ALL = [
         column("area", pa.float32(), "mean saliency", "share of pixels"),
         column("binarization_error", pa.float32(), "mean 4m(1−m): 0 for a binary mask, 1 for 0.5 everywhere", "0..1"),
         column("iterations", pa.int32(), "passes through the network spent"),
-        column("seconds", pa.float32(), "time of its unit over its images; the one column that no seed fixes", "s"),
+        column(
+            "seconds",
+            pa.float32(),
+            "time of its unit over its images; the one column that no seed fixes",
+            "s",
+            measured=True,
+        ),
     ),
     table(
         "regions",

@@ -63,13 +63,14 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         fingerprint = stage.fingerprint(config, inputs)
         units = stage.named_units(state.plan, fingerprint)
         found = Found(state.store, stage, fingerprint)
-        complete = [outcome.unit for outcome in find_outcomes(state.store, stage, units, found).values()]
-        images = sum(unit.size for unit in units) - sum(unit.size for unit in complete)
+        complete = find_outcomes(state.store, stage, units, found)
+        images = sum(unit.size for unit in units if unit.name not in complete)
         lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts, stage.wanted(config)))
         state.plan.shards[stage.writes] = [
-            PlannedShard(
-                state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name), unit.label, unit.size
-            )
+            PlannedShard.of(complete[unit.name].shard, unit.size)
+            if unit.name in complete
+            # What it will hold is not known: no unit that reads it is taken for complete.
+            else PlannedShard(f"{unit.name}.parquet", unit.label, unit.size, content=f"not yet: {unit.name}")
             for unit in units
         ]
         known = stage.name != "images" or len(complete) == len(units)

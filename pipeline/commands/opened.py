@@ -19,6 +19,7 @@ from pipeline.runtime.session import ray_session, resources_now
 from pipeline.runtime.stage import Plan
 from pipeline.stages.context import FATAL_IN_WORKER, WorkerSetup
 from pipeline.stages.inputs import Inputs, catalog_errors, gather_inputs
+from pipeline.stages.networks import network_name
 from pipeline.stages.order import STAGES
 from pipeline.stages.report.stage import FOLDER
 from pipeline.store.atomic import TEMPORARY_SUFFIX
@@ -38,6 +39,7 @@ def opened_run(
     """
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = gather_inputs(config)
+        network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=True)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds:
@@ -91,7 +93,14 @@ def start_state(
 def worker_setup(state: RunState) -> WorkerSetup:
     """What the run's workers are started with."""
     inputs, root = state.inputs, state.store.root.absolute()
-    return WorkerSetup(state.config, root, inputs.preprocessing, inputs.weights_digest, inputs.class_names)
+    return WorkerSetup(
+        state.config,
+        root,
+        inputs.preprocessing,
+        inputs.weights_digest,
+        inputs.class_names,
+        answers=inputs.answers,
+    )
 
 
 def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:

@@ -56,10 +56,12 @@ def print_outcome(config: RunConfig, console: Console) -> None:
     _print_parts(metrics, console)
     if "part F1" in overall:
         console.print(known_parts(overall), markup=False, highlight=False)
-    errors = Counter(row["stage"] for row in store.read_all("errors").to_pylist())
-    if errors:
-        listed = ", ".join(f"{count} in {stage}" for stage, count in errors.items())
-        console.print(f"Left out: {listed}; reasons in the table errors and in the report.", markup=False)
+    errors = store.read_all("errors").to_pylist()
+    for said, of_images in (("Left out", True), ("Noted of classes", False)):
+        counts = Counter(row["stage"] for row in errors if bool(row["image_id"] or row["uri"]) == of_images)
+        if counts:
+            listed = ", ".join(f"{count} in {stage}" for stage, count in counts.items())
+            console.print(f"{said}: {listed}; reasons in the table errors and in the report.", markup=False)
 
 
 def _print_parts(metrics: dict[str, dict[str, float]], console: Console) -> None:

@@ -213,7 +213,7 @@ class StageWalk:
     def _settle(self, part: int) -> None:
         done = [self._done[unit.name] for unit in self._units[part] if unit.name in self._done]
         if self.stage.writes:
-            self.shards[part] = [PlannedShard(one.shard.path, one.shard.label, one.unit.size) for one in done]
+            self.shards[part] = [PlannedShard.of(one.shard, one.unit.size) for one in done]
         self.settled.add(part)
         if self.over:
             self._seconds = time.perf_counter() - self._started[1]

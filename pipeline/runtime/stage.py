@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.runtime.context import Context
 from pipeline.runtime.settings import RunInputs
 from pipeline.runtime.units import Output, Unit, error_row
-from pipeline.store.tables import TableStore, digest
+from pipeline.store.tables import Shard, TableStore, digest
 from schemas.tables import VERSION
 
 
@@ -23,11 +23,20 @@ class Resources:
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard that a stage will have written: its path, class and number of images."""
+    """A shard that a stage will have written: its path, class, number of images, and what stands for its rows.
+
+    `content` names what the shard holds, so that units are named by what they compute with, not by where it lies.
+    """
 
     path: str
     label: str
     size: int
+    content: str = ""
+
+    @classmethod
+    def of(cls, shard: Shard, size: int) -> "PlannedShard":
+        """A shard that is there, about so many images."""
+        return cls(shard.path, shard.label, size, shard.content or shard.sha256)
 
 
 @dataclass
@@ -45,6 +54,13 @@ class Plan:
         for shard in self.shards[table]:
             grouped.setdefault(shard.label, []).append(shard.path)
         return {label: tuple(paths) for label, paths in grouped.items()}
+
+    def contents(self, table: str) -> dict[str, tuple[str, ...]]:
+        """What the shards of a table hold for each class, in class order: what a unit that reads them is named by."""
+        grouped: dict[str, list[str]] = {}
+        for shard in self.shards[table]:
+            grouped.setdefault(shard.label, []).append(shard.content)
+        return {label: tuple(contents) for label, contents in grouped.items()}
 
     def images_in(self, table: str, label: str) -> int:
         """Images of a class that a table is about."""
@@ -99,23 +115,32 @@ class Stage:
         )
 
     def named_units(self, plan: Plan, fingerprint: str) -> list[Unit]:
-        """The units with their shards' names: the hash of fingerprint, class and identity."""
-        named = []
+        """The units with their shards' names: the hash of fingerprint, class and identity.
+
+        Two that would compute the same, such as from two shards without rows, are told apart by their order.
+        """
+        named: dict[str, Unit] = {}
         if not self.wanted(plan.config):
-            return named
+            return []
         for unit in self.units(plan):
-            name = digest(fingerprint, unit.label, unit.identity)
-            named.append(replace(unit, name=name, fingerprint=fingerprint))
-        return named
+            name, twins = digest(fingerprint, unit.label, unit.identity), 0
+            while name in named:
+                twins += 1
+                name = digest(fingerprint, unit.label, unit.identity, twins)
+            named[name] = replace(unit, name=name, fingerprint=fingerprint)
+        return list(named.values())
 
 
 def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Unit]:
-    """One unit per shard of `table`, with the class's shards of further tables as inputs."""
+    """One unit per shard of `table`, determined by what the shard holds.
+
+    `also` names tables whose shards of the class are read too, but only to find what the shard is about.
+    """
     others = {name: plan.by_label(name) for name in also}
     return [
         Unit(
             label=shard.label,
-            identity=(shard.path,),
+            identity=(shard.content,),
             items=(shard.path,),
             size=shard.size,
             inputs={table: (shard.path,)} | {name: shards.get(shard.label, ()) for name, shards in others.items()},
@@ -125,15 +150,16 @@ def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Un
 
 
 def units_per_class(plan: Plan, tables: Sequence[str], also: Sequence[str] = ()) -> list[Unit]:
-    """One unit per class of the first of `tables`, determined by the class's shards of all `tables`.
+    """One unit per class of the first of `tables`, determined by what the class's shards of all `tables` hold.
 
-    `also` names tables that are read too but whose content is settled by the others.
+    `also` names tables that are read too, but only to find what the others are about.
     """
     grouped = {name: plan.by_label(name) for name in (*tables, *also)}
+    contents = {name: plan.contents(name) for name in tables}
     return [
         Unit(
             label=label,
-            identity=tuple(grouped[name].get(label, ()) for name in tables),
+            identity=tuple(contents[name].get(label, ()) for name in tables),
             items=(label,),
             size=plan.images_in(tables[0], label),
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},

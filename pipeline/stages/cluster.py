@@ -34,7 +34,7 @@ class ClusterStage(Stage):
         return [config.clustering.model_dump(), matching.score, matching.mode, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("matches",), also=("pairs", "proposals", "features"))
+        return units_per_class(plan, ("matches", "pairs", "proposals", "features"))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         columns = ["image_a", "proposal_a", "image_b", "proposal_b", "score", "kept"]

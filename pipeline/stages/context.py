@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodedImage, DecodeError, read_image
+from pipeline.models.answers import answers, same_answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
@@ -33,7 +34,10 @@ FATAL_IN_WORKER = (*failures.FATAL_IN_WORKER, ClassifierError)
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker is started with, small enough to travel; called, it makes the worker's context."""
+    """What every worker is started with, small enough to travel; called, it makes the worker's context.
+
+    `answers`: the classifier's, as the driver has it, on fixed images; without them only its weights are compared.
+    """
 
     config: RunConfig
     output: Path | ObjectPath
@@ -41,6 +45,7 @@ class WorkerSetup:
     weights_digest: str
     class_names: tuple[str, ...] = ()
     threads: int = 1
+    answers: tuple[float, ...] = ()
 
     def __call__(self, gpu: bool, board: Any) -> "WorkerContext":
         """The context of this process, which is a worker's from now on."""
@@ -71,6 +76,7 @@ class WorkerContext(Context):
                 f"the weights of {self.config.model.name} on this worker differ from the driver's: "
                 "put the same weights file at the same path on every node"
             )
+        check_answers(classifier, self.setup.answers)
         use_precision(self.config.explain.precision)
         classifier.module.to(memory_format=torch.channels_last)
         return classifier.to(self.device)
@@ -118,6 +124,15 @@ class WorkerContext(Context):
     def model_input(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
         return torch.stack(list(images)).to(self.device).float().div_(255)
+
+
+def check_answers(classifier: Classifier, expected: Sequence[float]) -> None:
+    """Raise a WorkerUnfit where a classifier, still on the processor, answers otherwise than the driver's."""
+    if len(expected) and not same_answers(np.asarray(expected, dtype=np.float32), answers(classifier)):
+        raise failures.WorkerUnfit(
+            f"{classifier.name} gives other scores on this worker than on the driver, with the same weights: put the "
+            "same code of the network, and the same libraries, on every node"
+        )
 
 
 def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:

@@ -1,19 +1,23 @@
 """Stage `images`: photographs → `images`: identity, size, prediction, scores and features of every image."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from pipeline.config import RunConfig
+from pipeline.data.catalog import CatalogEntry
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.objects import is_remote, place, states_of
 from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.context import WorkerContext, chunks
+from pipeline.store.tables import digest
 
 IMAGES_PER_UNIT = 1024
+# The split of a file that could be a copy of one in another unit is drawn from its bytes, so copies share it.
+BY_CONTENT = "by content"
 
 
 class ImagesStage(Stage):
@@ -28,17 +32,22 @@ class ImagesStage(Stage):
         return [config.explain.policy, config.model.batch_size, config.model.feature_layer]
 
     def units(self, plan: Plan) -> list[Unit]:
-        units = []
+        units, data = [], plan.config.data
         for group in plan.inputs.classes:
             states = file_states(entry.uri for entry in group.entries)
-            for entries in chunks(group.entries, IMAGES_PER_UNIT):
-                files = tuple((entry.uri, entry.split, *states[entry.uri]) for entry in entries)
+            for entries, alone in copies_together(group.entries, states, IMAGES_PER_UNIT):
+                splits = {entry.uri: entry.split if alone else BY_CONTENT for entry in entries}
+                files = tuple((uri, split, *states[uri]) for uri, split in splits.items())
                 units.append(
                     Unit(
                         label=group.label,
-                        identity=(group.class_index, files),
-                        items=tuple(entry.uri for entry in entries),
-                        payload=(group.class_index, {entry.uri: entry.split for entry in entries}),
+                        identity=(
+                            group.class_index,
+                            files,
+                            *(() if alone else (data.test, data.held_out, plan.config.seed)),
+                        ),
+                        items=tuple(splits),
+                        payload=(group.class_index, splits),
                         divisible=True,
                         size=len(entries),
                     )
@@ -47,7 +56,7 @@ class ImagesStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         class_index, splits = unit.payload
-        output = Output(rows=[])
+        output, data = Output(rows=[]), worker.config.data
         seen: dict[str, str] = {}
         # Of equal files the one that is explained stays: a copy among the test images would spoil the test.
         ordered = sorted(items, key=lambda uri: (splits[uri] != "fit", uri))
@@ -59,7 +68,7 @@ class ImagesStage(Stage):
                     "uri": uri,
                     "label": unit.label,
                     "class_index": class_index,
-                    "split": splits[uri],
+                    "split": "fit" if splits[uri] == BY_CONTENT else splits[uri],
                     "explained": False,
                 }
                 try:
@@ -69,6 +78,8 @@ class ImagesStage(Stage):
                     batch.append(worker.first_square(decoded))
                     row |= {"width": decoded.width, "height": decoded.height, "mode": decoded.mode}
                     row["image_id"] = decoded.image_id
+                    if splits[uri] == BY_CONTENT:
+                        row["split"] = split_by_content(decoded.image_id, data.test, data.held_out, worker.config.seed)
                     rows.append(row)
                 except DecodeError as error:
                     row |= {"image_id": error.image_id or "", "decode_error": str(error)}
@@ -107,6 +118,36 @@ class ImagesStage(Stage):
                 "probabilities": scores.astype(np.float32).tobytes(),
                 "features": vector.astype(np.float16).tobytes(),
             }
+
+
+def copies_together(
+    entries: Sequence[CatalogEntry], states: Mapping[str, tuple[int, int]], limit: int
+) -> Iterator[tuple[list[CatalogEntry], bool]]:
+    """Pieces of at most `limit` files, each with whether no copy of its files can be in another piece.
+
+    Copies have equal sizes, so files of a size stay together; where there are more than `limit` of one size they fill
+    pieces of their own.
+    """
+    by_size: dict[int, list[CatalogEntry]] = {}
+    for entry in entries:
+        by_size.setdefault(states[entry.uri][0], []).append(entry)
+    piece: list[CatalogEntry] = []
+    for alike in by_size.values():
+        if len(alike) > limit:
+            yield from ((list(some), False) for some in chunks(alike, limit))
+            continue
+        if len(piece) + len(alike) > limit:
+            yield piece, True
+            piece = []
+        piece = [*piece, *alike]
+    if piece:
+        yield piece, True
+
+
+def split_by_content(image_id: str, test: float, held_out: float, seed: int) -> str:
+    """The split of a file by its sha256 alone: `test` and `held_out` are the shares of those."""
+    drawn = int(digest(seed, "split", image_id)[:13], 16) / 16**13
+    return "test" if drawn < test else "held-out" if drawn < test + held_out else "fit"
 
 
 def file_states(uris: Iterable[str]) -> dict[str, tuple[int, int]]:

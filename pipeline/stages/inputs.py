@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.catalog import CatalogClass, load_catalog
 from pipeline.data.parts import read_parts
+from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.classifier import classifier_of
+from pipeline.stages.networks import network_name
 
 DEMO = "demo"
 # What a stage may depend on.
@@ -29,6 +31,8 @@ class Inputs:
     Attributes:
         classes: the run's classes with their images, in order of their labels.
         parts: CSV of true part boxes, where it is known.
+        answers: the classifier's on fixed images.
+        network: by what name the run's folder knows the classifier of these weights and answers.
         classifier_name: what the classifier calls itself.
         model: what the configuration calls it.
     """
@@ -39,6 +43,8 @@ class Inputs:
     parts: Path | ObjectPath | None
     preprocessing: Preprocessing
     weights_digest: str
+    answers: tuple[float, ...]
+    network: str
     classifier_name: str
     class_names: tuple[str, ...]
     model: str
@@ -54,7 +60,7 @@ class Inputs:
             raise ValueError(f"inputs know nothing of {', '.join(sorted(unknown))}")
         pixels = CLASSIFIER in depends_on or PREPROCESSING in depends_on
         return (
-            [self.model, self.weights_digest] if CLASSIFIER in depends_on else None,
+            [self.model, self.weights_digest, self.network] if CLASSIFIER in depends_on else None,
             asdict(self.preprocessing) if pixels else None,
             self.class_names if CLASS_NAMES in depends_on else None,
         )
@@ -80,11 +86,14 @@ def gather_inputs(config: RunConfig) -> Inputs:
     _check_layers(config, classifier)
     if data.images == DEMO:
         images, parts = _demo_set(config)
+    found = tuple(answers(classifier).tolist())
     return Inputs(
         _classes(config, images, classifier),
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
+        found,
+        network_name(config.output.path, classifier.weights_digest, found),
         classifier.name,
         classifier.class_names,
         config.model.name,

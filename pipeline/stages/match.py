@@ -30,16 +30,20 @@ class MatchStage(Stage):
         return [config.matching.score, config.matching.mode]
 
     def units(self, plan: Plan) -> list[Unit]:
-        proposals, units = plan.by_label("proposals"), []
-        features = plan.by_label("features") if plan.config.proposals.descriptor == "conv" else {}
-        for label, paths in plan.by_label("pairs").items():
+        tables = ("pairs", "proposals", *(("features",) if plan.config.proposals.descriptor == "conv" else ()))
+        paths_of = {table: plan.by_label(table) for table in tables}
+        contents = {table: plan.contents(table) for table in tables}
+        units = []
+        for label, paths in paths_of["pairs"].items():
+            inputs = {table: found.get(label, ()) for table, found in paths_of.items()}
+            identity = [found.get(label, ()) for found in contents.values()]
             tasks = compute.value_counts(plan.store.read("pairs", paths, ["task"]).column("task")).to_pylist()
             units += [
                 Unit(
                     label=label,
-                    identity=(paths, proposals[label], features.get(label, ()), task["values"]),
+                    identity=(*identity, task["values"]),
                     items=(f"{label} {task['values']}",),
-                    inputs={"pairs": paths, "proposals": proposals[label], "features": features.get(label, ())},
+                    inputs=inputs,
                     payload=task["values"],
                     size=task["counts"],
                 )

@@ -8,8 +8,9 @@ import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage
-from pipeline.runtime.units import Output, Unit
+from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.context import WorkerContext
+from pipeline.stages.copies import copies_between_labels
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
 from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
@@ -34,24 +35,21 @@ class MetricsStage(Stage):
     reads = TABLES_READ
     writes = "metrics"
     by_class = False
-    version = 3
+    version = 4
 
     def settings(self, config: RunConfig) -> Any:
         return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
 
     def units(self, plan: Plan) -> list[Unit]:
-        shards = {table: plan.by_label(table) for table in TABLES_READ}
-        inputs = {
-            table: tuple(path for paths in grouped.values() for path in paths)
-            for table, grouped in shards.items()
-        }
+        inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in TABLES_READ}
+        contents = [[table, [shard.content for shard in plan.shards[table]]] for table in TABLES_READ]
         parts = plan.inputs.parts
         truth = truth_digest(parts) if parts else None
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         return [
             Unit(
                 label="",
-                identity=(tuple(inputs.items()), truth, labels),
+                identity=(contents, truth, labels),
                 items=("",),
                 inputs=inputs,
                 payload=(labels, parts),
@@ -69,7 +67,9 @@ class MetricsStage(Stage):
         ]
         if parts:
             rows += truth_rows(class_truths(worker, unit, parts), worker.config.seed)
-        return Output(rows)
+        images = worker.store.read("images", unit.inputs["images"], ["image_id", "uri", "label"])
+        said = copies_between_labels(images)
+        return Output(rows, [error_row(self.name, label, reason) for label, reason in said.items()])
 
     def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
         values = defaultdict(list)

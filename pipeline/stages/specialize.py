@@ -31,10 +31,12 @@ class SpecializeStage(Stage):
         images = plan.by_label("images")
         everything = tuple(path for paths in images.values() for path in paths)
         members, summaries = plan.by_label("members"), plan.by_label("summaries")
+        contents = {table: plan.contents(table) for table in ("members", "summaries")}
+        others = digest(list(plan.contents("images").items()))
         return [
             Unit(
                 label=label,
-                identity=(members[label], paths, everything),
+                identity=(contents["members"][label], contents["summaries"][label], others),
                 items=(label,),
                 size=plan.images_in("summaries", label),
                 inputs={"images": everything, "members": members[label], "summaries": paths},

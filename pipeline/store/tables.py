@@ -29,7 +29,10 @@ from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomicall
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
+# Where a shard's file says what `Shard.content` is.
+CONTENT = "visual-summaries content"
 SMALL_OBJECT = 2**20
+ROWS_HASHED = 1000
 ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
 MEND = "mend that and run the same command again: what is done stays"
 
@@ -44,19 +47,54 @@ class Unreachable(StoreError):
 
 @dataclass(frozen=True)
 class Shard:
-    """One complete file of a table: path relative to the table's folder, class, rows, bytes and sha256."""
+    """One complete file of a table.
+
+    Attributes:
+        path: relative to the table's folder.
+        label: class.
+        rows, bytes, sha256: of the file.
+        content: digest of the rows but for what was measured by a clock: equal where the same was computed again.
+    """
 
     path: str
     label: str
     rows: int
     bytes: int
     sha256: str
+    content: str = ""
 
 
 def digest(*parts: Any) -> str:
     """Hash of JSON-serializable values, 24 hexadecimal digits; the same on every host."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def content_digest(table: str, rows: pa.Table) -> str:
+    """Digest of the rows of a table, but for what was measured by a clock; how they lie in memory does not matter."""
+    kept = rows.select(TABLES[table].reproducible)
+    kept = kept.cast(pa.schema([field.remove_metadata() for field in kept.schema]))
+    hashed = hashlib.sha256()
+    with pa.ipc.new_stream(pa.PythonFile(_Hashing(hashed), mode="w"), kept.schema) as stream:
+        for start in range(0, len(kept), ROWS_HASHED):
+            piece = kept.slice(start, ROWS_HASHED)
+            # Taken one by one they lie in memory in one way only, wherever they come from.
+            stream.write_table(piece.take(np.arange(len(piece))).combine_chunks())
+    return hashed.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file that keeps nothing but a hash of what is written."""
+
+    def __init__(self, hashed: Any) -> None:
+        self._hashed = hashed
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hashed.update(data)
+        return len(data)
 
 
 class TableStore:
@@ -98,13 +136,16 @@ class TableStore:
         self._check_links(target)
         try:
             with atomic_file(target) as file:
+                content = content_digest(table, rows)
                 with parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer:
                     for group in _row_groups(table, rows):
                         writer.write_table(group)
+                    writer.add_key_value_metadata({CONTENT: content})
                 if isinstance(target, ObjectPath):
-                    content = file.getbuffer()
-                    shard = Shard(path, label, rows.num_rows, len(content), hashlib.sha256(content).hexdigest())
-                    del content
+                    data = file.getbuffer()
+                    sha256 = hashlib.sha256(data).hexdigest()
+                    shard = Shard(path, label, rows.num_rows, len(data), sha256, content)
+                    del data
         except OSError as error:
             raise _not_written(target, error) from error
         return shard if isinstance(target, ObjectPath) else self._describe(table, path, label)
@@ -180,12 +221,14 @@ class TableStore:
     def _describe(self, table: str, path: str, label: str) -> Shard:
         target = self.folder(table) / path
         if isinstance(target, ObjectPath):
-            content = target.read_bytes()
-            rows = parquet.read_metadata(io.BytesIO(content)).num_rows
-            return Shard(path, label, rows, len(content), hashlib.sha256(content).hexdigest())
-        with target.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Shard(path, label, parquet.read_metadata(target).num_rows, target.stat().st_size, sha256)
+            data = target.read_bytes()
+            sha256, size, footer = hashlib.sha256(data).hexdigest(), len(data), parquet.read_metadata(io.BytesIO(data))
+        else:
+            with target.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size, footer = target.stat().st_size, parquet.read_metadata(target)
+        content = (footer.metadata or {}).get(CONTENT.encode(), b"").decode()
+        return Shard(path, label, footer.num_rows, size, sha256, content)
 
     def remove_unfinished(self) -> None:
         """Remove what writers left that were killed; only while nobody else writes here."""

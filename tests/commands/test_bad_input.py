@@ -26,6 +26,7 @@ def spoiled_run(demo_folder, tmp_path_factory):  # noqa: ANN201
     shutil.copy(sorted(first.glob("0*.png"))[0], first / "copy.png")
     sixteen = (np.asarray(good.convert("L")).astype(np.uint16)) * 257
     Image.fromarray(sixteen).save(first / "sixteen.png")
+    shutil.copy(first / "sixteen.png", second / "also.png")
     good.convert("CMYK").save(second / "cmyk.jpg", quality=95)
     Image.fromarray(np.zeros((1, 1), np.uint8)).save(second / "pixel.png")
     (folder / "saxophone").mkdir()
@@ -41,7 +42,7 @@ def spoiled_run(demo_folder, tmp_path_factory):  # noqa: ANN201
 def test_the_run_ends_well(spoiled_run) -> None:
     output, _, result = spoiled_run
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Left out:" in result.stdout
+    assert "Left out: 4 in images" in result.stdout and "Noted of classes: " in result.stdout
     assert (output / "report" / "index.html").is_file()
 
 
@@ -58,6 +59,9 @@ def test_everything_left_out_is_said(spoiled_run) -> None:
     assert "truncated" in by_file["truncated.jpg"]
     assert "empty" in by_file["empty.jpg"]
     assert "not an image" in by_file["text <b>.jpg"]
+    shared = {row["label"]: row["reason"] for row in rows if row["stage"] == "metrics"}
+    first, second = sorted(path.name for path in folder.iterdir() if path.name in shared)
+    assert f"such as {folder / first / 'sixteen.png'} as {folder / second / 'also.png'}" in shared[first]
     by_class = {row["label"]: row["reason"] for row in rows if row["stage"] == "catalog"}
     assert "no images" in by_class["saxophone"]
     assert "1 image" in by_class["butterfly"]

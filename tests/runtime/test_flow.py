@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import imageless
+import pyarrow as pa
 import pytest
 from imageless import Settings, inputs_of
 from ray import cloudpickle
@@ -23,8 +24,8 @@ from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_p
 from pipeline.runtime.units import Failure, Outcome, Output, Unit
 from pipeline.runtime.work import Work
 from pipeline.runtime.workers import IDLE_SECONDS, Workers
-from pipeline.store.tables import TableStore, digest
-from schemas import make_table
+from pipeline.store.tables import Shard, TableStore, digest
+from schemas import TABLES, make_table
 
 for module in (imageless, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
@@ -75,10 +76,15 @@ class AboutAll(First):
 
     def units(self, plan: Plan) -> list[Unit]:
         paths = tuple(shard.path for shard in plan.shards["regions"])
-        return [Unit("", paths, inputs={"regions": paths}, size=len(paths))]
+        contents = tuple(shard.content for shard in plan.shards["regions"])
+        return [Unit("", contents, inputs={"regions": paths}, size=len(paths))]
 
 
 STAGES = [First(), PerShard(), PerClass(), AboutAll()]
+EXAMPLES = {
+    "string": "", "int32": 0, "int64": 0, "float": 0.0, "double": 0.0, "bool": False, "binary": b"",
+    "list<item: int32>": [0], "list<element: int32>": [0],
+}  # fmt: skip
 
 
 class ByHand:
@@ -86,6 +92,7 @@ class ByHand:
 
     def __init__(self, store: TableStore, choose, failing: tuple[str, ...] = ()) -> None:  # noqa: ANN001
         self.store, self.choose, self.failing = store, choose, failing
+        self.salt = 0.0
         self.waiting: list[tuple[Work, Unit]] = []
         self.did: list[tuple[str, str]] = []
 
@@ -99,9 +106,18 @@ class ByHand:
         if unit.label in self.failing:
             work.finished(Failure(unit, "by request"))
             return
-        path = self.store.shard_path(work.stage.writes, unit.fingerprint, unit.label, unit.name)
-        shard = self.store.write(work.stage.writes, path, make_table(work.stage.writes, []), unit.label)
-        work.finished(Outcome(unit, shard))
+        work.finished(Outcome(unit, written(self.store, work.stage, unit, self.salt)))
+
+
+def written(store: TableStore, stage: Stage, unit: Unit, salt: float = 0.0) -> Shard:
+    """The shard of a unit: one row that says which unit it is of, so that what it holds differs."""
+    schema = TABLES[stage.writes].schema
+    row = {field.name: EXAMPLES[str(field.type)] for field in schema if not field.nullable} | {"label": unit.label}
+    said = next(field.name for field in schema if field.type == pa.string() and field.name != "label")
+    number = next(field.name for field in schema if field.type in (pa.float32(), pa.float64()))
+    row |= {said: str(unit.identity), number: salt}
+    path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
+    return store.write(stage.writes, path, make_table(stage.writes, [row]), unit.label)
 
 
 def state_of(folder, stages=STAGES, **settings) -> RunState:  # noqa: ANN001, ANN003
@@ -118,9 +134,8 @@ def sequential(folder) -> dict[str, list[str]]:  # noqa: ANN001
     state = state_of(folder)
     for stage in STAGES:
         units = stage.named_units(state.plan, stage.fingerprint(state.config, state.inputs))
-        paths = [state.store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name) for unit in units]
         state.plan.shards[stage.writes] = [
-            PlannedShard(path, unit.label, unit.size) for path, unit in zip(paths, units, strict=True)
+            PlannedShard.of(written(state.store, stage, unit), unit.size) for unit in units
         ]
     return {stage.writes: [shard.path for shard in state.plan.shards[stage.writes]] for stage in STAGES}
 
@@ -175,6 +190,38 @@ def test_earlier_stages_are_planned_first(tmp_path) -> None:
     assert names_alone(tmp_path) == before
 
 
+def test_what_is_computed_again_the_same_ends_there(tmp_path) -> None:
+    """A stage does its units anew: those that read them are named by what they hold, not by why they were made."""
+    run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
+    again = [First(), PerShard(), PerClass(), AboutAll()]
+    again[0].version = 2
+    workers = ByHand(TableStore(tmp_path), lambda waiting: 0)
+    run_stages(state_of(tmp_path, again), again, workers)
+    assert [name for name, _ in workers.did] == ["first"] * 6
+    # The same, but one class's rows differ: that class's later units, and what is about all.
+    again[0].version = 3
+
+    def changed(waiting) -> int:  # noqa: ANN001
+        workers.salt = 1.0 if waiting[0][1].label == "b" else 0.0
+        return 0
+
+    workers = ByHand(TableStore(tmp_path), changed)
+    run_stages(state_of(tmp_path, again), again, workers)
+    assert sorted(workers.did) == sorted(
+        [("first", label) for label in LABELS for _ in range(2)]
+        + [("per shard", "b")] * 2 + [("per class", "b"), ("about all", "")]
+    )  # fmt: skip
+
+
+def test_two_shards_that_hold_the_same_are_two_units(tmp_path) -> None:
+    state = state_of(tmp_path)
+    state.plan.shards["images"] = [PlannedShard(path, "a", 1, content="nothing") for path in ("one", "two")]
+    units = PerShard().named_units(state.plan, "f")
+    assert [unit.inputs["images"] for unit in units] == [("one",), ("two",)]
+    assert len({unit.name for unit in units}) == 2
+    assert units == PerShard().named_units(state.plan, "f")
+
+
 def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
     """Settings changed and changed back, a shard lost: whatever a manifest lists was made from what others list."""
     run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
@@ -211,7 +258,7 @@ def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
 
 
 def images_of(folder) -> list[PlannedShard]:  # noqa: ANN001
-    return [PlannedShard(shard.path, shard.label, 2) for shard in TableStore(folder).manifest("images")]
+    return [PlannedShard.of(shard, 2) for shard in TableStore(folder).manifest("images")]
 
 
 def test_a_lost_run_ends_before_earlier_stages_do(tmp_path) -> None:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
 from pipeline.store.atomic import atomic_file, write_atomically
-from pipeline.store.tables import Shard, StoreError, TableStore, digest
+from pipeline.store.tables import Shard, StoreError, TableStore, content_digest, digest
 from schemas import make_table
 
 ROOT = Path(__file__).parents[2]
@@ -194,3 +195,33 @@ def test_each_folder_of_many_shards_is_looked_at_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
     assert TableStore(tmp_path).read("errors", paths).num_rows == 50
     assert len(asked) == 2
+
+
+def some_maps(seconds: float = 1.0, area: float = 0.5) -> pa.Table:
+    row = {
+        "image_id": "i", "label": "a", "explainer": "e", "target": 0, "saliency": b"12", "saliency_shape": [1, 1, 2],
+        "score_before": 0.9, "score_after": None, "drop": None, "area": area, "binarization_error": 0.0,
+        "iterations": 1, "seconds": seconds,
+    }  # fmt: skip
+    return make_table("maps", [row, row | {"image_id": "j", "score_after": 0.25}, row | {"image_id": "k"}])
+
+
+def test_content_is_what_the_rows_say_but_for_the_clock() -> None:
+    said = content_digest("maps", some_maps())
+    assert content_digest("maps", some_maps(seconds=2.0)) == said
+    assert content_digest("maps", some_maps(area=0.25)) != said
+    rows = some_maps()
+    pieces = pa.concat_tables([rows.slice(2), rows, rows.slice(0, 1)]).combine_chunks().slice(1, 3)
+    assert content_digest("maps", pieces) == said
+    assert content_digest("maps", pa.concat_tables([rows.slice(0, 1), rows.slice(1)])) == said
+    assert content_digest("maps", rows.take([1, 0, 2])) != said
+
+
+def test_a_shard_tells_its_content_without_a_manifest(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    first = store.write("maps", "f/label=a/one.parquet", some_maps(), "a")
+    assert store.find("maps", first.path, "a") == first and first.content == content_digest("maps", some_maps())
+    again = store.write("maps", "f/label=a/two.parquet", some_maps(seconds=9.0), "a")
+    assert again.content == first.content and again.sha256 != first.sha256
+    store.write_manifest("maps", "f", [first], complete=True)
+    assert store.manifest("maps") == [first]

@@ -39,11 +39,12 @@ ADDED = ("measurements", "ratings")
 
 @dataclass(frozen=True)
 class Place:
-    """A class among the others: its index, and labels and names of those beside it."""
+    """A class among the others: its index, labels and names of those beside it, and what its tables hold."""
 
     class_index: int
     previous: tuple[str, str] | None
     next: tuple[str, str] | None
+    contents: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class ReportStage(Stage):
@@ -59,6 +60,7 @@ class ReportStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         shards = {table: plan.by_label(table) for table in BY_CLASS}
+        contents = {table: plan.contents(table) for table in BY_CLASS}
         shared = {table: tuple(shard.path for shard in plan.store.manifest(table)) for table in SHARED}
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
@@ -69,7 +71,11 @@ class ReportStage(Stage):
                 identity=(),
                 items=(group.label,),
                 inputs={table: paths.get(group.label, ()) for table, paths in shards.items()} | shared,
-                payload=Place(group.class_index, *beside[group.label]),
+                payload=Place(
+                    group.class_index,
+                    *beside[group.label],
+                    tuple((table, found.get(group.label, ())) for table, found in contents.items()),
+                ),
                 size=len(group.entries),
             )
             for group in plan.inputs.classes
@@ -85,13 +91,12 @@ class ReportStage(Stage):
 
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
-    """Hash of all that the pages of a class are made from; shards are named after their content's origin."""
-    own = {table: unit.inputs[table] for table in BY_CLASS}
+    """Hash of all that the pages of a class are made from."""
     shared = {table: rows_of_class(worker, unit, table) for table in SHARED}
-    added = {table: [shard.sha256 for shard in _listed(worker.store, table, unit.label)] for table in ADDED}
+    added = {table: [shard.content for shard in _listed(worker.store, table, unit.label)] for table in ADDED}
     name = worker.setup.class_names[unit.payload.class_index]
     settings = [worker.config.report.model_dump(), worker.config.seed, name, asdict(unit.payload)]
-    return digest(look(), own, json.dumps(shared, default=str, sort_keys=True), added, settings)
+    return digest(look(), json.dumps(shared, default=str, sort_keys=True), added, settings)
 
 
 def _listed(store: TableStore, table: str, label: str) -> list[Any]:

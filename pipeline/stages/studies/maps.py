@@ -163,6 +163,13 @@ class LocalizationStudy(MapStudy):
         files = [hashlib.sha256(path.path.read_bytes()).hexdigest() if path else None for path in paths]
         return [*files, cut_of(config)]
 
+    def units(self, plan: Plan) -> list[Unit]:
+        # Annotations are of files by name.
+        images = plan.contents("images")
+        return [
+            replace(unit, identity=(*unit.identity, images.get(unit.label, ()))) for unit in super().units(plan)
+        ]
+
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         boxes, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
         rows = []

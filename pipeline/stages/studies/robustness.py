@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.evaluate.transfer import transfer
 from pipeline.evaluate.wholeness import LEAST, wholeness
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import make_explainer
+from pipeline.models.answers import answers
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
 from pipeline.runtime.failures import WorkerUnfit
@@ -22,8 +23,9 @@ from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
 from pipeline.stages.classifier import classifier_of
-from pipeline.stages.context import WorkerContext, decode_saliency, decoded_images
+from pipeline.stages.context import WorkerContext, check_answers, decode_saliency, decoded_images
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
+from pipeline.stages.networks import network_name
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
 from pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
 from pipeline.stages.studies.study import StudiesStage, Study
@@ -118,12 +120,13 @@ class WholenessStudy(Study):
 
 @dataclass(frozen=True)
 class Network:
-    """What the driver knows of a network: its name, number of classes, weights and the side of its input."""
+    """What the driver knows of a network: its name, number of classes, weights, side of its input, and answers."""
 
     name: str
     classes: int
     digest: str
     side: int
+    answers: tuple[float, ...]
 
 
 class TransferStudy(MapStudy):
@@ -152,7 +155,16 @@ class TransferStudy(MapStudy):
                 )
 
     def settings(self, config: RunConfig) -> Any:
-        return [[astuple(network) for network in _networks(config)], config.seed, cut_of(config)]
+        networks = [
+            [
+                network.name,
+                network.classes,
+                network.side,
+                network_name(config.output.path, network.digest, network.answers, remember=True),
+            ]
+            for network in _networks(config)
+        ]
+        return [networks, config.seed, cut_of(config)]
 
     def units(self, plan: Plan) -> list[Unit]:
         networks = tuple(_networks(plan.config))
@@ -197,7 +209,9 @@ def _networks(config: RunConfig) -> list[Network]:
 @lru_cache
 def _identity(model: ModelSettings, seed: int) -> Network:
     found = classifier_of(RunConfig(model=model, seed=seed))
-    return Network(found.name, len(found.class_names), found.weights_digest, found.input_size)
+    return Network(
+        found.name, len(found.class_names), found.weights_digest, found.input_size, tuple(answers(found).tolist())
+    )
 
 
 def _network(worker: WorkerContext, number: int, network: Network) -> PreparedClassifier:
@@ -205,19 +219,19 @@ def _network(worker: WorkerContext, number: int, network: Network) -> PreparedCl
     if number == 0:
         return worker.prepared_classifier
     model = worker.config.evaluation.other_models[number - 1]
-    classifier, found = _loaded(model, worker.config.seed, worker.config.explain.precision, worker.device)
-    if found != network.digest:
-        raise WorkerUnfit(
-            f"the weights of {network.name} on this worker differ from the driver's: put the same weights file at the "
-            "same path on every node"
-        )
-    return classifier
+    return _loaded(model, worker.config.seed, worker.config.explain.precision, worker.device, network)
 
 
 @lru_cache
 def _loaded(
-    model: ModelSettings, seed: int, precision: str, device: torch.device
-) -> tuple[PreparedClassifier, str]:
-    """Another network, loaded once per worker, and the digest of its weights."""
-    classifier = classifier_of(RunConfig(model=model, seed=seed)).to(device)
-    return PreparedClassifier(classifier, precision), classifier.weights_digest
+    model: ModelSettings, seed: int, precision: str, device: torch.device, network: Network
+) -> PreparedClassifier:
+    """Another network, loaded and compared with the driver's once per worker."""
+    classifier = classifier_of(RunConfig(model=model, seed=seed))
+    if classifier.weights_digest != network.digest:
+        raise WorkerUnfit(
+            f"the weights of {network.name} on this worker differ from the driver's: put the same weights file at the "
+            "same path on every node"
+        )
+    check_answers(classifier, network.answers)
+    return PreparedClassifier(classifier.to(device), precision)

@@ -25,7 +25,8 @@ class SpecialistsStudy(Study):
         inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in ("images", "specialists")}
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         size = sum(shard.size for shard in plan.shards["images"])
-        identity = (tuple(inputs.items()), labels)
+        contents = [[table, [shard.content for shard in plan.shards[table]]] for table in inputs]
+        identity = (contents, labels)
         return [Unit("", identity, ("",), inputs, payload=labels, size=size, bounded=False)]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:

@@ -48,7 +48,7 @@ class SummariesStudy(Study):
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(
-            plan, ("summaries", "members", "candidates", "features", "clusters", "matches"), also=("images", "maps")
+            plan, ("summaries", "members", "candidates", "features", "clusters", "matches", "maps", "images")
         )
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:

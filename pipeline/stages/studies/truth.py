@@ -34,7 +34,7 @@ class TruthStudy(Study):
     def units(self, plan: Plan) -> list[Unit]:
         parts = plan.inputs.parts
         truth = truth_digest(parts)
-        units = units_per_class(plan, ("summaries", "members"), also=("images",))
+        units = units_per_class(plan, ("summaries", "members", "images"))
         return [replace(unit, identity=(truth, *unit.identity), payload=parts) for unit in units]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:

@@ -1,0 +1,98 @@
+"""Copies of a photograph: on one side of the split within a class, told of where they lie under two labels."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pipeline.commands.opened import start_state, worker_setup
+from pipeline.config import RunConfig
+from pipeline.data.catalog import CatalogEntry
+from pipeline.data.demo.scenes import CLASS_NAMES
+from pipeline.stages import images as images_module
+from pipeline.stages.context import WorkerContext
+from pipeline.stages.copies import copies_between_labels
+from pipeline.stages.images import ImagesStage, copies_together, split_by_content
+from pipeline.stages.inputs import gather_inputs
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_files_of_a_size_stay_together(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(0, generator.choice([3, 30, 3000]), size=generator.integers(1, 200))
+    entries = [CatalogEntry(str(number), "a", 0, "fit") for number in range(len(sizes))]
+    states = {entry.uri: (int(size), 0) for entry, size in zip(entries, sizes, strict=True)}
+    limit = int(generator.integers(1, 40))
+    pieces = list(copies_together(entries, states, limit))
+    assert sorted(int(entry.uri) for piece, _ in pieces for entry in piece) == list(range(len(sizes)))
+    assert all(0 < len(piece) <= limit for piece, _ in pieces)
+    for piece, alone in pieces:
+        own = {entry.uri for entry in piece}
+        elsewhere = {states[entry.uri][0] for entry in entries if entry.uri not in own}
+        assert alone == (not elsewhere & {states[uri][0] for uri in own})
+    counts = Counter(sizes.tolist())
+    assert sum(not alone for _, alone in pieces) == sum(-(-n // limit) for n in counts.values() if n > limit)
+
+
+def test_a_split_by_content_has_the_shares_asked_of_it() -> None:
+    drawn = Counter(split_by_content(f"{number:064x}", 0.2, 0.1, seed=5) for number in range(20_000))
+    assert abs(drawn["test"] / 20_000 - 0.2) < 0.012 and abs(drawn["held-out"] / 20_000 - 0.1) < 0.01
+    assert split_by_content("a", 0.0, 0.0, seed=5) == "fit"
+    assert {split_by_content("a", 0.5, 0.0, seed) for seed in range(20)} == {"fit", "test"}
+
+
+def images_of(folder: Path, photographs: Path, limit: int, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """All rows of the stage, done unit by unit."""
+    monkeypatch.setattr(images_module, "IMAGES_PER_UNIT", limit)
+    config = RunConfig(
+        output=str(folder),
+        data={"images": str(photographs), "test": 0.4, "held_out": 0.0},
+        model={"name": "demo"},
+    )
+    state = start_state(config, gather_inputs(config), Console())
+    worker = WorkerContext(worker_setup(state))
+    units = ImagesStage().named_units(state.plan, "f")
+    assert len(units) > 1 and len({unit.name for unit in units}) == len(units)
+    outputs = [ImagesStage().compute(worker, unit, unit.items) for unit in units]
+    worker.close()
+    return [row for output in outputs for row in output.rows]
+
+
+@pytest.mark.parametrize("mode", ["one size", "sizes"])
+def test_copies_are_never_on_both_sides_of_the_split(tmp_path, monkeypatch, mode: str) -> None:
+    """Files of many sizes, and bitmaps, which are all of one size and fill several units."""
+    folder = tmp_path / "photographs" / CLASS_NAMES[0]
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(1)
+    for number in range(12):
+        size = (16, 16) if mode == "one size" else (16, 16 + number)
+        pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+        # Their names are at either end of the class.
+        for name in (f"a{number:02d}.bmp", f"z{number:02d}.bmp"):
+            Image.fromarray(pixels).save(folder / name)
+    rows = images_of(tmp_path / "out", tmp_path / "photographs", 5, monkeypatch)
+    kept = [row for row in rows if row.get("decode_error") is None]
+    sides: dict[str, set[str]] = {}
+    for row in kept:
+        sides.setdefault(row["image_id"], set()).add(row["split"])
+    assert len(sides) == 12 and all(len(side) == 1 for side in sides.values())
+    assert {split for side in sides.values() for split in side} == {"fit", "test"}
+    if mode == "sizes":
+        assert len(kept) == 12
+
+
+def test_copies_under_two_labels_are_told() -> None:
+    rows = [("1", "a/x", "a"), ("1", "b/x", "b"), ("2", "a/y", "a"), ("2", "c/y", "c"), ("3", "a/z", "a"),
+            ("3", "a/zz", "a"), ("", "a/bad", "a"), ("", "b/bad", "b"), ("4", "d/w", "d")]  # fmt: skip
+    columns = dict(zip(("image_id", "uri", "label"), map(list, zip(*rows, strict=True)), strict=True))
+    said = copies_between_labels(pa.table(columns))
+    assert {label: text.split(":")[0] for label, text in said.items()} == {
+        "a": "2 photographs are under another label, too, byte for byte, such as a/x as b/x",
+        "b": "1 photograph is under another label, too, byte for byte, such as b/x as a/x",
+        "c": "1 photograph is under another label, too, byte for byte, such as c/y as a/y",
+    }
+    assert copies_between_labels(pa.table(columns).slice(4)) == {}
