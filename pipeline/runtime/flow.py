@@ -71,7 +71,7 @@ class StageWalk:
         self.on_settled: Callable[[int], None] = lambda part: None
         self._part_of = {group.label: part for part, group in enumerate(state.inputs.classes)}
         self._fingerprint = stage.fingerprint(state.config, state.inputs)
-        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin)
+        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin, stalled=self._stalled)
         self._found: Found | None = None
         self._units: dict[int, list[Unit]] = {}
         self._left: dict[int, int] = {}
@@ -182,6 +182,10 @@ class StageWalk:
     def _told(self, unit: Unit, images: int, work: float) -> None:
         self._line.tell(unit, images, work)
         self._work.watch.told(unit, images)
+
+    def _stalled(self, unit: Unit, reason: str) -> None:
+        of = f"class {unit.label}: " if unit.label else ""
+        self.state.console.print(f"{self.stage.name}: {of}{reason}", markup=False, highlight=False)
 
     def _finished(self, result: Outcome | Failure) -> None:
         unit = result.unit

@@ -26,7 +26,7 @@ class SpecialistsStudy(Study):
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         size = sum(shard.size for shard in plan.shards["images"])
         identity = (tuple(inputs.items()), labels)
-        return [Unit("", identity, ("",), inputs, payload=labels, size=size, bounded=False)]
+        return [Unit("", identity, ("",), inputs, payload=labels, size=size, quadratic=True)]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
         found = fused_predictions(worker, unit, unit.payload)
