@@ -197,6 +197,8 @@ class StageWalk:
         else:
             self._done[unit.name] = result
             self._changed = True
+            if self.stage.writes:
+                self.state.ledger.enter(self.stage.name, result)
         part = self._part_of[unit.label] if self.stage.by_class else EVERYTHING
         self._left[part] -= 1
         if self._left[part] == 0:
@@ -259,6 +261,7 @@ class _Flow:
         if time.monotonic() < self._manifests_due:
             return
         started = time.monotonic()
+        self._state.ledger.write()
         for walk in self._walks[self._closed :]:
             walk.write_manifest()
         # Of many shards it takes seconds, in which nothing else is done.
