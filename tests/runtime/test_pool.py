@@ -161,16 +161,36 @@ class OfAClass(Stage):
         return Output([], [error_row("of a class", unit.label, f"seen by {os.getpid()}")])
 
 
+class Watch:
+    """Keeps what a `StageWatch` would log."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def pool(self, queued: int, alive: int) -> None:
+        pass
+
+    def stalled(self, unit: Unit, reason: str) -> None:
+        self.events.append(("stalled", unit.name))
+
+    def retried(self, unit: Unit, reason: str) -> None:
+        self.events.append(("retried", unit.name))
+
+    def worker_died(self, reason: str, unit: Unit) -> None:
+        self.events.append(("worker_died", unit.name))
+
+
 def class_unit(name: str, size: int) -> Unit:
     return Unit("a", (), ("a",), name=name, fingerprint="f", size=size, quadratic=True)
 
 
 def test_a_class_that_hangs_fails_in_its_time_and_one_that_moves_does_not(resources, tmp_path) -> None:
     pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=2, timeout=4.0)
-    results, said = {}, []
+    results, said, watch = {}, [], Watch()
     work = Work(
         OfAClass(),
         lambda result: results.update({result.unit.name: result}),
+        watch=watch,
         stalled=lambda unit, reason: said.append((unit.name, reason)),
     )
     pool.add(work, [class_unit("slow", 4), class_unit("hang", 4)])
@@ -187,6 +207,8 @@ def test_a_class_that_hangs_fails_in_its_time_and_one_that_moves_does_not(resour
     told = [reason for name, reason in said if name == "hang"]
     assert len(told) == 4 and all("it is given up after 4 s" in reason for reason in told[::2])
     assert all("its worker is stopped" in reason for reason in told[1::2])
+    logged = [event for event, unit in watch.events if unit == "hang"]
+    assert logged == ["stalled", "worker_died", "retried", "stalled", "worker_died"]
 
 
 def test_a_frozen_worker_is_replaced_and_harms_nothing_when_it_wakes_up(resources, tmp_path, monkeypatch) -> None:
