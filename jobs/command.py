@@ -13,6 +13,7 @@ VERBS = {
     "report": "the report drawn again from a run's tables",
     "review": "a local server for the report, with forms to name parts and rate maps",
     "export": "regions and maps for other tools: COCO-style JSON, FiftyOne",
+    "clean": "what no manifest of a run lists any more, listed and removed",
     "cluster": "a job submitted to a cluster: its output again, its status, its end",
 }
 

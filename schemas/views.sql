@@ -442,7 +442,26 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('errors'));
 
--- one row per stage of the run: configuration, versions, timings, host
+-- one row per unit of work that a run has done: what it cost
+SET VARIABLE costs_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'costs');
+CREATE OR REPLACE VIEW costs AS
+SELECT * REPLACE (make_timestamp(epoch_us("ended")) AS "ended") FROM (
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "run",
+    NULL::VARCHAR AS "stage",
+    NULL::VARCHAR AS "label",
+    NULL::VARCHAR AS "unit",
+    NULL::TIMESTAMP WITH TIME ZONE AS "ended",
+    NULL::DOUBLE AS "seconds",
+    NULL::DOUBLE AS "worker_seconds",
+    NULL::BIGINT AS "peak_memory"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('costs'))
+);
+
+-- one row per stage of each run in the folder: configuration, versions, timings, host
 SET VARIABLE runs_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'runs');
 CREATE OR REPLACE VIEW runs AS
 SELECT * REPLACE (make_timestamp(epoch_us("started")) AS "started") FROM (
@@ -664,7 +683,7 @@ FROM errors
 GROUP BY folder, stage, reason, retry
 ORDER BY folder, errors DESC, stage, reason;
 
--- Stage costs: where did time and memory go? A run that was continued has several rows per stage.
+-- Stage costs: where did time and memory go? Of a run that was continued the last row of a stage has it all.
 CREATE OR REPLACE VIEW stage_costs AS
 SELECT
     folder, run, stage,
@@ -675,6 +694,7 @@ SELECT
     units - units_cached AS units_computed,
     units_cached,
     "rows",
-    CASE WHEN worker_seconds > 0 AND units > units_cached THEN "rows" / worker_seconds END AS rows_per_worker_second
+    CASE WHEN worker_seconds > 0 THEN "rows" / worker_seconds END AS rows_per_worker_second
 FROM runs
+QUALIFY row_number() OVER (PARTITION BY folder, stage ORDER BY started DESC) = 1
 ORDER BY folder, started;

@@ -35,7 +35,7 @@ def opened_run(
 ) -> Iterator[tuple[RunState, "Workers"]]:
     """The run's state and its workers on Ray, the only ones to write into the output folder.
 
-    `adds`: to what another job made there; its rows of `errors` and `runs` stay in those tables.
+    `adds`: to what another job made there; its rows of `errors` stay in that table.
     """
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = gather_inputs(config)
@@ -43,7 +43,7 @@ def opened_run(
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds:
-            state.earlier = {table: list(state.store.listed(table).values()) for table in ("errors", "runs")}
+            state.earlier = {"errors": list(state.store.listed("errors").values())}
             # A finished run is measured as it is: what it lacks is for its own job to try again.
             state.retries = not state.store.listed(STAGES[-1].writes)
         state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))

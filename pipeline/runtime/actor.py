@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
 import psutil
+from ray.exceptions import RayError
 
+from pipeline.runtime.board import Line
 from pipeline.runtime.context import Context, ContextFactory
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.records import write_unit
@@ -17,12 +19,15 @@ from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Outcome, Unit
 from schemas import make_table
 
+BEAT_SECONDS = 2.0
+
 
 class Worker:
     """The Ray actor. One unit at a time, so that a death names its unit."""
 
-    def __init__(self, make_context: ContextFactory, gpu: bool, board: Any) -> None:
+    def __init__(self, make_context: ContextFactory, gpu: bool, board: Line) -> None:
         self.context = make_context(gpu, board)
+        Thread(target=_keep_beating, args=(board,), daemon=True).start()
 
     def ready(self) -> int:
         """Process id, once the worker can take work."""
@@ -34,13 +39,13 @@ class Worker:
 
     def probe(self, stage: Stage, unit: Unit, item: str) -> None:
         """Compute one item of a unit and throw the result away: does it survive?"""
-        self.context.begin()
+        self.context.begin(unit)
         stage.compute(self.context, unit, (item,))
 
     def run(self, stage: Stage, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
         """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
         _reset_peak_memory()
-        self.context.begin()
+        self.context.begin(unit)
         started, processor_started = time.perf_counter(), time.process_time()
         with room_to_write(self.context.output):
             outcome = perform(self.context, stage, unit, excluded)
@@ -62,6 +67,15 @@ def perform(context: Context, stage: Stage, unit: Unit, excluded: Mapping[str, s
     table = output.table if output.table is not None else make_table(stage.writes, output.rows)
     shard, error_shard = write_unit(context.store, stage.writes, unit, table, errors)
     return Outcome(unit, shard, error_shard)
+
+
+def _keep_beating(line: Line) -> None:
+    """Say now and then that this process lives, whatever its other threads do."""
+    while True:
+        # Without the board it is not heard, and may be again.
+        with contextlib.suppress(RayError):
+            line.beat()
+        time.sleep(BEAT_SECONDS)
 
 
 def _reset_peak_memory() -> None:

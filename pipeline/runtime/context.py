@@ -22,15 +22,16 @@ class Context:
     """
 
     def __init__(self, output: Path | ObjectPath, gpu: bool = False, board: Any = None) -> None:
-        """`board`: handle of the actor `Board` that is told of progress, if any is."""
+        """`board`: the line to where progress is told, if it is."""
         self.output, self.gpu, self._board = output, gpu, board
-        self.store = TableStore(output)
+        self.store = TableStore(output, None if board is None else board.check)
         self._told = 0.0
+        self._unit: Unit | None = None
         self._done, self._work = 0, 0.0
 
-    def begin(self) -> None:
+    def begin(self, unit: Unit) -> None:
         """Count a unit's progress from nothing."""
-        self._done, self._work = 0, 0.0
+        self._unit, self._done, self._work = unit, 0, 0.0
 
     def advance(self, unit: Unit, images: int = 1) -> None:
         """Tell the driver's progress bar that images of an unfinished unit are done."""
@@ -42,9 +43,19 @@ class Context:
         self._work = work
         self._tell(unit)
 
+    def step(self) -> None:
+        """Tell that the unit in hand has come further, though no image is done: it does not hang.
+
+        What takes long calls this for each step that it makes; reading does by itself.
+        """
+        if self._unit is not None:
+            self._tell(self._unit)
+
     def read(self, unit: Unit, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows of the unit's shards of `table` as dictionaries."""
-        return self.store.read(table, unit.inputs[table], columns).to_pylist()
+        rows = self.store.read(table, unit.inputs[table], columns).to_pylist()
+        self.step()
+        return rows
 
     def close(self) -> None:
         """Remove what is left on this node beside the tables; called in several workers when the run's work ends."""
@@ -53,7 +64,7 @@ class Context:
         now = time.monotonic()
         if self._board is not None and now - self._told > TOLD_EVERY_SECONDS:
             self._told = now
-            self._board.tell.remote(unit.name, self._done, max(float(self._done), self._work))
+            self._board.tell(unit.name, self._done, max(float(self._done), self._work))
 
 
 class ContextFactory(Protocol):

@@ -71,7 +71,7 @@ class StageWalk:
         self.on_settled: Callable[[int], None] = lambda part: None
         self._part_of = {group.label: part for part, group in enumerate(state.inputs.classes)}
         self._fingerprint = stage.fingerprint(state.config, state.inputs)
-        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin)
+        self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin, stalled=self._stalled)
         self._found: Found | None = None
         self._units: dict[int, list[Unit]] = {}
         self._left: dict[int, int] = {}
@@ -183,6 +183,10 @@ class StageWalk:
         self._line.tell(unit, images, work)
         self._work.watch.told(unit, images)
 
+    def _stalled(self, unit: Unit, reason: str) -> None:
+        of = f"class {unit.label}: " if unit.label else ""
+        self.state.console.print(f"{self.stage.name}: {of}{reason}", markup=False, highlight=False)
+
     def _finished(self, result: Outcome | Failure) -> None:
         unit = result.unit
         self._line.finish(unit, failed=isinstance(result, Failure))
@@ -193,6 +197,8 @@ class StageWalk:
         else:
             self._done[unit.name] = result
             self._changed = True
+            if self.stage.writes:
+                self.state.ledger.enter(self.stage.name, result)
         part = self._part_of[unit.label] if self.stage.by_class else EVERYTHING
         self._left[part] -= 1
         if self._left[part] == 0:
@@ -255,6 +261,7 @@ class _Flow:
         if time.monotonic() < self._manifests_due:
             return
         started = time.monotonic()
+        self._state.ledger.write()
         for walk in self._walks[self._closed :]:
             walk.write_manifest()
         # Of many shards it takes seconds, in which nothing else is done.

@@ -110,6 +110,10 @@ class StageWatch:
         self._metrics.count("unit_retries", self._stage)
         self._event("unit retried", unit, level="warning", reason=reason)
 
+    def stalled(self, unit: Unit, reason: str) -> None:
+        """A unit makes no progress, which may yet come."""
+        self._event("unit stalled", unit, level="warning", reason=reason)
+
     def worker_died(self, reason: str, unit: Unit | None = None) -> None:
         """A worker is gone, with a unit in its hands or before it had started."""
         self._metrics.count("worker_deaths", self._stage)

@@ -1,22 +1,24 @@
 """A pool of worker actors owned by the driver: replaces the dead, isolates what kills them, notices hangs."""
 
 import math
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.runtime.actor import Worker
-from pipeline.runtime.board import Board
+from pipeline.runtime.board import Board, Line
 from pipeline.runtime.context import ContextFactory
 from pipeline.runtime.failures import FATAL_IN_WORKER, PoolError
 from pipeline.runtime.observability import StageWatch
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Outcome, Unit
+from pipeline.runtime.vigil import SILENCE_SECONDS, Vigil
 from pipeline.runtime.work import Work
 
 STARTUP_FAILURES = 3
@@ -42,6 +44,13 @@ class Attempt:
         return self.probes[0] if self.probes else None
 
 
+class Hand(NamedTuple):
+    """A worker: its actor, and its name on the board."""
+
+    actor: Any
+    name: str
+
+
 class WorkerPool:
     """Up to `size` actors with the same resources; one unit in flight each. `size` may change at any time."""
 
@@ -55,22 +64,25 @@ class WorkerPool:
         timeout: float,
         memory: float = 0.0,
         fatal: tuple[type[Exception], ...] = FATAL_IN_WORKER,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
         """Start nothing yet; `attempts` worker deaths or errors are allowed per unit.
 
-        `timeout` is how many seconds a unit may take without telling of progress, `memory` how many bytes Ray sets
-        aside for each worker, `fatal` which errors of a worker end the run.
+        `timeout` is how many seconds a unit may take without telling of progress (see `patience`), `silence` for how
+        many a worker may show no sign of life, `memory` how many bytes Ray sets aside for each worker, `fatal` which
+        errors of a worker end the run.
         """
         # It may be on a node that is lost: without it no unit could say that it is not hanging.
         self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
-        self._board_read = time.monotonic()
+        self._asked, self._asked_at = None, -math.inf
+        self._vigil, self._given_up = Vigil(timeout, silence), set()
         self._make_context, self._gpu, self._fatal = make_context, gpus > 0, fatal
         self.size, self.attempts, self.timeout = size, attempts, timeout
         self._actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, memory=memory or None, max_restarts=0)
         self._waiting: dict[Work, deque[Attempt]] = {}
-        self._starting: dict[Any, Any] = {}
-        self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, Attempt, float]] = {}
+        self._starting: dict[Any, Hand] = {}
+        self._idle: list[Hand] = []
+        self._busy: dict[Any, tuple[Hand, Attempt]] = {}
         self._startup_failures = 0
         self._last_alive = self._last_needed = time.monotonic()
 
@@ -121,12 +133,13 @@ class WorkerPool:
         """Start the workers that are wanted, stop those too many, give out units; what to wait for then."""
         for _ in range(self.alive - self.size):
             if self._idle:
-                ray.kill(self._idle.pop())
+                ray.kill(self._idle.pop().actor)
             elif self._starting:
-                ray.kill(self._starting.pop(next(reversed(self._starting))))
+                ray.kill(self._starting.pop(next(reversed(self._starting))).actor)
         for _ in range(min(self.size, self.wanted) - self.alive):
-            actor = self._actor.remote(self._make_context, self._gpu, self._board)
-            self._starting[actor.ready.remote()] = actor
+            name = secrets.token_hex(8)
+            actor = self._actor.remote(self._make_context, self._gpu, Line(self._board, name))
+            self._starting[actor.ready.remote()] = Hand(actor, name)
         while self._idle and (attempt := self._next()) is not None:
             self._submit(self._idle.pop(), attempt)
         return [*self._busy, *self._starting]
@@ -156,6 +169,7 @@ class WorkerPool:
             )
         self._collect(ready)
         self._read_board()
+        self._give_up_the_stalled()
         for work, queue in self._waiting.items():
             if work.watch is not None:
                 work.watch.pool(len(queue), len(self._idle) + len(self._busy))
@@ -163,16 +177,16 @@ class WorkerPool:
     def close(self) -> None:
         """Kill all workers, those that wait for work after they have cleaned up."""
         if self._idle:
-            ray.wait([actor.close.remote() for actor in self._idle], num_returns=len(self._idle), timeout=CLOSE_SECONDS)
-        busy = [actor for actor, _, _ in self._busy.values()]
-        for actor in [*self._idle, *self._starting.values(), *busy]:
-            ray.kill(actor)
+            closing = [hand.actor.close.remote() for hand in self._idle]
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
+        for hand in [*self._idle, *self._starting.values(), *(hand for hand, _ in self._busy.values())]:
+            ray.kill(hand.actor)
         self._idle, self._starting, self._busy = [], {}, {}
         ray.kill(self._board)
 
     def _next(self) -> Attempt | None:
         """The first attempt of the lowest rank. Work of which nothing waits or runs any more is forgotten."""
-        running = {attempt.work for _, attempt, _ in self._busy.values()}
+        running = {attempt.work for _, attempt in self._busy.values()}
         for work in sorted(self._waiting, key=lambda work: work.rank):
             if self._waiting[work]:
                 return self._waiting[work].popleft()
@@ -183,66 +197,82 @@ class WorkerPool:
     def _read_board(self) -> None:
         """Pass on what the workers say of unfinished units; a unit that moves is not hanging."""
         now = time.monotonic()
-        if now - self._board_read < BOARD_SECONDS:
+        if self._asked is None and now - self._asked_at >= BOARD_SECONDS:
+            self._asked, self._asked_at = self._board.take.remote(self._given_up), now
+        if self._asked is None or not ray.wait([self._asked], timeout=0)[0]:
             return
-        self._board_read = now
+        asked, self._asked = self._asked, None
         try:
-            counts = ray.get(self._board.take.remote(), timeout=BOARD_SECONDS)
-        except (RayError, TimeoutError):
-            # Only the progress bar suffers.
+            counts, heard = ray.get(asked)
+        except RayError:
+            # It comes back; until then the vigil's time stands still.
             return
-        for reference, (actor, attempt, _) in list(self._busy.items()):
-            if attempt.unit.name in counts and attempt.probe is None:
-                allowed = self.timeout if attempt.unit.bounded else math.inf
-                self._busy[reference] = (actor, attempt, now + allowed)
-                attempt.work.told(attempt.unit, *counts[attempt.unit.name])
+        told = [(hand, attempt) for hand, attempt in self._busy.values() if hand.name in counts]
+        told = [(hand, attempt) for hand, attempt in told if counts[hand.name][0] == attempt.unit.name]
+        self._vigil.answered({hand.name for hand, _ in told}, heard)
+        for hand, attempt in told:
+            if attempt.probe is None:
+                attempt.work.told(attempt.unit, *counts[hand.name][1:])
 
-    def _submit(self, actor: Any, attempt: Attempt) -> None:
+    def _submit(self, hand: Hand, attempt: Attempt) -> None:
         attempt.work.begun(attempt.unit)
         stage = attempt.work.stage
         if attempt.probe is not None:
-            reference = actor.probe.remote(stage, attempt.unit, attempt.probe)
+            reference = hand.actor.probe.remote(stage, attempt.unit, attempt.probe)
         else:
-            reference = actor.run.remote(stage, attempt.unit, attempt.excluded)
-        allowed = self.timeout if attempt.unit.bounded else math.inf
-        self._busy[reference] = (actor, attempt, time.monotonic() + allowed)
+            reference = hand.actor.run.remote(stage, attempt.unit, attempt.excluded)
+        self._busy[reference] = hand, attempt
+        self._vigil.begin(hand.name, attempt.unit)
 
     def _collect(self, ready: Sequence[Any]) -> None:
         for reference in ready:
             if reference in self._starting:
                 self._welcome(reference)
             else:
-                actor, attempt, _ = self._busy.pop(reference)
+                hand, attempt = self._busy.pop(reference)
+                self._vigil.end(hand.name)
                 try:
                     self._succeeded(ray.get(reference), attempt)
-                    self._idle.append(actor)
+                    self._idle.append(hand)
                 except RayTaskError as error:
                     if isinstance(error.cause, self._fatal):
                         raise error.cause from None
-                    self._idle.append(actor)
+                    self._idle.append(hand)
                     self._failed(attempt, describe(error.cause or error), certain=True)
                 except RayError as error:
                     # Not only a dead actor: killed for memory, its node gone, its result lost.
-                    ray.kill(actor)
+                    self._give_up(hand)
                     reason = f"it crashed the worker ({type(error).__name__})"
                     self._died(reason, attempt)
                     self._failed(attempt, reason)
-        now = time.monotonic()
-        for reference, (actor, attempt, deadline) in list(self._busy.items()):
-            if now > deadline:
+
+    def _give_up_the_stalled(self) -> None:
+        """Say which units make no progress, and take those that may have lasted too long from their workers."""
+        by_name = {hand.name: (reference, hand, attempt) for reference, (hand, attempt) in self._busy.items()}
+        for stall in self._vigil.stalls():
+            reference, hand, attempt = by_name[stall.worker]
+            attempt.work.stalled(attempt.unit, stall.reason + ("; its worker is stopped" if stall.over else ""))
+            if stall.over:
                 del self._busy[reference]
-                ray.kill(actor)
-                reason = f"no progress for {self.timeout:.0f} s"
-                self._died(reason, attempt)
-                self._failed(attempt, reason)
+                self._give_up(hand)
+                self._died(stall.reason, attempt)
+                self._failed(attempt, stall.reason)
+            elif attempt.work.watch is not None:
+                attempt.work.watch.stalled(attempt.unit, stall.reason)
+
+    def _give_up(self, hand: Hand) -> None:
+        """Let a worker go that may yet live somewhere: what it has in hand is not its own any more."""
+        self._vigil.end(hand.name)
+        self._given_up.add(hand.name)
+        ray.kill(hand.actor)
 
     def _welcome(self, reference: Any) -> None:
-        actor = self._starting.pop(reference)
+        hand = self._starting.pop(reference)
         try:
             ray.get(reference)
         except RayError as error:
             # Should it be only out of reach, it must not take a place when it comes back.
-            ray.kill(actor)
+            self._give_up(hand)
             self._startup_failures += 1
             self._died(f"it did not start: {describe(error)}")
             # A lost node takes all the workers with it that are starting there; an error of our own would recur.
@@ -251,7 +281,7 @@ class WorkerPool:
                 raise PoolError(f"workers cannot be started: {error}") from None
         else:
             self._startup_failures = 0
-            self._idle.append(actor)
+            self._idle.append(hand)
 
     def _died(self, reason: str, attempt: Attempt | None = None) -> None:
         """Say that a worker is gone; one that never started was wanted for the work that is first in line."""

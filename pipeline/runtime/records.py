@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.ledger import Ledger
 from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
 from pipeline.runtime.settings import RunInputs, RunSettings
@@ -42,6 +43,9 @@ class RunState:
     lost_images: int = 0
     invalidated: bool = False
     retries: bool = True
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.store, self.run)
 
 
 def invalidate_after(state: RunState, stage: Stage) -> None:
@@ -186,17 +190,20 @@ def record_stage(
     seconds: float,
     units: int,
 ) -> None:
-    """Add the stage's row to `runs` and print its line; `seconds` from the first unit's beginning to the last one's."""
+    """Add the stage's row to `runs`, with what earlier runs have done of its table, and print its line.
+
+    `seconds`: of this run, from the first unit's beginning to the last one's end.
+    """
     cached = sum(outcome.cached for outcome in outcomes)
     rows = sum(outcome.shard.rows for outcome in outcomes if outcome.shard)
+    state.ledger.write()
+    cost = state.ledger.cost(stage.name, outcomes, seconds)
     state.stage_rows.append(
         {
             "run": state.run,
             "stage": stage.name,
             "started": started,
-            "seconds": seconds,
-            "worker_seconds": sum(outcome.processor_seconds for outcome in outcomes),
-            "peak_memory": max((outcome.peak_memory for outcome in outcomes), default=0),
+            **asdict(cost),
             "units": units,
             "units_cached": cached,
             "rows": rows,
@@ -207,10 +214,7 @@ def record_stage(
             "host": json.dumps(host_resources()),
         }
     )
-    shard = state.store.write(
-        "runs", f"{digest(state.run)}/label=/run.parquet", make_table("runs", state.stage_rows), ""
-    )
-    state.store.write_manifest("runs", digest(state.run), [*state.earlier.get("runs", ()), shard], complete=True)
+    state.ledger.write_runs(state.stage_rows)
     note = f", {cached} of {units} units found complete" if cached else ""
     state.console.print(
         f"{stage.name:<11} {seconds:7.1f} s  {rows} rows{note}", markup=False, highlight=False

@@ -63,7 +63,12 @@ class RaySettings(Section):
         None, ge=1, description="workers, of those with a GPU and of those without; default: as many as fit"
     )
     attempts: int = Field(3, ge=1, description="tries of a unit whose worker dies before it is taken apart")
-    unit_timeout: float = Field(3600.0, gt=0, description="seconds after which a shard of images counts as hung")
+    unit_timeout: float = Field(
+        3600.0,
+        gt=0,
+        description="seconds without progress after which a unit of work counts as hung; for a class of more than "
+        "500 images times (images / 500)²",
+    )
 
 
 class RunSettings(Protocol):

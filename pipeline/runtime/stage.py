@@ -163,7 +163,7 @@ def units_per_class(plan: Plan, tables: Sequence[str], also: Sequence[str] = ())
             items=(label,),
             size=plan.images_in(tables[0], label),
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
-            bounded=False,
+            quadratic=True,
         )
         for label in grouped[tables[0]]
     ]

@@ -22,7 +22,7 @@ class Unit:
         payload: whatever else the work needs.
         divisible: whether single items can be worked on alone.
         size: images in it, or what else its stage counts, for progress.
-        bounded: whether its time is bounded, so that a deadline makes sense; a whole class's is not.
+        quadratic: whether its time may grow with the square of its size, as that of a whole class.
     """
 
     label: str
@@ -32,7 +32,7 @@ class Unit:
     payload: Any = None
     divisible: bool = False
     size: int = 0
-    bounded: bool = True
+    quadratic: bool = False
     name: str = ""
     fingerprint: str = ""
 

@@ -20,6 +20,7 @@ class Work:
         watch: hears of retries and deaths, if anybody does.
         rank: work of a lower rank goes first.
         begun: called before a worker is given a unit, which may be for another attempt.
+        stalled: called with a unit that makes no progress and what is seen of it, before and when it is given up.
     """
 
     stage: Stage
@@ -28,3 +29,4 @@ class Work:
     watch: StageWatch | None = None
     rank: int = 0
     begun: Callable[[Unit], None] = lambda unit: None
+    stalled: Callable[[Unit, str], None] = lambda unit, reason: None

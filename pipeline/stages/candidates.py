@@ -17,7 +17,7 @@ from pipeline.summarize.candidates import Candidate, candidate_of_boxes
 from pipeline.summarize.class_parts import ClassImages, PartSettings
 from pipeline.summarize.part_selection import Judged, SelectionSettings
 from pipeline.summarize.regions import decode_run_length, encode_run_length
-from pipeline.summarize.resampling import found_again
+from pipeline.summarize.resampling import Rerun, found_again
 from schemas import EDGES
 
 
@@ -72,17 +72,28 @@ class CandidatesStage(Stage):
             return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
         config = worker.config
         images = ClassImages.of(evidence.features, evidence.masks, part_settings(config), config.seed)
+        worker.step()
         found = images.parts(config.seed, evidence.more)
         again = np.full(len(found.summaries), np.nan)
         if config.summaries.resamples:
             chosen = [one.candidate for one in found.summaries]
-            rerun = images.again(evidence.more)
+            rerun = telling(worker, images.again(evidence.more))
             again = found_again(chosen, rerun, len(evidence.ids), config.summaries.resamples, seed=config.seed)
         output = Output(rows=[])
         shares = [*again.tolist(), *[np.nan] * len(found.others)]
         for number, (one, share) in enumerate(zip([*found.summaries, *found.others], shares, strict=True)):
             output.rows += _rows(unit.label, number, one, share, evidence.ids)
         return output
+
+
+def telling(worker: WorkerContext, rerun: Rerun) -> Rerun:
+    """The same, each time told of as a step of the worker's."""
+
+    def again(images: np.ndarray, seed: int) -> Sequence[Candidate]:
+        worker.step()
+        return rerun(images, seed)
+
+    return again
 
 
 def class_evidence(worker: WorkerContext, unit: Unit) -> ClassEvidence | None:

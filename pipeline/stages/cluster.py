@@ -1,6 +1,6 @@
 """Stage `cluster`: matches → `clusters`: affinity propagation over a class's parts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class ClusterStage(Stage):
         if not count:
             reason = "no proposal lies on a salient region: no parts to cluster"
             return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
-        clustering = cluster_parts(worker.config, edges, count)
+        clustering = cluster_parts(worker.config, edges, count, progress=worker.step)
         complete: set[str] = set()
         for _ in range(worker.config.clustering.exemplar_rounds):
             # In a class of which not all pairs were matched; elsewhere nothing is missing.
@@ -51,7 +51,7 @@ class ClusterStage(Stage):
             if more is None:
                 break
             edges = joined_edges([edges, more])
-            clustering = cluster_parts(worker.config, edges, count)
+            clustering = cluster_parts(worker.config, edges, count, progress=worker.step)
         errors = []
         if not clustering.converged:
             reason = (
@@ -89,8 +89,14 @@ class ClusterStage(Stage):
         return pa.table([values[field.name] for field in schema], schema=schema)
 
 
-def cluster_parts(config: RunConfig, edges: Edges, count: int, seed: int | None = None) -> Clustering:
-    """Affinity propagation with the run's settings; `seed` instead of the run's, if given."""
+def cluster_parts(
+    config: RunConfig,
+    edges: Edges,
+    count: int,
+    seed: int | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Clustering:
+    """Affinity propagation with the run's settings; `seed` instead of the run's, if given; see `cluster_edges`."""
     settings = config.clustering
     return cluster_edges(
         edges.first,
@@ -103,6 +109,7 @@ def cluster_parts(config: RunConfig, edges: Edges, count: int, seed: int | None 
         settings.stable_iterations,
         config.seed if seed is None else seed,
         settings.dense_up_to,
+        progress,
     )
 
 

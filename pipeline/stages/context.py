@@ -106,6 +106,7 @@ class WorkerContext(Context):
         Raises:
             DecodeError: unreadable, or not the file that the run began with.
         """
+        self.step()
         if not margin and (square := self.squares.get(row["image_id"])) is not None:
             return torch.from_numpy(square)
         decoded = read_image(row["uri"])
@@ -123,6 +124,7 @@ class WorkerContext(Context):
 
     def model_input(self, images: Sequence[Tensor]) -> Tensor:
         """uint8 `[3,S,S]` images to one float batch `[B,3,S,S]` in [0,1] on the worker's device."""
+        self.step()
         return torch.stack(list(images)).to(self.device).float().div_(255)
 
 

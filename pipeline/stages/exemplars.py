@@ -39,6 +39,10 @@ def exemplar_edges(
     side = float(worker.setup.preprocessing.crop_side)
     settings = worker.config.matching
     others = np.setdiff1d(np.arange(len(ids)), chosen)
+
+    def moved(pairs: int) -> None:
+        worker.step()
+
     among_chosen = np.isin(missing, chosen).all(axis=1)
     for number, several in enumerate(chunks(others, IMAGES_AT_ONCE) or [others]):
         here = np.sort(np.concatenate([chosen, several]))
@@ -51,7 +55,7 @@ def exemplar_edges(
             for own, image_of in zip(here, read_proposals(worker, unit, ids[here].tolist()), strict=True)
         ]
         how = Matching(settings.score, settings.mode, side)
-        blocks = match_pairs(images, pairs, how, device=worker.device, strengths=False).blocks
+        blocks = match_pairs(images, pairs, how, device=worker.device, strengths=False, progress=moved).blocks
         found += [(a, b, block) for (a, b), block in zip(missing[wanted].tolist(), blocks, strict=True)]
     return block_edges(found, starts)
 

@@ -99,6 +99,7 @@ class MembersStage(Stage):
         columns = ["image_id", "target", "saliency", "saliency_shape"]
         for row in worker.read(unit, "maps", columns):
             if row["image_id"] in by_image:
+                worker.step()
                 found = _shown_in_image(
                     worker, row, images[row["image_id"]], regions[row["image_id"]], by_image[row["image_id"]]
                 )

@@ -53,7 +53,7 @@ class MetricsStage(Stage):
                 items=("",),
                 inputs=inputs,
                 payload=(labels, parts),
-                bounded=False,
+                quadratic=True,
                 size=sum(shard.size for shard in plan.shards["images"]),
             )
         ]
@@ -145,4 +145,5 @@ class MetricsStage(Stage):
     def _mean_row(
         self, worker: WorkerContext, label: str, metric: str, values: Sequence[float], unit: str, method: str
     ) -> dict[str, Any]:
+        worker.step()
         return mean_row(label, metric, values, unit, method, worker.config.seed)

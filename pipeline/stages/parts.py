@@ -81,6 +81,7 @@ def _rows(worker: WorkerContext, unit: Unit, best_scores: bool) -> Iterator[dict
     """Rows of `scores`, one shard in memory at a time."""
     for path in unit.inputs["scores"]:
         table = worker.store.read("scores", [path])
+        worker.step()
         of_best = compute.is_null(table.column("image_b"))
         yield from table.filter(of_best if best_scores else compute.invert(of_best)).to_pylist()
 

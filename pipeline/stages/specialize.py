@@ -40,7 +40,7 @@ class SpecializeStage(Stage):
                 items=(label,),
                 size=plan.images_in("summaries", label),
                 inputs={"images": everything, "members": members[label], "summaries": paths},
-                bounded=False,
+                quadratic=True,
             )
             for label, paths in summaries.items()
         ]
@@ -56,6 +56,7 @@ class SpecializeStage(Stage):
         own, others = self._features(worker, unit, settings.negatives_per_class)
         output = Output(rows=[])
         for row in summaries:
+            worker.step()
             positives = [image_id for image_id in images_of[row["cluster"]] if image_id in own]
             rest = {image_id for ids in images_of.values() for image_id in ids if image_id in own}
             siblings = sorted(rest - set(positives))
@@ -93,6 +94,7 @@ class SpecializeStage(Stage):
         own: dict[str, np.ndarray] = {}
         others: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
         for path in unit.inputs["images"]:
+            worker.step()
             for row in worker.store.read("images", [path], IMAGE_COLUMNS).to_pylist():
                 if row["split"] != "fit" or row["features"] is None:
                     continue

@@ -75,10 +75,7 @@ class Squares:
 
     def remove(self) -> None:
         """Remove the folder, and those of runs that ended a day ago or more without doing so."""
-        left = [self.folder]
-        with contextlib.suppress(OSError):
-            left += [one for one in self._parent.glob(f"{PREFIX}*") if _age(one) > LEFT_OVER_SECONDS]
-        for folder in left:
+        for folder in (self.folder, *left_over(self._parent)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _trusted(self) -> bool:
@@ -89,6 +86,15 @@ class Squares:
             return False
         mine = state.st_uid == getattr(os, "getuid", lambda: -1)()
         return stat.S_ISDIR(state.st_mode) and mine and not state.st_mode & 0o022
+
+
+def left_over(parent: Path | None = None) -> list[Path]:
+    """Folders of squares on this machine to which nothing was added for a day or more; arguments as for `Squares`."""
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    try:
+        return [one for one in sorted(parent.glob(f"{PREFIX}*")) if _age(one) > LEFT_OVER_SECONDS]
+    except OSError:
+        return []
 
 
 def _age(folder: Path) -> float:

@@ -43,6 +43,7 @@ class SummarizeStage(Stage):
         by_evidence = worker.config.summaries.by_evidence
         rows = []
         for number, members in groups.items():
+            worker.step()
             members.sort(key=lambda member: member["rank"])
             row = _summary(unit.label, members, explained, worker.config.seed)
             if by_evidence:

@@ -101,7 +101,7 @@ class TableStore:
     """All tables of one output folder, on a disk or an object store."""
 
     def __init__(self, root: str | Path | ObjectPath, still_ours: Callable[[], None] | None = None) -> None:
-        """`still_ours` is called before a manifest is written; it raises where another run has taken over.
+        """`still_ours` is called before anything is written or removed; it raises where another has taken over.
 
         Raises:
             StoreError: an address that cannot be used.
@@ -141,6 +141,7 @@ class TableStore:
                     for group in _row_groups(table, rows):
                         writer.write_table(group)
                     writer.add_key_value_metadata({CONTENT: content})
+                self._check_ours()
                 if isinstance(target, ObjectPath):
                     data = file.getbuffer()
                     sha256 = hashlib.sha256(data).hexdigest()
@@ -244,6 +245,7 @@ class TableStore:
         Raises:
             StoreError: an object store refuses.
         """
+        self._check_ours()
         try:
             (self.folder(table) / path).unlink(missing_ok=True)
         except ObjectError as error:
@@ -292,12 +294,15 @@ class TableStore:
             "complete": complete,
             "shards": [asdict(shard) for shard in shards],
         }
-        if self._still_ours is not None:
-            self._still_ours()
+        self._check_ours()
         try:
             write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise _not_written(self.folder(table) / "manifest.json", error) from error
+
+    def _check_ours(self) -> None:
+        if self._still_ours is not None:
+            self._still_ours()
 
     def manifest(self, table: str) -> list[Shard]:
         """Shards of the table according to its manifest.

@@ -5,6 +5,7 @@ Shapes: n parts, e pairs of parts with a score.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ def cluster_edges(
     stable_iterations: int = 100,
     seed: int = 0,
     dense_limit: int = 2000,
+    progress: Callable[[], None] = lambda: None,
 ) -> Clustering:
     """Cluster `count` parts by the matching scores of some pairs, all others being 0.
 
@@ -38,6 +40,7 @@ def cluster_edges(
         rows, columns: `[e]` integers in [0, count): part `rows[j]` matches part `columns[j]`, itself included, with
             `scores[j]`. Scores count in this direction only: give symmetric ones both ways.
         scores: `[e]` real, finite, not negative.
+        progress: called after each step of the sparse algorithm.
 
     Raises:
         ValueError: arrays of different lengths; an index out of range; a pair given twice; a score NaN, infinite or
@@ -59,7 +62,8 @@ def cluster_edges(
     preference = preference_factor * _median_similarity(scores, count, largest)
     settings = (damping, maximum_iterations, stable_iterations, seed)
     if count > dense_limit:
-        result = sparse_affinity_propagation(rows, columns, scores, count, preference + largest, 0.0, *settings)
+        above = preference + largest
+        result = sparse_affinity_propagation(rows, columns, scores, count, above, 0.0, *settings, progress)
         return replace(result, preference=preference, net_similarity=result.net_similarity - count * largest)
     sorted_edges(rows, columns, count)
     matrix, points = np.zeros((count, count)), np.arange(count)

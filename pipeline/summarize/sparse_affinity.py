@@ -4,6 +4,7 @@ Most pairs of a class's parts have no score. The dense algorithm keeps two messa
 *null candidate* per point stands in for all the exemplars to which it has no edge.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ def sparse_affinity_propagation(
     maximum_iterations: int = 1000,
     stable_iterations: int = 100,
     seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
 ) -> Clustering:
     """Exemplars of `count` points whose similarities are known for some pairs (Frey and Dueck, Science 315, 2007).
 
@@ -70,6 +72,7 @@ def sparse_affinity_propagation(
         damping: share of the old message in the new one, in [0.5, 1).
         maximum_iterations: steps after which the last state is taken, with `converged` false.
         stable_iterations: steps for which the exemplars, at least one, must not change.
+        progress: called after each step.
 
     Raises:
         ValueError: arrays of different lengths; an index out of range; an edge given twice; a similarity, the
@@ -82,7 +85,7 @@ def sparse_affinity_propagation(
     if not messages.blocks:
         chosen, iterations, converged = np.zeros(count, dtype=bool), 0, True
     else:
-        chosen, iterations, converged = _pass_messages(messages, maximum_iterations, stable_iterations)
+        chosen, iterations, converged = _pass_messages(messages, maximum_iterations, stable_iterations, progress)
     del messages
     edges = (rows, columns, similarity)
     exemplar, _ = _assign(edges, chosen, preference, null)
@@ -142,11 +145,14 @@ def _check(rows: np.ndarray, similarity: np.ndarray, preference: float, null: fl
         raise ValueError(f"damping must lie in [0.5, 1), not {damping}")
 
 
-def _pass_messages(messages: "Messages", maximum: int, stable: int) -> tuple[np.ndarray, int, bool]:
+def _pass_messages(
+    messages: "Messages", maximum: int, stable: int, progress: Callable[[], None]
+) -> tuple[np.ndarray, int, bool]:
     """Step until the exemplars settle: which points are exemplars `[n]` bool, steps, whether they settled."""
     chosen, unchanged = messages.exemplars(), 0
     for iteration in range(1, maximum + 1):
         messages.step()
+        progress()
         before, chosen = chosen, messages.exemplars()
         unchanged = unchanged + 1 if np.array_equal(before, chosen) else 1
         if unchanged >= stable and chosen.any():

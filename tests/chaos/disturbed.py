@@ -34,7 +34,7 @@ SETTINGS = (
 # Measured, so the same in no two runs.
 MEASURED = {"maps": ["seconds"]}
 # What the run says of itself, and what other jobs add.
-NOT_COMPARED = ("runs", "measurements", "ratings")
+NOT_COMPARED = ("runs", "costs", "measurements", "ratings")
 KINDS = ("worker", "actor", "node", "driver")
 RUN_SECONDS = 900.0
 NODE_GONE_SECONDS = 4.0

@@ -88,7 +88,7 @@ def start_job(output: Path | str, images: Path | str, *settings: str) -> subproc
 def tables(output: Path) -> dict[str, pa.Table]:
     """All tables of a run, without what is measured."""
     store = TableStore(output)
-    names = [name for name in TABLES if name not in ("runs", "measurements", "ratings")]
+    names = [name for name in TABLES if name not in ("runs", "costs", "measurements", "ratings")]
     return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in names}
 
 

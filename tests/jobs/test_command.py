@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import cluster, compare, evaluate, export, report, review, summarize
+from jobs import clean, cluster, compare, evaluate, export, report, review, summarize
 from jobs.command import main
 from pipeline.commands.evaluate import PAPERS
 from pipeline.commands.submission import named_files
@@ -35,6 +35,7 @@ OPTIONS = {
         (summarize, OPTIONS | {"--dry-run"}),
         (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
         (report, {"--help", "--run", "--submit"}),
+        (clean, {"--help", "--run", "--remove", "--force"}),
         (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
         (export, {"--help", "--run", "--format", "--output"}),

@@ -159,6 +159,19 @@ def test_any_order_ends_in_the_same_tables(tmp_path, seed: int) -> None:
     assert idle.did == [] and again.stage_rows[0]["units_cached"] == 6
 
 
+def test_a_unit_that_makes_no_progress_is_told_on_the_terminal(tmp_path) -> None:
+    class Slow(ByHand):
+        def advance(self) -> None:
+            work, unit = self.waiting[0]
+            work.stalled(unit, "no progress for [5] s")
+            super().advance()
+
+    state = state_of(tmp_path)
+    run_stages(state, STAGES, Slow(state.store, lambda waiting: 0))
+    said = state.console.file.getvalue().splitlines()
+    assert "first: class a: no progress for [5] s" in said and "about all: no progress for [5] s" in said
+
+
 def test_a_class_goes_on_alone_and_what_is_about_all_waits(tmp_path) -> None:
     state = state_of(tmp_path)
     workers = ByHand(state.store, lambda waiting: len(waiting) - 1)

@@ -3,11 +3,15 @@
 import contextlib
 import fcntl
 import os
+import re
+import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray import cloudpickle
@@ -15,11 +19,12 @@ from ray import cloudpickle
 from pipeline.runtime.actor import Worker
 from pipeline.runtime.context import Context
 from pipeline.runtime.failures import ClusterError, PoolError
-from pipeline.runtime.pool import WorkerPool, worker_count
+from pipeline.runtime.pool import WorkerPool, advance, worker_count
 from pipeline.runtime.session import ray_session
 from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Output, Unit, error_row
+from pipeline.runtime.work import Work
 from pipeline.store.tables import StoreError, TableStore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -132,6 +137,115 @@ def test_a_worker_that_tells_of_progress_is_not_hanging(resources, tmp_path) -> 
     assert any(work > images for images, work in told) and told[-1][0] >= 2
 
 
+class OfAClass(Stage):
+    """Units of whole classes, named after what they do."""
+
+    name = "of a class"
+    writes = "features"
+
+    def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+        seen = Path(worker.output) / f"{unit.name} was here"
+        if unit.name == "hang":
+            time.sleep(600)
+        if unit.name == "slow":
+            for _ in range(6):
+                time.sleep(1.5)
+                worker.step()
+        if unit.name == "long":
+            time.sleep(8)
+        if unit.name == "freeze" and not seen.exists():
+            seen.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+            # Awake again it has other results than whoever did its unit meanwhile.
+            return Output([])
+        return Output([], [error_row("of a class", unit.label, f"seen by {os.getpid()}")])
+
+
+class Watch:
+    """Keeps what a `StageWatch` would log."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def pool(self, queued: int, alive: int) -> None:
+        pass
+
+    def stalled(self, unit: Unit, reason: str) -> None:
+        self.events.append(("stalled", unit.name))
+
+    def retried(self, unit: Unit, reason: str) -> None:
+        self.events.append(("retried", unit.name))
+
+    def worker_died(self, reason: str, unit: Unit) -> None:
+        self.events.append(("worker_died", unit.name))
+
+
+def class_unit(name: str, size: int) -> Unit:
+    return Unit("a", (), ("a",), name=name, fingerprint="f", size=size, quadratic=True)
+
+
+def test_a_class_that_hangs_fails_in_its_time_and_one_that_moves_does_not(resources, tmp_path) -> None:
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=2, timeout=4.0)
+    results, said, watch = {}, [], Watch()
+    work = Work(
+        OfAClass(),
+        lambda result: results.update({result.unit.name: result}),
+        watch=watch,
+        stalled=lambda unit, reason: said.append((unit.name, reason)),
+    )
+    pool.add(work, [class_unit("slow", 4), class_unit("hang", 4)])
+    try:
+        started = time.monotonic()
+        while pool.wanted:
+            advance([pool])
+        # Twice its time, and the start of three workers.
+        assert time.monotonic() - started < 40
+    finally:
+        pool.close()
+    assert results["slow"].shard is not None
+    assert isinstance(results["hang"], Failure) and re.match(r"no progress for \d+ s$", results["hang"].reason)
+    told = [reason for name, reason in said if name == "hang"]
+    assert len(told) == 4 and all("it is given up after 4 s" in reason for reason in told[::2])
+    assert all("its worker is stopped" in reason for reason in told[1::2])
+    logged = [event for event, unit in watch.events if unit == "hang"]
+    assert logged == ["stalled", "worker_died", "retried", "stalled", "worker_died"]
+
+
+def test_a_frozen_worker_is_replaced_and_harms_nothing_when_it_wakes_up(resources, tmp_path, monkeypatch) -> None:
+    """Though its class may take hours: its heart has stopped, while that of another that says nothing beats."""
+    pool = WorkerPool(partial(Context, str(tmp_path)), size=2, cpus=1, gpus=0, attempts=2, timeout=60, silence=5.0)
+    results: dict[str, Any] = {}
+    said = []
+    work = Work(
+        OfAClass(),
+        lambda result: results.update({result.unit.name: result}),
+        stalled=lambda unit, reason: said.append((unit.name, reason)),
+    )
+    pool.add(work, [class_unit("freeze", 5000), class_unit("long", 5000)])
+    frozen = None
+    try:
+        # Its node is out of reach: nobody can end it.
+        with monkeypatch.context() as context:
+            context.setattr(ray, "kill", lambda actor: None)
+            while pool.wanted:
+                advance([pool])
+        assert said == [("freeze", said[0][1])] and "no sign of life for" in said[0][1]
+        store = TableStore(tmp_path)
+        frozen = psutil.Process(int((tmp_path / "freeze was here").read_text()))
+        assert frozen.status() == psutil.STATUS_STOPPED
+        paths = {table: store.folder(table) / results["freeze"].shard.path for table in ("features", "errors")}
+        before = {table: path.read_bytes() for table, path in paths.items()}
+        frozen.send_signal(signal.SIGCONT)
+        psutil.wait_procs([frozen], timeout=30)
+        assert not frozen.is_running()
+        assert {table: path.read_bytes() for table, path in paths.items()} == before
+        assert not list(tmp_path.rglob("*.tmp"))
+    finally:
+        if frozen is not None and frozen.is_running():
+            frozen.kill()
+        pool.close()
+
+
 def test_a_full_disk_ends_the_run_at_once(resources, tmp_path) -> None:
     with pytest.raises(StoreError, match="no space left"):
         run(tmp_path, unit("one", "full"))
@@ -145,8 +259,6 @@ def test_needs_that_can_never_be_met_are_refused() -> None:
 
 
 def test_everything_started_here_listens_on_loopback(resources) -> None:
-    import psutil
-
     addresses = set()
     for process in psutil.Process().children(recursive=True):
         try:
@@ -213,14 +325,17 @@ def test_workers_that_die_with_a_node_while_they_start_do_not_end_the_run(
 def test_the_board_comes_back_where_its_process_is_lost(resources, tmp_path) -> None:
     pool = WorkerPool(partial(Context, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=60)
     try:
-        ray.get(pool._board.tell.remote("one", 1, 0.5))
+        ray.get(pool._board.tell.remote("worker", "one", 1, 0.5))
         ray.kill(pool._board, no_restart=False)
         deadline = time.monotonic() + 60
-        counts = {}
-        while "one" not in counts and time.monotonic() < deadline:
+        counts, allowed = {}, None
+        while "worker" not in counts and time.monotonic() < deadline:
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(pool._board.tell.remote("one", 2, 1.5))
-                counts = ray.get(pool._board.take.remote())
-        assert counts == {"one": (2, 1.5)}
+                ray.get(pool._board.tell.remote("worker", "one", 2, 1.5))
+                # Whom the driver has given up, the new process is told with the next question.
+                allowed = ray.get(pool._board.may_write.remote("worker"))
+                counts, _ = ray.get(pool._board.take.remote({"worker"}))
+        assert counts == {"worker": ("one", 2, 1.5)} and allowed is None
+        assert ray.get([pool._board.may_write.remote(name) for name in ("worker", "other")]) == [False, True]
     finally:
         pool.close()

@@ -1,7 +1,7 @@
 """Stage `report`: all tables → pages. Class pages are drawn by workers, those about the run by the driver."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from itertools import pairwise
@@ -112,7 +112,7 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     store, config = state.store, state.config
     last = state.stage_rows[-1]
     facts = {**json.loads(last["versions"]), **json.loads(last["host"])}
-    stages = stage_rows(store)
+    stages = stage_rows(store, {stage.name for stage in state.stages if not stage.wanted(config)})
     content = IndexContent(
         title="Visual summaries",
         model=state.inputs.classifier_name,
@@ -133,12 +133,15 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     return str(write_site(store.root / FOLDER, content))
 
 
-def stage_rows(store: TableStore) -> list[dict[str, Any]]:
-    """The last row of `runs` of each stage, in the order in which they ran first."""
+def stage_rows(store: TableStore, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The last row of `runs` of each stage, which has its whole cost, in the order in which they ran first.
+
+    `without`: stages that only runs with other settings had.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for row in store.read_all("runs").to_pylist():
         rows[row["stage"]] = row
-    return list(rows.values())
+    return [row for stage, row in rows.items() if stage not in without]
 
 
 def run_plots(store: TableStore, cards: Sequence[ClassCard]) -> list[plots.Plot]:

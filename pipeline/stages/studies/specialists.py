@@ -27,7 +27,7 @@ class SpecialistsStudy(Study):
         size = sum(shard.size for shard in plan.shards["images"])
         contents = [[table, [shard.content for shard in plan.shards[table]]] for table in inputs]
         identity = (contents, labels)
-        return [Unit("", identity, ("",), inputs, payload=labels, size=size, bounded=False)]
+        return [Unit("", identity, ("",), inputs, payload=labels, size=size, quadratic=True)]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
         found = fused_predictions(worker, unit, unit.payload)

@@ -17,7 +17,7 @@ from pipeline.evaluate.stability import adjusted_rand_index, again_share, matche
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.runtime.stage import Plan, units_per_class
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates
+from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates, telling
 from pipeline.stages.cluster import cluster_parts, part_edges
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.crops import described_crops, tags_of
@@ -113,6 +113,7 @@ class SummariesStudy(Study):
         parts = sorted({part for places in landmarks.values() for part in places})
         names, kinds = without_sides(parts)
         for cluster, summary in summaries.items():
+            worker.step()
             own = [
                 member
                 for member in members
@@ -151,9 +152,10 @@ class SummariesStudy(Study):
             return
         chosen = stored_candidates(worker, unit, evidence.ids)
         repetitions = worker.config.evaluation.subsamples
+        rerun = remaking(evidence.features, evidence.masks, part_settings(worker.config), evidence.more)
         found = summaries_found_again(
             [chosen[cluster] for cluster in summaries],
-            remaking(evidence.features, evidence.masks, part_settings(worker.config), evidence.more),
+            telling(worker, rerun),
             len(evidence.ids),
             repetitions,
             worker.config.seed,
@@ -186,6 +188,7 @@ class SummariesStudy(Study):
             fewer = {part: cluster for part, cluster in everything.items() if part[0] in chosen}
             again.append((f"{KEPT_SHARE:.0%} of the images", kept, seed, _as_members(fewer, boxes, least)))
         for number, (variant, kept, own_seed, before) in enumerate(again):
+            worker.step()
             found = _clusters(worker, keys, edges, kept, own_seed)
             after = _as_members(found, boxes, least)
             protocol = {"number": number, "clusters": [len(before), len(after)], "parts": len(kept)}
@@ -207,7 +210,7 @@ def _clusters(
     first, second = place[edges.first], place[edges.second]
     inside = (first >= 0) & (second >= 0)
     own = Edges(first[inside], second[inside], edges.scores[inside])
-    found = cluster_parts(worker.config, own, len(kept), seed)
+    found = cluster_parts(worker.config, own, len(kept), seed, worker.step)
     return {
         keys[part]: int(exemplar) for part, exemplar in zip(kept, found.exemplar, strict=True) if exemplar >= 0
     }

@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, photographs: dict[str, np.ndarray], config: RunConfig) -> None:
         self.classifier = load_classifier("demo", resize_side=150, crop_side=128)
         self.prepared_classifier = PreparedClassifier(self.classifier)
+        self.step = lambda: None
         self.setup = SimpleNamespace(preprocessing=self.classifier.preprocessing)
         self.given, self.config, self.advanced = photographs, config, 0
         self.maps: list[dict] = []

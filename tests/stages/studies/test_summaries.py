@@ -30,6 +30,7 @@ class Worker:
     """The tables of one class, as a stage reads them; no photograph can be opened."""
 
     def __init__(self, drawn: Drawn, landmarks: str) -> None:
+        self.step = lambda: None
         self.setup = SimpleNamespace(preprocessing=Preprocessing(SIDE, SIDE))
         self.classifier = SimpleNamespace(class_names=("drawn", "other"))
         values = {"model.name": "demo", "evaluation.subsamples": 3, "summaries.resamples": 0}
