@@ -1,6 +1,6 @@
 """What a stage is: the tables it reads, the one table it writes, its resources, its units of work."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from pipeline.runtime.context import Context
 from pipeline.runtime.settings import RunInputs
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.store.tables import TableStore, digest
+from schemas import TABLES
 from schemas.tables import VERSION
 
 
@@ -23,11 +24,15 @@ class Resources:
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard that a stage will have written: its path, class and number of images."""
+    """A shard that a stage will have written: its path, class and number of images.
+
+    `items`: what its unit could be taken apart into, image ids or uris; empty where it could not.
+    """
 
     path: str
     label: str
     size: int
+    items: tuple[str, ...] = ()
 
 
 @dataclass
@@ -84,6 +89,19 @@ class Stage:
         """The row of `errors` for an item that had to be left out of a unit."""
         return error_row(self.name, unit.label, reason, image_id=item, retry=True)
 
+    def lost(self, store: TableStore, unit: Unit) -> Collection[str]:
+        """Ids of the images that a unit loses when it fails; empty where they are not known.
+
+        Default: its items, or else the images in the first of its tables that names any. Only what has failed is read.
+        """
+        if unit.divisible:
+            return unit.items
+        for table, shards in unit.inputs.items():
+            if shards and "image_id" in TABLES[table].schema.names:
+                # What could not be decoded has no id; it is lost already.
+                return set(store.read(table, shards, ["image_id"]).column("image_id").to_pylist()) - {"", None}
+        return ()
+
     def compute(self, worker: Context, unit: Unit, items: Sequence[str]) -> Output:
         """Do `unit`, restricted to `items`; called in a worker process. Without a table: give a value."""
         raise NotImplementedError
@@ -110,13 +128,17 @@ class Stage:
 
 
 def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Unit]:
-    """One unit per shard of `table`, with the class's shards of further tables as inputs."""
+    """One unit per shard of `table`, with the class's shards of further tables as inputs.
+
+    It can be taken apart into what the shard's own unit could be.
+    """
     others = {name: plan.by_label(name) for name in also}
     return [
         Unit(
             label=shard.label,
             identity=(shard.path,),
-            items=(shard.path,),
+            items=shard.items or (shard.path,),
+            divisible=bool(shard.items),
             size=shard.size,
             inputs={table: (shard.path,)} | {name: shards.get(shard.label, ()) for name, shards in others.items()},
         )
@@ -124,17 +146,24 @@ def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Un
     ]
 
 
-def units_per_class(plan: Plan, tables: Sequence[str], also: Sequence[str] = ()) -> list[Unit]:
+def units_per_class(
+    plan: Plan, tables: Sequence[str], also: Sequence[str] = (), apart: str | None = None
+) -> list[Unit]:
     """One unit per class of the first of `tables`, determined by the class's shards of all `tables`.
 
-    `also` names tables that are read too but whose content is settled by the others.
+    `also` names tables that are read too but whose content is settled by the others; `apart` the one whose images can
+    be worked on alone, where the stage can leave single ones out.
     """
     grouped = {name: plan.by_label(name) for name in (*tables, *also)}
+    items: dict[str, list[str]] = {}
+    for shard in plan.shards[apart] if apart else ():
+        items.setdefault(shard.label, []).extend(shard.items)
     return [
         Unit(
             label=label,
             identity=tuple(grouped[name].get(label, ()) for name in tables),
-            items=(label,),
+            items=tuple(items.get(label, ())) or (label,),
+            divisible=bool(items.get(label)),
             size=plan.images_in(tables[0], label),
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
             bounded=False,

@@ -37,7 +37,7 @@ class SpecializeStage(Stage):
                 identity=(members[label], paths, everything),
                 items=(label,),
                 size=plan.images_in("summaries", label),
-                inputs={"images": everything, "members": members[label], "summaries": paths},
+                inputs={"members": members[label], "summaries": paths, "images": everything},
                 bounded=False,
             )
             for label, paths in summaries.items()

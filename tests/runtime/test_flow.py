@@ -241,6 +241,43 @@ def test_a_class_that_fails_leaves_the_others(tmp_path) -> None:
         run_stages(other, STAGES, ByHand(other.store, lambda waiting: 0, failing=LABELS))
 
 
+class Pairs(PerClass):
+    """A stage that counts something else, as `match` does."""
+
+    counts = "pairs"
+
+
+def test_with_no_tolerance_every_failed_unit_ends_the_run_whatever_its_stage_counts(tmp_path) -> None:
+    class Fails(ByHand):
+        def advance(self) -> None:
+            self.failing = LABELS[:2] if self.waiting[0][0].stage.counts == "pairs" else ()
+            super().advance()
+
+    stages = [First(), PerShard(), Pairs(), AboutAll()]
+    state = state_of(tmp_path, stages, error_tolerance=0.0)
+    with pytest.raises(RunFailed, match=r"4 of 12 images were left out \(4 in per class\), .* allows \(0\)"):
+        run_stages(state, stages, Fails(state.store, lambda waiting: 0))
+
+
+def test_what_is_made_of_an_incomplete_table_is_not_complete(tmp_path) -> None:
+    def complete(folder) -> dict[str, bool]:  # noqa: ANN001
+        tables = (stage.writes for stage in STAGES)
+        return {one: json.loads((folder / "tables" / one / "manifest.json").read_text())["complete"] for one in tables}
+
+    class Fails(ByHand):
+        def advance(self) -> None:
+            self.failing = ("b",) if self.waiting[0][0].stage.name == "per shard" else ()
+            super().advance()
+
+    state = state_of(tmp_path, error_tolerance=0.5)
+    run_stages(state, STAGES, Fails(state.store, lambda waiting: 0))
+    assert complete(tmp_path) == {"images": True, "maps": False, "regions": False, "metrics": False}
+    # Tried again, and well this time.
+    state = state_of(tmp_path, error_tolerance=0.5)
+    run_stages(state, STAGES, ByHand(state.store, lambda waiting: 0))
+    assert all(complete(tmp_path).values())
+
+
 def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
     class Pages(PerClass):
         name, reads, writes = "pages", ("images",), ""
