@@ -15,6 +15,7 @@ from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import make_explainer
 from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from pipeline.names import shown
 from pipeline.runtime.records import Found, find_outcomes
 from pipeline.runtime.stage import PlannedShard
 from pipeline.stages.classifier import classifier_of
@@ -214,5 +215,5 @@ def most_pairs(images: int, config: RunConfig) -> int:
 
 
 def _plain(text: str) -> str:
-    """Text for a rich table: brackets are not markup."""
-    return text.replace("[", r"\[")
+    """Text for a rich table: on one line, and brackets are not markup."""
+    return shown(text).replace("[", r"\[")

@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pipeline.names import path_of, readable
+
 _TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("style.css", "plots.css")
 
@@ -55,6 +57,9 @@ def _mark(svg: str) -> Markup:
 
 def file_name(uri: str) -> str:
     """The last part of a path or address."""
+    if uri.startswith("file://"):
+        uri = readable(path_of(uri))
+        return uri.rstrip("/").rpartition("/")[2] or uri
     return re.split(r"[/\\]", uri.rstrip("/\\"))[-1] or uri
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
+from pipeline.names import shown
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
@@ -169,10 +170,10 @@ def lost_images(state: RunState) -> set[tuple[str, str]]:
 
 
 def allowed(state: RunState) -> int:
-    """How many images may be left out: the share `error_tolerance` of all, and always one, unless it is 0."""
-    tolerance = state.config.error_tolerance
+    """How many images may be left out: the share `error_tolerance` of all; one of several always, unless it is 0."""
+    tolerance, total = state.config.error_tolerance, state.inputs.image_count
     # Of 100 images 0.29 is 29, whatever the last binary digit says.
-    return max(1, math.floor(tolerance * state.inputs.image_count + 1e-9)) if tolerance else 0
+    return max(min(1, total - 1), math.floor(tolerance * total + 1e-9)) if tolerance else 0
 
 
 def too_many(state: RunState, lost: int) -> bool:
@@ -199,7 +200,9 @@ def check_tolerance(state: RunState) -> None:
     lost = min(total, len(set().union(*by_stage.values())))
     if too_many(state, lost):
         told = [row for row in rows if row["stage"] != "catalog"][:10]
-        reasons = "\n".join(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}" for row in told)
+        reasons = "\n".join(
+            shown(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}") for row in told
+        )
         order = [stage.name for stage in state.stages]
         stages = sorted(by_stage, key=lambda name: order.index(name) if name in order else len(order))
         where = ", ".join(f"{len(by_stage[stage])} in {stage}" for stage in stages)
