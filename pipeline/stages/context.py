@@ -86,6 +86,10 @@ class WorkerContext(Context):
         preprocessing = self.setup.preprocessing
         return Squares(digest(str(self.output), repr(preprocessing)), preprocessing.crop_side)
 
+    def spoiled(self, error: Exception) -> bool:
+        # A kernel that failed on the GPU leaves the process without it: every image to come would fail as well.
+        return isinstance(error, torch.AcceleratorError)
+
     def close(self) -> None:
         self.squares.remove()
 
