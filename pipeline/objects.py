@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
+
+from pipeline.names import path_of
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0
@@ -98,7 +99,7 @@ def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
     if is_remote(location):
         return ObjectPath.of(location)
     if location.startswith("file://"):
-        return Path(url2pathname(urlsplit(location, allow_fragments=False).path))
+        return Path(path_of(location))
     return Path(location)
 
 

@@ -358,7 +358,10 @@ class RunConfig(Section):
     )
     output: Location = Field(Location("runs/latest"), description="folder of tables and report")
     seed: int = Field(0, ge=0, description="seed of everything random")
-    error_tolerance: Share = Field(0.05, description="share of images that may fail before the run fails")
+    error_tolerance: Share = Field(
+        0.05,
+        description="share of images that may be lost before the run fails; one of several always may, unless it is 0",
+    )
     log: Literal["file", "json"] = Field(
         "file", description="events of the run: JSON lines in <output>/logs, or with json on standard error as well"
     )

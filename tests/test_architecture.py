@@ -12,8 +12,8 @@ import scipy.sparse
 ROOT = Path(__file__).parents[1]
 # What these rooms may import of this repository, beside themselves.
 MAY_IMPORT = {
-    "jobs": {"pipeline.commands", "pipeline.config"},
-    "pipeline/runtime": {"pipeline.store", "pipeline.objects", "schemas"},
+    "jobs": {"pipeline.commands", "pipeline.config", "pipeline.names"},
+    "pipeline/runtime": {"pipeline.store", "pipeline.objects", "pipeline.names", "schemas"},
     "pipeline/store": {"pipeline.objects", "schemas"},
     "pipeline/explain": {"pipeline.models"},
     "pipeline/models": {"pipeline.objects", "pipeline.data.demo.network"},

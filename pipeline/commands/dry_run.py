@@ -15,6 +15,7 @@ from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import make_explainer
 from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from pipeline.names import shown
 from pipeline.runtime.records import Found, find_outcomes
 from pipeline.runtime.stage import PlannedShard
 from pipeline.stages.classifier import classifier_of
@@ -67,7 +68,7 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         images = sum(unit.size for unit in units if unit.name not in complete)
         lines.append(StagePlan(stage.name, len(units), len(complete), images, stage.counts, stage.wanted(config)))
         state.plan.shards[stage.writes] = [
-            PlannedShard.of(complete[unit.name].shard, unit.size)
+            PlannedShard.of(complete[unit.name].shard, unit)
             if unit.name in complete
             # What it will hold is not known: no unit that reads it is taken for complete.
             else PlannedShard(f"{unit.name}.parquet", unit.label, unit.size, content=f"not yet: {unit.name}")
@@ -215,5 +216,5 @@ def most_pairs(images: int, config: RunConfig) -> int:
 
 
 def _plain(text: str) -> str:
-    """Text for a rich table: brackets are not markup."""
-    return text.replace("[", r"\[")
+    """Text for a rich table: on one line, and brackets are not markup."""
+    return shown(text).replace("[", r"\[")

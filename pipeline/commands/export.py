@@ -13,6 +13,7 @@ from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
 from pipeline.models.loading import load_preprocessing
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.names import shown
 from pipeline.objects import ObjectError, is_remote
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.progress import one_progress
@@ -98,7 +99,7 @@ def _said(counts: Counts, classes: int) -> str:
     parts = [f"{counts.photographs} explained photographs of {classes} classes", f"{counts.regions} regions"]
     parts.append(f"{counts.members} members of summaries")
     if counts.missing:
-        parts.append(f"left out: {counts.missing} photographs that are not there, e.g. {counts.example_missing}")
+        parts.append(f"left out: {counts.missing} photographs that are not there, e.g. {shown(counts.example_missing)}")
     if counts.invisible:
         parts.append(f"left out: {counts.invisible} regions that no pixel of the photograph shows")
     return "; ".join(parts)

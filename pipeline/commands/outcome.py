@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import RunConfig
+from pipeline.names import shown
 from pipeline.store.tables import TableStore
 
 SHOWN = {
@@ -46,7 +47,7 @@ def print_outcome(config: RunConfig, console: Console) -> None:
         texts = ["–" if cell is None else form.format(cell) for cell, (_, _, form) in zip(cells, columns, strict=True)]
         if label == "" and "summaries" in present:
             texts[0] = f"{metrics['']['summaries']:.1f}"
-        table.add_row(names.get(label, label).replace("[", r"\[") or "all", *texts)
+        table.add_row(shown(names.get(label, label)).replace("[", r"\[") or "all", *texts)
     console.print(table)
     if len(labels) > CLASSES_SHOWN:
         console.print(f"{len(labels) - CLASSES_SHOWN:,} more classes are in the report.", style="dim", highlight=False)
@@ -70,7 +71,7 @@ def _print_parts(metrics: dict[str, dict[str, float]], console: Console) -> None
         parts = {name.removeprefix(prefix): value for name, value in metrics[label].items() if name.startswith(prefix)}
         if parts:
             listed = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
-            console.print(f"  {label}: best overlap with {listed}", markup=False, highlight=False)
+            console.print(shown(f"  {label}: best overlap with {listed}"), markup=False, highlight=False)
 
 
 def known_parts(overall: Mapping[str, Mapping[str, Any]]) -> str:

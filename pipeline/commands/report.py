@@ -23,7 +23,9 @@ def run_report(config: RunConfig, console: Console) -> str:
     with opened_run(config, console, adds=True) as (state, workers):
         for stage in STAGES:
             found = state.store.manifest(stage.writes)
-            state.plan.shards[stage.writes] = [PlannedShard.of(shard, shard.rows) for shard in found]
+            state.plan.shards[stage.writes] = [
+                PlannedShard(shard.path, shard.label, shard.rows, shard.content or shard.sha256) for shard in found
+            ]
         return draw_report(state, workers)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
+from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath, read_buffer
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
@@ -129,7 +130,7 @@ def image_folder(root: Path | ObjectPath) -> Listing:
         label → photographs; folders without any are there, empty.
 
     Raises:
-        CatalogError: no such folder, no folders in it, no photographs in them, or a name that is not UTF-8.
+        CatalogError: no such folder, no folders in it, or no photographs in them.
     """
     root = root.absolute()
     if isinstance(root, ObjectPath):
@@ -139,9 +140,10 @@ def image_folder(root: Path | ObjectPath) -> Listing:
         raise CatalogError(f"{root} {problem}; give a folder with one folder of images for each class")
     listing: dict[str, list[Found]] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        listing[_text(folder.name)] = [
-            Found(path, path.removeprefix(str(root)).replace(os.sep, "/").lstrip("/")) for path in _image_files(folder)
-        ]
+        # A name may be what another one is shown as: both are of the class that they say.
+        listing.setdefault(readable(folder.name), []).extend(
+            _found(path, path.removeprefix(str(root)).replace(os.sep, "/").lstrip("/")) for path in _image_files(folder)
+        )
     if not listing:
         hint = "; it holds images, but not in folders" if any(_is_image(path.name) for path in root.iterdir()) else ""
         raise CatalogError(f"{root} has no folders{hint}; put the images of each class into a folder of its own")
@@ -182,19 +184,15 @@ def _image_files(folder: Path) -> Iterator[str]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (_text(os.path.join(parent, name)) for name in sorted(files) if _is_image(name))
+        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
 
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _text(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise CatalogError(f"the file name {os.fsencode(name)!r} is not UTF-8; rename the file") from None
-    return name
+def _found(path: str, name: str) -> Found:
+    return Found(address_of(path), readable(name))
 
 
 def read_manifest(path: Path | ObjectPath) -> Listing:
@@ -253,7 +251,7 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
     folder = Path("/") if isinstance(folder, ObjectPath) else folder
     location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
     inside = location.is_relative_to(folder)
-    return Found(str(location), location.relative_to(folder).as_posix() if inside else str(location))
+    return _found(str(location), location.relative_to(folder).as_posix() if inside else str(location))
 
 
 def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:

@@ -13,11 +13,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.names import path_of
 from pipeline.objects import ObjectPath
 
 # Raster formats only: among Pillow's others are some that start programs (EPS) or hold no photographs.
@@ -170,7 +170,7 @@ def _one_line(error: BaseException) -> str:
 
 def local_path(uri: str) -> Path:
     """The path that a `file://` URI stands for."""
-    return Path(url2pathname(urlsplit(uri, allow_fragments=False).path))
+    return Path(path_of(uri))
 
 
 def _decode(content: bytes) -> tuple[np.ndarray, str]:

@@ -11,8 +11,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pipeline.names import path_of, readable
+
 _TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("style.css", "plots.css")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @cache
@@ -55,6 +58,9 @@ def _mark(svg: str) -> Markup:
 
 def file_name(uri: str) -> str:
     """The last part of a path or address."""
+    if uri.startswith("file://"):
+        uri = readable(path_of(uri))
+        return uri.rstrip("/").rpartition("/")[2] or uri
     return re.split(r"[/\\]", uri.rstrip("/\\"))[-1] or uri
 
 
@@ -95,6 +101,13 @@ def _figure(value: float | None, unit: str = "") -> str:
     return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
 
 
+def _without_controls(value: Any) -> Any:
+    """Text from data without the control characters that HTML cannot hold."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
+    return value
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -102,6 +115,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_without_controls,
     )
     environment.filters.update(
         share=_share, figure=_figure, count=count, file_name=file_name, shortened=_shortened, mark=_mark

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -40,14 +42,15 @@ class Worker:
     def probe(self, stage: Stage, unit: Unit, item: str) -> None:
         """Compute one item of a unit and throw the result away: does it survive?"""
         self.context.begin(unit)
-        stage.compute(self.context, unit, (item,))
+        with self._unspoiled():
+            stage.compute(self.context, unit, (item,))
 
     def run(self, stage: Stage, unit: Unit, excluded: Mapping[str, str]) -> Outcome:
         """Perform a unit without the `excluded` items (item → reason); its cost is measured here."""
         _reset_peak_memory()
         self.context.begin(unit)
         started, processor_started = time.perf_counter(), time.process_time()
-        with room_to_write(self.context.output):
+        with self._unspoiled(), room_to_write(self.context.output):
             outcome = perform(self.context, stage, unit, excluded)
         return replace(
             outcome,
@@ -55,6 +58,18 @@ class Worker:
             processor_seconds=time.process_time() - processor_started,
             peak_memory=_peak_memory(),
         )
+
+    @contextlib.contextmanager
+    def _unspoiled(self) -> Iterator[None]:
+        """End the process where nothing could be done in it any more: the pool finds out which item does that."""
+        try:
+            yield
+        except Exception as error:
+            if self.context.spoiled(error):
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            raise
 
 
 def perform(context: Context, stage: Stage, unit: Unit, excluded: Mapping[str, str]) -> Outcome:

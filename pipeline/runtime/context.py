@@ -57,6 +57,10 @@ class Context:
         self.step()
         return rows
 
+    def spoiled(self, error: Exception) -> bool:
+        """Whether nothing more can be done in this process after this error, so that another has to take its place."""
+        return False
+
     def close(self) -> None:
         """Remove what is left on this node beside the tables; called in several workers when the run's work ends."""
 

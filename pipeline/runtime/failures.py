@@ -31,6 +31,18 @@ FATAL_IN_WORKER = (StoreError, WorkerUnfit)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
+def describe(error: BaseException) -> str:
+    """An exception in one line for the `errors` table."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def ends_unit(error: BaseException) -> bool:
+    """Whether an error in the middle of a unit is the whole unit's, whatever it was working on: a store that does not
+    answer, or a disk without room."""
+    return isinstance(error, ObjectError) or (isinstance(error, OSError) and error.errno in NO_ROOM)
+
+
 @contextmanager
 def room_to_write(output: str | Path) -> Iterator[None]:
     """Turn a disk that takes no more, or a store that does not answer, wherever that is noticed, into a message.

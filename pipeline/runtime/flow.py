@@ -12,8 +12,10 @@ from pipeline.runtime.records import (
     Found,
     RunState,
     check_tolerance,
+    count_lost,
     find_outcomes,
     invalidate_after,
+    lost_images,
     record_errors,
     record_stage,
     too_many,
@@ -150,7 +152,10 @@ class StageWalk:
     def _record(self) -> tuple[list[Outcome], list[Unit]]:
         """Write manifest and errors; what they were written of."""
         outcomes, units = self._outcomes(), self._all_units()
-        write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=self.over and not self._failures)
+        incomplete = not self.over or self._failures or self.state.incomplete.intersection(self.stage.reads)
+        if incomplete:
+            self.state.incomplete.add(self.stage.writes)
+        write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=not incomplete)
         record_errors(self.state, self.stage, units, outcomes, self._failures)
         return outcomes, units
 
@@ -193,6 +198,7 @@ class StageWalk:
         self._work.watch.finished(result)
         if isinstance(result, Failure):
             self._failures.append(result)
+            count_lost(self.state, self.stage, unit)
             self._check_failures()
         else:
             self._done[unit.name] = result
@@ -206,11 +212,9 @@ class StageWalk:
 
     def _check_failures(self) -> None:
         """End the run as soon as it is lost; stages before this one may go on for hours."""
-        images = self.stage.counts == "images" and self.stage.writes
-        lost = sum(failure.unit.size for failure in self._failures) if images else 0
         everywhere = len(self._units) == self.parts and not self._done
         everywhere = everywhere and len(self._failures) == sum(len(units) for units in self._units.values())
-        if everywhere or too_many(self.state, lost):
+        if everywhere or too_many(self.state, len(lost_images(self.state))):
             self._record()
             if everywhere:
                 raise RunFailed(f"stage {self.stage.name} failed everywhere, first with: {self._failures[0].reason}")
@@ -219,7 +223,7 @@ class StageWalk:
     def _settle(self, part: int) -> None:
         done = [self._done[unit.name] for unit in self._units[part] if unit.name in self._done]
         if self.stage.writes:
-            self.shards[part] = [PlannedShard.of(one.shard, one.unit.size) for one in done]
+            self.shards[part] = [PlannedShard.of(one.shard, one.unit) for one in done]
         self.settled.add(part)
         if self.over:
             self._seconds = time.perf_counter() - self._started[1]

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
+from pipeline.names import readable
 from pipeline.objects import ObjectPath
 
 FOLDER = "logs"
@@ -169,5 +170,5 @@ class RunLog:
 def _clean(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = masked(value)
+    text = masked(readable(value))
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"

@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from pipeline.runtime.actor import Worker
 from pipeline.runtime.board import Board, Line
 from pipeline.runtime.context import ContextFactory
-from pipeline.runtime.failures import FATAL_IN_WORKER, PoolError
+from pipeline.runtime.failures import FATAL_IN_WORKER, PoolError, describe
 from pipeline.runtime.observability import StageWatch
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Outcome, Unit
@@ -341,12 +341,6 @@ def advance(pools: Sequence[WorkerPool]) -> None:
     busy = any(pool.busy for pool in pools)
     for pool in pools:
         pool.end([reference for reference in ready if references[reference] is pool], patient=busy)
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line for the `errors` table."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def worker_count(

@@ -1,6 +1,7 @@
 """The driver's bookkeeping: what is there already, manifests, the tables `errors` and `runs`, the tolerance."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
+from pipeline.names import shown
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.ledger import Ledger
 from pipeline.runtime.observability import RunWatch
@@ -25,7 +27,8 @@ class RunState:
     """What the driver knows while it walks the stages.
 
     `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
-    `weights` is what the table `runs` says that the stages computed with.
+    `weights` is what the table `runs` says that the stages computed with. `lost` are the images of units that failed,
+    (class, image id) by stage; `incomplete` the tables that lack something by that.
     """
 
     config: RunSettings
@@ -40,7 +43,8 @@ class RunState:
     earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
-    lost_images: int = 0
+    lost: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
     invalidated: bool = False
     retries: bool = True
 
@@ -146,8 +150,6 @@ def record_errors(
         for failure in failures
     ]
     state.errors[stage.name] = shards + error_shards(state, stage.name, rows)
-    if stage.counts == "images":
-        state.lost_images += sum(failure.unit.size for failure in failures)
     write_errors_manifest(state, complete=False)
 
 
@@ -158,26 +160,59 @@ def write_errors_manifest(state: RunState, complete: bool) -> None:
     state.store.write_manifest("errors", "", gathered.values(), complete)
 
 
+def count_lost(state: RunState, stage: Stage, unit: Unit) -> None:
+    """Enter the images of a unit that failed; a page that cannot be drawn loses none."""
+    if stage.writes:
+        # Those that nobody can name are told apart by their unit.
+        named = stage.lost(state.store, unit) or [f"{unit.name} {number}" for number in range(unit.size)]
+        state.lost.setdefault(stage.name, set()).update((unit.label, one) for one in named)
+
+
+def lost_images(state: RunState) -> set[tuple[str, str]]:
+    """The images of all units that failed, each once."""
+    return set().union(*state.lost.values())
+
+
+def allowed(state: RunState) -> int:
+    """How many images may be left out: the share `error_tolerance` of all; one of several always, unless it is 0."""
+    tolerance, total = state.config.error_tolerance, state.inputs.image_count
+    # Of 100 images 0.29 is 29, whatever the last binary digit says.
+    return max(min(1, total - 1), math.floor(tolerance * total + 1e-9)) if tolerance else 0
+
+
 def too_many(state: RunState, lost: int) -> bool:
     """Whether so many images left out are more than the configuration allows."""
-    return lost > state.config.error_tolerance * state.inputs.image_count
+    return lost > allowed(state)
 
 
 def check_tolerance(state: RunState) -> None:
     """Fail when more images were left out than the configuration allows, or when nothing is left."""
-    paths = [shard.path for shards in state.errors.values() for shard in shards]
-    rows = state.store.read("errors", paths).to_pylist()
-    failed = {(row["label"], row["uri"] or row["image_id"]) for row in rows if row["uri"] or row["image_id"]}
     total = state.inputs.image_count
     if total == 0:
         raise RunFailed(state.inputs.missing)
-    lost = len(failed) + state.lost_images
+    paths = [shard.path for shards in state.errors.values() for shard in shards]
+    rows = state.store.read("errors", paths).to_pylist()
+    by_stage = {stage: set(images) for stage, images in state.lost.items()}
+    for row in rows:
+        if row["uri"] or row["image_id"]:
+            by_stage.setdefault(row["stage"], set()).add((row["label"], row["uri"] or row["image_id"]))
+    # What one stage calls by its address another may call by its id: it is one image all the same.
+    places = {(row["label"], row["image_id"]): row["uri"] for row in rows if row["uri"] and row["image_id"]}
+    by_stage = {
+        stage: {(label, places.get((label, one), one)) for label, one in images} for stage, images in by_stage.items()
+    }
+    lost = min(total, len(set().union(*by_stage.values())))
     if too_many(state, lost):
         told = [row for row in rows if row["stage"] != "catalog"][:10]
-        reasons = "\n".join(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}" for row in told)
+        reasons = "\n".join(
+            shown(f"  {row['uri'] or row['image_id'] or row['label']}: {row['reason']}") for row in told
+        )
+        order = [stage.name for stage in state.stages]
+        stages = sorted(by_stage, key=lambda name: order.index(name) if name in order else len(order))
+        where = ", ".join(f"{len(by_stage[stage])} in {stage}" for stage in stages)
         raise RunFailed(
-            f"{lost} of {total} images were left out, more than error_tolerance = "
-            f"{state.config.error_tolerance:g} allows. The first of them:\n{reasons}\n"
+            f"{lost} of {total} images were left out ({where}), more than error_tolerance = "
+            f"{state.config.error_tolerance:g} allows ({allowed(state)}). The first of them:\n{reasons}\n"
             f"All are in the table errors in {state.config.output}/tables. Mend them, or raise error_tolerance."
         )
 

@@ -77,7 +77,8 @@ class RunSettings(Protocol):
     Attributes:
         output: folder or address of tables and logs.
         seed: of everything random.
-        error_tolerance: share of images that may be left out before the run fails.
+        error_tolerance: share of images that may be left out before the run fails; one of several always may, unless
+            it is 0.
     """
 
     output: str

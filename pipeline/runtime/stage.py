@@ -1,6 +1,6 @@
 """What a stage is: the tables it reads, the one table it writes, its resources, its units of work."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from pipeline.runtime.context import Context
 from pipeline.runtime.settings import RunInputs
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.store.tables import Shard, TableStore, digest
+from schemas import TABLES
 from schemas.tables import VERSION
 
 
@@ -23,20 +24,31 @@ class Resources:
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard that a stage will have written: its path, class, number of images, and what stands for its rows.
+    """A shard that a stage will have written.
 
-    `content` names what the shard holds, so that units are named by what they compute with, not by where it lies.
+    Attributes:
+        path, label: of the shard.
+        size: images that it is about.
+        content: what stands for its rows, so that units are named by what they compute with, not by where it lies.
+        items: what its unit could be taken apart into, image ids or uris; empty where it could not.
     """
 
     path: str
     label: str
     size: int
     content: str = ""
+    items: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, shard: Shard, size: int) -> "PlannedShard":
-        """A shard that is there, about so many images."""
-        return cls(shard.path, shard.label, size, shard.content or shard.sha256)
+    def of(cls, shard: Shard, unit: Unit) -> "PlannedShard":
+        """A shard that is there, made by this unit."""
+        return cls(
+            shard.path,
+            shard.label,
+            unit.size,
+            shard.content or shard.sha256,
+            unit.items if unit.divisible else (),
+        )
 
 
 @dataclass
@@ -100,6 +112,19 @@ class Stage:
         """The row of `errors` for an item that had to be left out of a unit."""
         return error_row(self.name, unit.label, reason, image_id=item, retry=True)
 
+    def lost(self, store: TableStore, unit: Unit) -> Collection[str]:
+        """Ids of the images that a unit loses when it fails; empty where they are not known.
+
+        Default: its items, or else the images in the first of its tables that names any. Only what has failed is read.
+        """
+        if unit.divisible:
+            return unit.items
+        for table, shards in unit.inputs.items():
+            if shards and "image_id" in TABLES[table].schema.names:
+                # What could not be decoded has no id; it is lost already.
+                return set(store.read(table, shards, ["image_id"]).column("image_id").to_pylist()) - {"", None}
+        return ()
+
     def compute(self, worker: Context, unit: Unit, items: Sequence[str]) -> Output:
         """Do `unit`, restricted to `items`; called in a worker process. Without a table: give a value."""
         raise NotImplementedError
@@ -134,14 +159,16 @@ class Stage:
 def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Unit]:
     """One unit per shard of `table`, determined by what the shard holds.
 
-    `also` names tables whose shards of the class are read too, but only to find what the shard is about.
+    It can be taken apart into what the shard's own unit could be. `also` names tables whose shards of the class are
+    read too, but only to find what the shard is about.
     """
     others = {name: plan.by_label(name) for name in also}
     return [
         Unit(
             label=shard.label,
             identity=(shard.content,),
-            items=(shard.path,),
+            items=shard.items or (shard.path,),
+            divisible=bool(shard.items),
             size=shard.size,
             inputs={table: (shard.path,)} | {name: shards.get(shard.label, ()) for name, shards in others.items()},
         )
@@ -149,18 +176,25 @@ def units_per_shard(plan: Plan, table: str, also: Sequence[str] = ()) -> list[Un
     ]
 
 
-def units_per_class(plan: Plan, tables: Sequence[str], also: Sequence[str] = ()) -> list[Unit]:
+def units_per_class(
+    plan: Plan, tables: Sequence[str], also: Sequence[str] = (), apart: str | None = None
+) -> list[Unit]:
     """One unit per class of the first of `tables`, determined by what the class's shards of all `tables` hold.
 
-    `also` names tables that are read too, but only to find what the others are about.
+    `also` names tables that are read too, but only to find what the others are about; `apart` the one whose images can
+    be worked on alone, where the stage can leave single ones out.
     """
     grouped = {name: plan.by_label(name) for name in (*tables, *also)}
     contents = {name: plan.contents(name) for name in tables}
+    items: dict[str, list[str]] = {}
+    for shard in plan.shards[apart] if apart else ():
+        items.setdefault(shard.label, []).extend(shard.items)
     return [
         Unit(
             label=label,
             identity=tuple(contents[name].get(label, ()) for name in tables),
-            items=(label,),
+            items=tuple(items.get(label, ())) or (label,),
+            divisible=bool(items.get(label)),
             size=plan.images_in(tables[0], label),
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
             quadratic=True,

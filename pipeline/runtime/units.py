@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.names import readable
 from pipeline.store.tables import Shard
 
 
@@ -91,6 +92,6 @@ def error_row(
         "label": label,
         "image_id": image_id,
         "uri": uri,
-        "reason": reason,
+        "reason": readable(reason),
         "retry": retry,
     }

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, error_row, known
-from pipeline.stages.context import WorkerContext
+from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.features import stored_features
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.summarize.candidates import Candidate, candidate_of_boxes
@@ -66,10 +66,12 @@ class CandidatesStage(Stage):
         return units_per_class(plan, ("features", "maps", "clusters"))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        evidence = class_evidence(worker, unit)
+        output = Output(rows=[])
+        evidence = class_evidence(worker, self.name, unit, output)
         if evidence is None:
             reason = "nothing is salient in any image of the class: no parts to find"
-            return Output(rows=[], errors=[error_row(self.name, unit.label, reason)])
+            output.errors.append(error_row(self.name, unit.label, reason))
+            return output
         config = worker.config
         images = ClassImages.of(evidence.features, evidence.masks, part_settings(config), config.seed)
         worker.step()
@@ -79,7 +81,6 @@ class CandidatesStage(Stage):
             chosen = [one.candidate for one in found.summaries]
             rerun = telling(worker, images.again(evidence.more))
             again = found_again(chosen, rerun, len(evidence.ids), config.summaries.resamples, seed=config.seed)
-        output = Output(rows=[])
         shares = [*again.tolist(), *[np.nan] * len(found.others)]
         for number, (one, share) in enumerate(zip([*found.summaries, *found.others], shares, strict=True)):
             output.rows += _rows(unit.label, number, one, share, evidence.ids)
@@ -96,28 +97,32 @@ def telling(worker: WorkerContext, rerun: Rerun) -> Rerun:
     return again
 
 
-def class_evidence(worker: WorkerContext, unit: Unit) -> ClassEvidence | None:
-    """Features and masks of the unit's class; None where no image has them."""
-    features = {row["image_id"]: stored_features(row) for row in worker.read(unit, "features")}
-    if not features:
-        return None
-    masks = {
-        row["image_id"]: salient_mask(row, worker.config)
-        for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
-        if row["image_id"] in features
-    }
+def class_evidence(worker: WorkerContext, stage: str, unit: Unit, output: Output) -> ClassEvidence | None:
+    """Features and masks of the unit's class; None where no image has them.
+
+    What goes wrong with one image becomes a row of the errors of `output`.
+    """
+    seen = {row["image_id"]: row for row in worker.read(unit, "features")}
+    features, masks = {}, {}
+    for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
+        image_id = row["image_id"]
+        if image_id in seen:
+            with apart(stage, unit, {"image_id": image_id, "uri": None}, output):
+                features[image_id], masks[image_id] = stored_features(seen[image_id]), salient_mask(row, worker.config)
     ids = sorted(masks)
-    side = next(iter(features.values())).shape[0]
+    if not ids:
+        return None
+    side = features[ids[0]].shape[0]
     more = _clusters(worker, unit, ids, side) if worker.config.summaries.with_proposals else []
     return ClassEvidence(ids, np.stack([features[one] for one in ids]), np.stack([masks[one] for one in ids]), more)
 
 
 def stored_candidates(worker: WorkerContext, unit: Unit, ids: Sequence[str]) -> dict[int, Candidate]:
-    """The chosen candidates of the unit's class by their numbers, their images numbered as in `ids`."""
+    """The chosen candidates of the unit's class by their numbers, their images numbered as in `ids`, without others."""
     place = {image_id: number for number, image_id in enumerate(ids)}
     rows = defaultdict(list)
     for row in worker.read(unit, "candidates", ["candidate", "image_id", *EDGES, "segment", "side", "source", "rank"]):
-        if row["rank"] is not None:
+        if row["rank"] is not None and row["image_id"] in place:
             rows[row["candidate"]].append(row)
     found = {}
     for number, own in sorted(rows.items()):

@@ -92,6 +92,10 @@ class WorkerContext(Context):
         preprocessing = self.setup.preprocessing
         return Squares(digest(str(self.output), repr(preprocessing)), preprocessing.crop_side)
 
+    def spoiled(self, error: Exception) -> bool:
+        # A kernel that failed on the GPU leaves the process without it: every image to come would fail as well.
+        return isinstance(error, torch.AcceleratorError)
+
     def close(self) -> None:
         self.squares.remove()
 
@@ -135,6 +139,35 @@ def check_answers(classifier: Classifier, expected: Sequence[float]) -> None:
             f"{classifier.name} gives other scores on this worker than on the driver, with the same weights: put the "
             "same code of the network, and the same libraries, on every node"
         )
+
+
+@contextlib.contextmanager
+def apart(stage: str, unit: Unit, photograph: Mapping[str, Any], output: Output) -> Iterator[None]:
+    """Lose one photograph alone: what goes wrong with it becomes a row of the errors of `output`.
+
+    `photograph`: its row of `images`, id and uri at least.
+
+    Raises:
+        Whatever would be the same with any other photograph: `FATAL_IN_WORKER`, a store that does not answer, a disk
+        without room, a GPU that is in a state of error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (*FATAL_IN_WORKER, torch.AcceleratorError)) or failures.ends_unit(error):
+            raise
+        reason = str(error) if isinstance(error, DecodeError) else failures.describe(error)
+        output.errors.append(
+            error_row(stage, unit.label, reason, photograph["image_id"], photograph["uri"], retry=True)
+        )
+
+
+def own_rows(unit: Unit, rows: Iterable[dict[str, Any]], items: Iterable[str]) -> list[dict[str, Any]]:
+    """Of rows with an image id those of the images that a unit is restricted to; all where it cannot be."""
+    if not unit.divisible:
+        return list(rows)
+    wanted = set(items)
+    return [row for row in rows if row["image_id"] in wanted]
 
 
 def prefetched(items: Iterable[Any], depth: int = 32) -> Iterator[Any]:
@@ -191,12 +224,13 @@ def decoded_images(
 
     def images() -> Iterator[tuple[str, Tensor]]:
         for image_id in items:
-            row = rows[image_id]
-            try:
-                yield image_id, worker.analyzed_image(row, margin).float().div_(255)
-            except DecodeError as error:
-                output.errors.append(error_row(stage, unit.label, str(error), image_id, row["uri"], retry=True))
+            image = None
+            with apart(stage, unit, {**rows[image_id], "image_id": image_id}, output):
+                image = worker.analyzed_image(rows[image_id], margin).float().div_(255)
+            if image is None:
                 worker.advance(unit)
+            else:
+                yield image_id, image
 
     return prefetched(images())
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional
 
-from pipeline.data.decode import DecodeError
 from pipeline.models.labels import Labels
-from pipeline.runtime.units import Output, Unit, error_row
-from pipeline.stages.context import WorkerContext, chunks
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, apart, chunks
 from pipeline.summarize.tags import Tags, label_tags
 from schemas import EDGES
 
@@ -32,16 +31,13 @@ def described_crops(
     for ids in chunks(sorted(by_image), worker.config.model.batch_size):
         crops = []
         for image_id in ids:
-            try:
-                image = worker.analyzed_image(photographs[image_id])
-            except DecodeError as error:
-                reason, uri = str(error), photographs[image_id]["uri"]
-                output.errors.append(error_row(stage, unit.label, reason, image_id, uri, retry=True))
-                continue
-            for member in by_image[image_id]:
-                x0, y0, x1, y1 = (round(member[edge]) for edge in EDGES)
-                crops.append(functional.resize(image[:, y0:y1, x0:x1], [side, side], antialias=True))
-                described.append(member)
+            with apart(stage, unit, photographs[image_id], output):
+                image, own = worker.analyzed_image(photographs[image_id]), []
+                for member in by_image[image_id]:
+                    x0, y0, x1, y1 = (round(member[edge]) for edge in EDGES)
+                    own.append(functional.resize(image[:, y0:y1, x0:x1], [side, side], antialias=True))
+                crops += own
+                described += by_image[image_id]
         for several in chunks(crops, worker.config.model.batch_size):
             batch = worker.model_input(several)
             with torch.no_grad():

@@ -1,6 +1,7 @@
 """Stage `features`: images and maps → `features`: what the classifier sees at each place of a class's images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.models.dense_features import DenseLayer, dense_features, layers_of
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.context import WorkerContext, decoded_images
+from pipeline.stages.context import WorkerContext, apart, decoded_images, own_rows
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.summarize.candidates import cell_shares
 from pipeline.summarize.cell_features import Basis, fit_basis
@@ -38,26 +39,30 @@ class FeaturesStage(Stage):
         return [config.summaries.layers, cut_of(config), config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        return units_per_class(plan, ("maps",), also=("images",))
+        return units_per_class(plan, ("maps",), also=("images",), apart="maps")
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        rows = {
-            row["image_id"]: row for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
-        }
+        maps = worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
+        rows = {row["image_id"]: row for row in own_rows(unit, maps, items)}
+        photographs = worker.photographs(unit)
         output = Output(rows=[])
         ids = sorted(rows)
         fitted = [ids[at] for at in np.unique(np.linspace(0, len(ids) - 1, min(len(ids), FITTED_IMAGES)).astype(int))]
         layers = layers_of(worker.classifier, worker.config.summaries.layers)
-        seen = dict(self._seen(worker, unit, fitted, layers, output))
-        salient = {image_id: salient_mask(rows[image_id], worker.config) for image_id in seen}
+        seen = dict(self._seen(worker, unit, photographs, fitted, layers, output))
+        salient = {}
+        for image_id in seen:
+            with apart(self.name, unit, photographs[image_id], output):
+                salient[image_id] = salient_mask(rows[image_id], worker.config)
+        seen = {image_id: seen[image_id] for image_id in salient}
         basis = _basis(worker.config.seed, seen, salient, layers)
         if basis is None:
             return output
         later = sorted(set(ids) - set(fitted))
         found = {image_id: _row(unit.label, image_id, maps, basis) for image_id, maps in seen.items()}
         seen.clear()
-        for image_id, maps in self._seen(worker, unit, later, layers, output):
-            found[image_id] = _row(unit.label, image_id, maps, basis)
+        for image_id, activations in self._seen(worker, unit, photographs, later, layers, output):
+            found[image_id] = _row(unit.label, image_id, activations, basis)
         output.rows += [found[image_id] for image_id in sorted(found)]
         return output
 
@@ -65,33 +70,24 @@ class FeaturesStage(Stage):
         self,
         worker: WorkerContext,
         unit: Unit,
+        photographs: Mapping[str, Mapping[str, Any]],
         ids: Sequence[str],
         layers: Sequence[DenseLayer],
         output: Output,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(image id, activations `[C,G,G]` float32) of images, in batches."""
-        decoded = decoded_images(worker, self.name, unit, worker.photographs(unit), ids, output)
-        waiting: list[tuple[str, torch.Tensor]] = []
-        for one in decoded:
-            waiting.append(one)
-            if len(waiting) == worker.config.model.batch_size:
-                yield from self._activations(worker, unit, waiting, layers)
-                waiting = []
-        if waiting:
-            yield from self._activations(worker, unit, waiting, layers)
+        decoded = decoded_images(worker, self.name, unit, photographs, ids, output)
+        while batch := list(islice(decoded, worker.config.model.batch_size)):
+            yield from _activations(worker, batch, layers)
+            worker.advance(unit, len(batch))
 
-    def _activations(
-        self,
-        worker: WorkerContext,
-        unit: Unit,
-        images: Sequence[tuple[str, torch.Tensor]],
-        layers: Sequence[DenseLayer],
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        batch = torch.stack([image for _, image in images]).to(worker.device)
-        maps = torch.cat(dense_features(worker.classifier, batch, layers, mirrored=True), dim=1).cpu().numpy()
-        for (image_id, _), own in zip(images, maps, strict=True):
-            worker.advance(unit)
-            yield image_id, own
+
+def _activations(
+    worker: WorkerContext, images: Sequence[tuple[str, torch.Tensor]], layers: Sequence[DenseLayer]
+) -> Iterator[tuple[str, np.ndarray]]:
+    batch = torch.stack([image for _, image in images]).to(worker.device)
+    maps = torch.cat(dense_features(worker.classifier, batch, layers, mirrored=True), dim=1).cpu().numpy()
+    yield from zip((image_id for image_id, _ in images), maps, strict=True)
 
 
 def _basis(

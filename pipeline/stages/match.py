@@ -1,6 +1,6 @@
 """Stage `match`: pairs and proposals → `scores`: proposal flow between the image pairs of a block of work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow.compute as compute
@@ -8,9 +8,12 @@ import pyarrow.compute as compute
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.context import WorkerContext
+from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.image_proposals import read_proposals
+from pipeline.store.tables import TableStore
 from pipeline.summarize.pair_scores import Matching, match_pairs
+
+SIDES = ("image_a", "image_b")
 
 
 class MatchStage(Stage):
@@ -51,34 +54,60 @@ class MatchStage(Stage):
             ]
         return units
 
+    def lost(self, store: TableStore, unit: Unit) -> set[str]:
+        pairs = store.read("pairs", unit.inputs["pairs"], list(SIDES), where=("task", [unit.payload]))
+        return {image_id for side in SIDES for image_id in pairs.column(side).to_pylist()}
+
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         pairs = worker.store.read(
-            "pairs", unit.inputs["pairs"], ["image_a", "image_b"], where=("task", [unit.payload])
+            "pairs", unit.inputs["pairs"], list(SIDES), where=("task", [unit.payload])
         ).to_pylist()
-        ids = sorted({row[side] for row in pairs for side in ("image_a", "image_b")})
-        place = {image_id: number for number, image_id in enumerate(ids)}
-        images = read_proposals(worker, unit, ids)
-        settings = worker.config.matching
-        found = match_pairs(
-            images,
-            [(place[row["image_a"]], place[row["image_b"]]) for row in pairs],
-            Matching(settings.score, settings.mode, float(worker.setup.preprocessing.crop_side)),
-            progress=lambda done: worker.advance(unit, done),
-            device=worker.device,
+        try:
+            return Output(rows=_scores(worker, unit, pairs))
+        except Exception:
+            # One image of the block may be all that is wrong.
+            output, sound = Output(rows=[]), set()
+            for image_id in _ids(pairs):
+                with apart(self.name, unit, {"image_id": image_id, "uri": None}, output):
+                    _scores(worker, unit, [dict.fromkeys(SIDES, image_id)])
+                    sound.add(image_id)
+            if not output.errors or not sound:
+                raise
+        output.rows += _scores(worker, unit, [pair for pair in pairs if sound.issuperset(pair.values())])
+        return output
+
+
+def _ids(pairs: Sequence[Mapping[str, str]]) -> list[str]:
+    """The images of pairs, in order."""
+    return sorted({pair[side] for pair in pairs for side in SIDES})
+
+
+def _scores(worker: WorkerContext, unit: Unit, pairs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Rows of `scores` of some pairs of the unit's class."""
+    ids = _ids(pairs)
+    place = {image_id: number for number, image_id in enumerate(ids)}
+    images = read_proposals(worker, unit, ids)
+    settings = worker.config.matching
+    found = match_pairs(
+        images,
+        [(place[pair["image_a"]], place[pair["image_b"]]) for pair in pairs],
+        Matching(settings.score, settings.mode, float(worker.setup.preprocessing.crop_side)),
+        progress=lambda done: worker.advance(unit, done),
+        device=worker.device,
+    )
+    rows = [
+        {"label": unit.label, **pair, "shape": list(block.shape), "values": block.tobytes()}
+        for pair, block in zip(pairs, found.blocks, strict=True)
+    ]
+    for number, best in sorted(found.best.items()):
+        values = best.values.float().cpu().numpy()
+        rows.append(
+            {
+                "label": unit.label,
+                "image_a": ids[number],
+                "image_b": None,
+                "shape": list(values.shape),
+                "values": values.tobytes(),
+            }
         )
-        rows = [
-            {"label": unit.label, **pair, "shape": list(block.shape), "values": block.tobytes()}
-            for pair, block in zip(pairs, found.blocks, strict=True)
-        ]
-        for number, best in sorted(found.best.items()):
-            values = best.values.float().cpu().numpy()
-            rows.append(
-                {
-                    "label": unit.label,
-                    "image_a": ids[number],
-                    "image_b": None,
-                    "shape": list(values.shape),
-                    "values": values.tobytes(),
-                }
-            )
-        return Output(rows=rows)
+    return rows

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
 from pipeline.evaluate.part_evidence import part_evidence
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
-from pipeline.runtime.units import Output, Unit, error_row, known
-from pipeline.stages.context import WorkerContext
+from pipeline.runtime.units import Output, Unit, known
+from pipeline.stages.context import WorkerContext, apart, own_rows
 from pipeline.stages.pruned_clusters import CLUSTER_COLUMNS, pruned_clusters
 from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
 from pipeline.store.tables import digest
@@ -44,22 +43,24 @@ class MembersStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         source = "candidates" if plan.config.summaries.by_evidence else "clusters"
-        return units_per_class(plan, (source, "regions", "maps"), also=("images",))
+        return units_per_class(plan, (source, "regions", "maps"), also=("images",), apart="maps")
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         output = Output(rows=[])
         if worker.config.summaries.by_evidence:
             columns = ["candidate", "image_id", *EDGES, "segment", "side", "likeness", "source", "rank"]
             rows = [row for row in worker.read(unit, "candidates", columns) if row["rank"] is not None]
+            rows = own_rows(unit, rows, items)
             images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
             groups = chosen_candidates(rows, images)
         else:
-            rows = worker.read(unit, "clusters", CLUSTER_COLUMNS)
+            rows = own_rows(unit, worker.read(unit, "clusters", CLUSTER_COLUMNS), items)
             images = self._images(worker, unit, {row["image_id"] for row in rows}, output)
             groups = pruned_clusters(worker, rows, images)
-        shown = self._shown(worker, unit, groups, images)
+        shown = self._shown(worker, unit, groups, images, output)
         for number, members in groups.items():
-            for rank, member in enumerate(members):
+            left = [member for member in members if (number, member["image_id"]) in shown]
+            for rank, member in enumerate(left):
                 own = shown[number, member["image_id"]]
                 output.rows.append({"label": unit.label, "cluster": number, "rank": rank, **member, **own})
         return output
@@ -71,12 +72,8 @@ class MembersStage(Stage):
         images = {}
         for image_id, row in worker.photographs(unit).items():
             if image_id in wanted:
-                try:
+                with apart(self.name, unit, row, output):
                     images[image_id] = worker.analyzed_image(row)
-                except DecodeError as error:
-                    output.errors.append(
-                        error_row(self.name, unit.label, str(error), image_id, row["uri"], retry=True)
-                    )
         return images
 
     def _shown(
@@ -85,8 +82,12 @@ class MembersStage(Stage):
         unit: Unit,
         groups: Mapping[int, list[dict[str, Any]]],
         images: Mapping[str, torch.Tensor],
+        output: Output,
     ) -> dict[tuple[int, str], dict[str, Any]]:
-        """Outline, touched regions and evidence of every member, image by image: (group, image id) → columns."""
+        """Outline, touched regions and evidence of every member, image by image: (group, image id) → columns.
+
+        The members of an image that cannot be measured are not there.
+        """
         regions = defaultdict(list)
         for row in worker.read(unit, "regions", ["image_id", "region", "run_length"]):
             regions[row["image_id"]].append(row)
@@ -95,16 +96,17 @@ class MembersStage(Stage):
             measured = _measured(worker.config, number, members)
             for member in members:
                 by_image[member["image_id"]].append((number, member, member["image_id"] in measured))
-        shown = {}
+        shown, photographs = {}, worker.photographs(unit)
         columns = ["image_id", "target", "saliency", "saliency_shape"]
         for row in worker.read(unit, "maps", columns):
             if row["image_id"] in by_image:
                 worker.step()
-                found = _shown_in_image(
-                    worker, row, images[row["image_id"]], regions[row["image_id"]], by_image[row["image_id"]]
-                )
-                for (number, _, _), own in zip(by_image[row["image_id"]], found, strict=True):
-                    shown[number, row["image_id"]] = own
+                with apart(self.name, unit, photographs[row["image_id"]], output):
+                    found = _shown_in_image(
+                        worker, row, images[row["image_id"]], regions[row["image_id"]], by_image[row["image_id"]]
+                    )
+                    for (number, _, _), own in zip(by_image[row["image_id"]], found, strict=True):
+                        shown[number, row["image_id"]] = own
         return shown
 
 

@@ -12,7 +12,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.context import WorkerContext
+from pipeline.stages.context import WorkerContext, apart
 from pipeline.summarize.similarity import BestScores, Edges, Survivors, class_edges, survivors
 from schemas import EDGES, TABLES
 
@@ -48,14 +48,20 @@ class PartsStage(Stage):
         for row in _rows(worker, unit, best_scores=True):
             best[place[row["image_a"]]].add(torch.from_numpy(_values(row)))
         matching = worker.config.matching
-        fates = [
-            survivors(image.boxes, image.on_mask, scores, matching.redundancy_overlap, matching.redundancy_area_ratio)
-            for image, scores in zip(images, best, strict=True)
-        ]
+        output, found = Output(rows=[]), {}
+        for image_id, image, scores in zip(ids, images, best, strict=True):
+            with apart(self.name, unit, {"image_id": image_id, "uri": None}, output):
+                found[image_id] = survivors(
+                    image.boxes, image.on_mask, scores, matching.redundancy_overlap, matching.redundancy_area_ratio
+                )
+        ids, fates = list(found), list(found.values())
+        place = {image_id: number for number, image_id in enumerate(ids)}
         own = [np.zeros(len(fate.on_mask), dtype=np.float32) for fate in fates]
 
         def blocks() -> Iterator[tuple[int, int, np.ndarray]]:
             for row in _rows(worker, unit, best_scores=False):
+                if row["image_a"] not in place or row["image_b"] not in place:
+                    continue
                 a, b = place[row["image_a"]], place[row["image_b"]]
                 block = _values(row)
                 if a == b:
@@ -63,7 +69,8 @@ class PartsStage(Stage):
                 yield a, b, block
 
         edges, starts = class_edges(blocks(), fates)
-        return Output(rows=[], table=matches_table(unit.label, ids, fates, own, edges, starts))
+        output.table = matches_table(unit.label, ids, fates, own, edges, starts)
+        return output
 
 
 def _read_images(worker: WorkerContext, unit: Unit) -> tuple[list[str], list[_Image]]:

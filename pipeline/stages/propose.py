@@ -1,16 +1,15 @@
 """Stage `propose`: images and maps → `proposals`: boxes by selective search, their salient share, descriptors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
 from pipeline.runtime.stage import Plan, Stage, units_per_shard
-from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.runtime.units import Output, Unit
 from pipeline.settings import ProposalSettings
-from pipeline.stages.context import WorkerContext
+from pipeline.stages.context import WorkerContext, apart, own_rows
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.store.tables import digest
 from pipeline.summarize.hog import describe
@@ -49,45 +48,46 @@ class ProposeStage(Stage):
         return units_per_shard(plan, "maps", also=("images",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        config = worker.config
         photographs = worker.photographs(unit)
-        settings, mask_overlap = config.proposals, config.matching.mask_overlap
         output = Output(rows=[])
-        for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
+        for row in own_rows(unit, worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]), items):
             photograph = photographs[row["image_id"]]
-            try:
-                image = worker.analyzed_image(photograph).permute(1, 2, 0).contiguous().numpy()
-            except DecodeError as error:
-                output.errors.append(
-                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"], retry=True)
-                )
-                worker.advance(unit)
-                continue
-            seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
-            boxes = searched_boxes(image, seed, settings)
-            shares = salient_shares(boxes, salient_mask(row, config))
-            if len(boxes) > settings.limit:
-                chosen = with_surroundings(shares > mask_overlap, settings.limit)
-                boxes, shares = boxes[chosen], shares[chosen]
-            # Rounded once whitened: whitening would enlarge the rounding of what is alike in all images.
-            descriptors = stored_descriptors(image, boxes, settings).astype(np.float16)
-            for number, (box, share) in enumerate(zip(boxes.tolist(), shares.tolist(), strict=True)):
-                kept = share > mask_overlap
-                reason = None if kept else f"{share:.0%} salient, not above {mask_overlap:.0%}"
-                output.rows.append(
-                    {
-                        "image_id": row["image_id"],
-                        "label": unit.label,
-                        "proposal": number,
-                        **dict(zip(EDGES, box, strict=True)),
-                        "salient_share": share,
-                        "kept": kept,
-                        "reason": reason,
-                        "features": descriptors[number].tobytes(),
-                    }
-                )
+            with apart(self.name, unit, photograph, output):
+                output.rows += self._rows(worker, unit.label, row, photograph)
             worker.advance(unit)
         return output
+
+    def _rows(
+        self, worker: WorkerContext, label: str, row: Mapping[str, Any], photograph: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The proposals of an image, from its rows of `maps` and `images`."""
+        config = worker.config
+        settings, mask_overlap = config.proposals, config.matching.mask_overlap
+        image = worker.analyzed_image(photograph).permute(1, 2, 0).contiguous().numpy()
+        seed = int(digest(config.seed, row["image_id"], "proposals")[:12], 16)
+        boxes = searched_boxes(image, seed, settings)
+        shares = salient_shares(boxes, salient_mask(row, config))
+        if len(boxes) > settings.limit:
+            chosen = with_surroundings(shares > mask_overlap, settings.limit)
+            boxes, shares = boxes[chosen], shares[chosen]
+        # Rounded once whitened: whitening would enlarge the rounding of what is alike in all images.
+        descriptors = stored_descriptors(image, boxes, settings).astype(np.float16)
+        rows = []
+        for number, (box, share) in enumerate(zip(boxes.tolist(), shares.tolist(), strict=True)):
+            kept = share > mask_overlap
+            rows.append(
+                {
+                    "image_id": row["image_id"],
+                    "label": label,
+                    "proposal": number,
+                    **dict(zip(EDGES, box, strict=True)),
+                    "salient_share": share,
+                    "kept": kept,
+                    "reason": None if kept else f"{share:.0%} salient, not above {mask_overlap:.0%}",
+                    "features": descriptors[number].tobytes(),
+                }
+            )
+        return rows
 
 
 def searched_boxes(image: np.ndarray, seed: int, settings: ProposalSettings) -> np.ndarray:

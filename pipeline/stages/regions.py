@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
 from pipeline.explain.crisp import PRESETS
 from pipeline.explain.interface import target_scores
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.registry import EXPLAINERS
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_shard
-from pipeline.runtime.units import Output, Unit, error_row
-from pipeline.stages.context import WorkerContext, chunks, decode_saliency
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, apart, chunks, decode_saliency, own_rows
 from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.regions import encode_run_length, salient_pixels, salient_regions
 from schemas import EDGES
@@ -37,36 +36,37 @@ class RegionsStage(Stage):
         return units_per_shard(plan, "maps", also=("images",))
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        settings = worker.config.regions
         photographs = worker.photographs(unit)
         output = Output(rows=[])
-        for row in worker.read(unit, "maps", ["image_id", "target", "saliency", "saliency_shape"]):
+        maps = worker.read(unit, "maps", ["image_id", "target", "saliency", "saliency_shape"])
+        for row in own_rows(unit, maps, items):
             photograph = photographs[row["image_id"]]
-            salient = salient_mask(row, worker.config)
-            regions = salient_regions(salient.astype(np.float32), minimum_area=settings.minimum_area)
-            if not regions:
-                continue
-            try:
-                image = worker.analyzed_image(photograph)
-            except DecodeError as error:
-                output.errors.append(
-                    error_row(self.name, unit.label, str(error), row["image_id"], photograph["uri"], retry=True)
-                )
-                continue
-            drops = blurred_drops(worker, image, row["target"], [region.mask for region in regions])
-            for number, (region, drop) in enumerate(zip(regions, drops, strict=True)):
-                output.rows.append(
-                    {
-                        "image_id": row["image_id"],
-                        "label": unit.label,
-                        "region": number,
-                        **{name: float(edge) for name, edge in zip(EDGES, region.box, strict=True)},
-                        "area": float(region.mask.mean()),
-                        "run_length": np.asarray(encode_run_length(region.mask)).tolist(),
-                        "drop": drop,
-                    }
-                )
+            with apart(self.name, unit, photograph, output):
+                output.rows += self._rows(worker, unit.label, row, photograph)
         return output
+
+    def _rows(
+        self, worker: WorkerContext, label: str, row: Mapping[str, Any], photograph: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The regions of an image, from its rows of `maps` and `images`."""
+        salient = salient_mask(row, worker.config)
+        regions = salient_regions(salient.astype(np.float32), minimum_area=worker.config.regions.minimum_area)
+        if not regions:
+            return []
+        image = worker.analyzed_image(photograph)
+        drops = blurred_drops(worker, image, row["target"], [region.mask for region in regions])
+        return [
+            {
+                "image_id": row["image_id"],
+                "label": label,
+                "region": number,
+                **{name: float(edge) for name, edge in zip(EDGES, region.box, strict=True)},
+                "area": float(region.mask.mean()),
+                "run_length": np.asarray(encode_run_length(region.mask)).tolist(),
+                "drop": drop,
+            }
+            for number, (region, drop) in enumerate(zip(regions, drops, strict=True))
+        ]
 
 
 def blur_of(config: RunConfig) -> str:

@@ -39,7 +39,7 @@ class SpecializeStage(Stage):
                 identity=(contents["members"][label], contents["summaries"][label], others),
                 items=(label,),
                 size=plan.images_in("summaries", label),
-                inputs={"images": everything, "members": members[label], "summaries": paths},
+                inputs={"members": members[label], "summaries": paths, "images": everything},
                 quadratic=True,
             )
             for label, paths in summaries.items()

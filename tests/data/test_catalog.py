@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -19,6 +20,7 @@ from pipeline.data.catalog import (
     make_catalog,
     read_manifest,
 )
+from pipeline.data.decode import local_path, read_image
 
 
 def touch(root: Path, *names: str) -> None:
@@ -74,9 +76,26 @@ def test_image_folder_gone_wrong(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(CatalogError, match="no images .* in its 1 folders"):
         image_folder(tmp_path)
-    Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/caf\xe9.jpg")).touch()
-    with pytest.raises(CatalogError, match=r"caf\\xe9.jpg' is not UTF-8"):
-        image_folder(tmp_path)
+
+
+def test_names_that_are_not_utf_8_have_an_address(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    odd, plain = folder / os.fsdecode(b"\xff #1%.jpg"), tmp_path / "cat" / "a.jpg"
+    touch(tmp_path, "cat/a.jpg")
+    Image.new("RGB", (3, 2), (250, 0, 0)).save(odd)
+    listing = image_folder(tmp_path)
+    (found,) = listing["caf\\xe9"]
+    assert found.name == "caf\\xe9/\\xff #1%.jpg"
+    assert found.uri == f"file://{tmp_path}/caf%E9/%FF%20%231%25.jpg"
+    assert read_image(found.uri).width == 3 and local_path(found.uri) == odd
+    assert listing["cat"][0].uri == str(plain)
+    # As a manifest says it.
+    (tmp_path / "m.csv").write_text(f"uri,label\n{found.uri},cat\n")
+    assert read_manifest(tmp_path / "m.csv")["cat"][0].uri == found.uri
+    # A folder that is called what the other one is shown as is of the same class.
+    touch(tmp_path, "caf\\xe9/b.jpg")
+    assert len(image_folder(tmp_path)["caf\\xe9"]) == 2
 
 
 ROWS = [

@@ -110,14 +110,14 @@ class ByHand:
 
 
 def written(store: TableStore, stage: Stage, unit: Unit, salt: float = 0.0) -> Shard:
-    """The shard of a unit: one row that says which unit it is of, so that what it holds differs."""
+    """The shard of a unit: a row for each image that says which unit it is of, so that what it holds differs."""
     schema = TABLES[stage.writes].schema
     row = {field.name: EXAMPLES[str(field.type)] for field in schema if not field.nullable} | {"label": unit.label}
     said = next(field.name for field in schema if field.type == pa.string() and field.name != "label")
     number = next(field.name for field in schema if field.type in (pa.float32(), pa.float64()))
-    row |= {said: str(unit.identity), number: salt}
+    rows = [row | {said: f"{unit.identity} {image}", number: salt} for image in range(unit.size)]
     path = store.shard_path(stage.writes, unit.fingerprint, unit.label, unit.name)
-    return store.write(stage.writes, path, make_table(stage.writes, [row]), unit.label)
+    return store.write(stage.writes, path, make_table(stage.writes, rows), unit.label)
 
 
 def state_of(folder, stages=STAGES, **settings) -> RunState:  # noqa: ANN001, ANN003
@@ -135,7 +135,7 @@ def sequential(folder) -> dict[str, list[str]]:  # noqa: ANN001
     for stage in STAGES:
         units = stage.named_units(state.plan, stage.fingerprint(state.config, state.inputs))
         state.plan.shards[stage.writes] = [
-            PlannedShard.of(written(state.store, stage, unit), unit.size) for unit in units
+            PlannedShard.of(written(state.store, stage, unit), unit) for unit in units
         ]
     return {stage.writes: [shard.path for shard in state.plan.shards[stage.writes]] for stage in STAGES}
 
@@ -271,7 +271,7 @@ def test_nobody_joins_new_rows_with_old_ones(tmp_path) -> None:
 
 
 def images_of(folder) -> list[PlannedShard]:  # noqa: ANN001
-    return [PlannedShard.of(shard, 2) for shard in TableStore(folder).manifest("images")]
+    return [PlannedShard(shard.path, shard.label, 2, shard.content) for shard in TableStore(folder).manifest("images")]
 
 
 def test_a_lost_run_ends_before_earlier_stages_do(tmp_path) -> None:
@@ -299,6 +299,43 @@ def test_a_class_that_fails_leaves_the_others(tmp_path) -> None:
     with pytest.raises(RunFailed, match="stage first failed everywhere, first with: by request"):
         other = state_of(tmp_path / "other", error_tolerance=1.0)
         run_stages(other, STAGES, ByHand(other.store, lambda waiting: 0, failing=LABELS))
+
+
+class Pairs(PerClass):
+    """A stage that counts something else, as `match` does."""
+
+    counts = "pairs"
+
+
+def test_with_no_tolerance_every_failed_unit_ends_the_run_whatever_its_stage_counts(tmp_path) -> None:
+    class Fails(ByHand):
+        def advance(self) -> None:
+            self.failing = LABELS[:2] if self.waiting[0][0].stage.counts == "pairs" else ()
+            super().advance()
+
+    stages = [First(), PerShard(), Pairs(), AboutAll()]
+    state = state_of(tmp_path, stages, error_tolerance=0.0)
+    with pytest.raises(RunFailed, match=r"4 of 12 images were left out \(4 in per class\), .* allows \(0\)"):
+        run_stages(state, stages, Fails(state.store, lambda waiting: 0))
+
+
+def test_what_is_made_of_an_incomplete_table_is_not_complete(tmp_path) -> None:
+    def complete(folder) -> dict[str, bool]:  # noqa: ANN001
+        tables = (stage.writes for stage in STAGES)
+        return {one: json.loads((folder / "tables" / one / "manifest.json").read_text())["complete"] for one in tables}
+
+    class Fails(ByHand):
+        def advance(self) -> None:
+            self.failing = ("b",) if self.waiting[0][0].stage.name == "per shard" else ()
+            super().advance()
+
+    state = state_of(tmp_path, error_tolerance=0.5)
+    run_stages(state, STAGES, Fails(state.store, lambda waiting: 0))
+    assert complete(tmp_path) == {"images": True, "maps": False, "regions": False, "metrics": False}
+    # Tried again, and well this time.
+    state = state_of(tmp_path, error_tolerance=0.5)
+    run_stages(state, STAGES, ByHand(state.store, lambda waiting: 0))
+    assert all(complete(tmp_path).values())
 
 
 def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:

@@ -90,6 +90,35 @@ def test_only_the_culprits_are_lost(resources, tmp_path) -> None:
     assert len(results) == 4
 
 
+class Delicate(Context):
+    """A process in which nothing works any more once it has divided by zero, as with an error of a GPU."""
+
+    broken = False
+
+    def spoiled(self, error: Exception) -> bool:
+        return self.broken
+
+
+class Breaks(Fragile):
+    def compute(self, worker, unit, items) -> Output:  # noqa: ANN001
+        worker.broken |= any(item.startswith("raise") for item in items)
+        if worker.broken:
+            raise RuntimeError("an illegal instruction was encountered")
+        return super().compute(worker, unit, items)
+
+
+def test_a_process_that_an_item_has_spoiled_takes_no_other(resources, tmp_path) -> None:
+    pool = WorkerPool(partial(Delicate, str(tmp_path)), size=1, cpus=1, gpus=0, attempts=1, timeout=60)
+    results = []
+    pool.run(Breaks(), [unit("bad", "a", "raise 1", "b"), unit("good", "c")], results.append)
+    pool.close()
+    store = TableStore(tmp_path)
+    found = {one.unit.name: store.read("errors", [one.shard.path]).to_pylist() for one in results}
+    assert {name: [row["image_id"] for row in rows] for name, rows in found.items()} == {
+        "bad": ["a", "b"], "good": ["c"]
+    }  # fmt: skip
+
+
 def test_the_reasons_are_written_beside(resources, tmp_path) -> None:
     class Recorded(Fragile):
         writes = "maps"

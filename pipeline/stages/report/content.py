@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.decode import DecodeError
 from pipeline.evaluate.ratings import study_results
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.report.content import (
@@ -21,8 +20,8 @@ from pipeline.report.content import (
 )
 from pipeline.report.plots import Histogram
 from pipeline.review.export import current_ratings
-from pipeline.runtime.units import Unit
-from pipeline.stages.context import WorkerContext, decode_saliency
+from pipeline.runtime.units import Output, Unit
+from pipeline.stages.context import WorkerContext, apart, decode_saliency
 from pipeline.stages.members import member_pixels
 from pipeline.stages.regions import salient_mask
 from pipeline.stages.studies.figures import figures
@@ -43,17 +42,16 @@ SUMMARY_FIGURES = (
 class _Pictures:
     """Analyzed images of a class by id, each read once; None for what cannot be read any more."""
 
-    def __init__(self, worker: WorkerContext, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        self._worker, self._rows = worker, rows
+    def __init__(self, worker: WorkerContext, unit: Unit, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._worker, self._unit, self._rows = worker, unit, rows
         self._images: dict[str, np.ndarray | None] = {}
 
     def get(self, image_id: str) -> np.ndarray | None:
         if image_id not in self._images:
-            try:
+            self._images[image_id] = None
+            with apart("report", self._unit, self._rows[image_id], Output([])):
                 image = self._worker.analyzed_image(self._rows[image_id])
                 self._images[image_id] = image.permute(1, 2, 0).contiguous().numpy()
-            except DecodeError:
-                self._images[image_id] = None
         return self._images[image_id]
 
 
@@ -61,7 +59,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
     """Everything on the page of the unit's class."""
     images = worker.read(unit, "images", IMAGE_COLUMNS)
     by_id = {row["image_id"]: row for row in images if row["decode_error"] is None}
-    pictures = _Pictures(worker, by_id)
+    pictures = _Pictures(worker, unit, by_id)
     maps = {row["image_id"]: row for row in worker.read(unit, "maps")}
     masks = _region_masks(worker, unit, maps)
     decoded = list(by_id.values())

@@ -35,7 +35,7 @@ from pipeline.models.preparation import PreparedClassifier
 from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit
-from pipeline.stages.context import WorkerContext, decoded_images
+from pipeline.stages.context import WorkerContext, decoded_images, own_rows
 from pipeline.stages.explain import image_generator, own_settings
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.studies.study import StudiesStage, Study
@@ -71,13 +71,13 @@ class MapStudy(Study):
         return units_per_shard(plan, "maps", also=("images",))
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
-        for batch in batches(worker, unit, output, self.chosen(worker, unit)):
+        for batch in batches(worker, unit, output, self.chosen(worker, unit, items)):
             output.rows += self.figures(worker, unit, batch)
             worker.advance(unit, len(batch.rows))
 
-    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
-        """Rows of `maps` to measure; default: all."""
-        return worker.read(unit, "maps", MAP_COLUMNS)
+    def chosen(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of `maps` to measure of a unit restricted to `items`; default: all."""
+        return own_rows(unit, worker.read(unit, "maps", MAP_COLUMNS), items)
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         """Rows of `measurements`."""
@@ -250,10 +250,11 @@ class SampledMapStudy(MapStudy):
         size = self.count(plan.config)
         return [replace(unit, size=min(unit.size, size)) for unit in first.values()]
 
-    def chosen(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
-        seed = worker.config.seed
-        rows = sorted(super().chosen(worker, unit), key=lambda row: digest(seed, row["image_id"], self.name))
-        return rows[: self.count(worker.config)]
+    def chosen(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> list[dict[str, Any]]:
+        seed, every = worker.config.seed, worker.read(unit, "maps", MAP_COLUMNS)
+        rows = sorted(every, key=lambda row: digest(seed, row["image_id"], self.name))
+        # Of those that were drawn, so that one left out does not bring in another one.
+        return own_rows(unit, rows[: self.count(worker.config)], items)
 
 
 class SanityStudy(SampledMapStudy):

@@ -23,7 +23,7 @@ from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
 from pipeline.stages.classifier import classifier_of
-from pipeline.stages.context import WorkerContext, check_answers, decode_saliency, decoded_images
+from pipeline.stages.context import WorkerContext, check_answers, decode_saliency, decoded_images, own_rows
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
 from pipeline.stages.networks import network_name
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
@@ -47,7 +47,7 @@ class MapStabilityStudy(SampledMapStudy):
         return config.evaluation.stability_images
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
-        config, rows = worker.config, {row["image_id"]: row for row in self.chosen(worker, unit)}
+        config, rows = worker.config, {row["image_id"]: row for row in self.chosen(worker, unit, items)}
         photographs = worker.photographs(unit)
         margin = shift_length(worker.setup.preprocessing.crop_side)
         frames = decoded_images(worker, StudiesStage.name, unit, photographs, rows, output, margin)
@@ -102,7 +102,7 @@ class WholenessStudy(Study):
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
         protocol = cut_of(worker.config)
-        for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
+        for row in own_rows(unit, worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]), items):
             found = wholeness(salient_mask(row, worker.config))
             values = {
                 "salient share of the image": found.area,
@@ -171,7 +171,7 @@ class TransferStudy(MapStudy):
         return [replace(unit, payload=networks) for unit in super().units(plan)]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
-        config, rows = worker.config, self.chosen(worker, unit)
+        config, rows = worker.config, self.chosen(worker, unit, items)
         masks = {row["image_id"]: torch.from_numpy(salient_mask(row, config)) for row in rows}
         # A round in random order: the controls are the same masks, each on another image.
         order = sorted(masks, key=lambda image_id: digest(config.seed, image_id, self.name))

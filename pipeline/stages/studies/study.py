@@ -10,6 +10,7 @@ from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.explain import explainer_name
+from pipeline.store.tables import TableStore
 
 
 class Study:
@@ -93,6 +94,10 @@ class StudiesStage(Stage):
             for study in self.studies.values()
             for unit in study.units(plan)
         ]
+
+    def lost(self, store: TableStore, unit: Unit) -> list[str]:
+        # A study may look at a few images of those in its unit.
+        return sorted(super().lost(store, unit))[: unit.size]
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         name, payload = unit.payload

@@ -19,7 +19,7 @@ from pipeline.runtime.stage import Plan, units_per_class
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates, telling
 from pipeline.stages.cluster import cluster_parts, part_edges
-from pipeline.stages.context import WorkerContext
+from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.crops import described_crops, tags_of
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.studies.maps import LocalizationStudy, annotations
@@ -55,12 +55,12 @@ class SummariesStudy(Study):
         members = worker.read(unit, "members", MEMBER_COLUMNS)
         summaries = kept_clusters(worker.read(unit, "summaries", KEPT_COLUMNS))
         if worker.config.summaries.by_evidence:
-            output.rows += self._found_again(worker, unit, summaries)
+            output.rows += self._found_again(worker, unit, summaries, output)
         else:
             output.rows += self._stability(worker, unit)
         if summaries:
             output.rows += self._coherence(worker, unit, members, summaries, output)
-            output.rows += self._purity(worker, unit, members, summaries)
+            output.rows += self._purity(worker, unit, members, summaries, output)
 
     def _coherence(
         self,
@@ -96,7 +96,12 @@ class SummariesStudy(Study):
                     yield self.row(worker, unit, f"distance of {name} {variant}", value, protocol, summary=summary)
 
     def _purity(
-        self, worker: WorkerContext, unit: Unit, members: list[dict[str, Any]], summaries: Mapping[int, int]
+        self,
+        worker: WorkerContext,
+        unit: Unit,
+        members: list[dict[str, Any]],
+        summaries: Mapping[int, int],
+        output: Output,
     ) -> Iterator[dict[str, Any]]:
         """How far the members show one landmark, and random boxes do: by the nearest to their middles, and by the
         entropy of those inside."""
@@ -106,10 +111,10 @@ class SummariesStudy(Study):
         photographs = {
             row["image_id"]: row for row in worker.read(unit, "images", ["image_id", "uri", "width", "height"])
         }
-        masks = {
-            row["image_id"]: salient_mask(row, worker.config)
-            for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"])
-        }
+        masks = {}
+        for row in worker.read(unit, "maps", ["image_id", "saliency", "saliency_shape"]):
+            with apart(StudiesStage.name, unit, photographs[row["image_id"]], output):
+                masks[row["image_id"]] = salient_mask(row, worker.config)
         parts = sorted({part for places in landmarks.values() for part in places})
         names, kinds = without_sides(parts)
         for cluster, summary in summaries.items():
@@ -120,6 +125,7 @@ class SummariesStudy(Study):
                 if member["cluster"] == cluster
                 and member["kept"]
                 and annotation_key(photographs[member["image_id"]]["uri"]) in landmarks
+                and member["image_id"] in masks
                 and masks[member["image_id"]].any()
             ]
             if not own:
@@ -144,10 +150,10 @@ class SummariesStudy(Study):
                     yield self.row(worker, unit, variant, value, protocol, summary=summary)
 
     def _found_again(
-        self, worker: WorkerContext, unit: Unit, summaries: Mapping[int, int]
+        self, worker: WorkerContext, unit: Unit, summaries: Mapping[int, int], output: Output
     ) -> Iterator[dict[str, Any]]:
         """Summaries from candidates, made anew with other seeds and without a fifth of the images."""
-        evidence = class_evidence(worker, unit)
+        evidence = class_evidence(worker, StudiesStage.name, unit, output)
         if evidence is None or not summaries:
             return
         chosen = stored_candidates(worker, unit, evidence.ids)
