@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.commands.opened import stored_config
 from pipeline.commands.results import write_results
+from pipeline.commands.stored import stored_run
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
@@ -42,7 +42,7 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     stores = [TableStore(folder) for folder in folders]
-    configs = [stored_config(folder) for folder in folders]
+    configs = [stored_run(folder).config for folder in folders]
     labels = common_labels(stores)
     if not labels:
         raise ConfigurationError("the runs have no class in common")

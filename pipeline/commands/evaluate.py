@@ -122,8 +122,9 @@ def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunCon
 def measure(config: RunConfig, names: Sequence[str], console: Console) -> None:
     """Run the stages that the studies need, then the studies."""
     stage = StudiesStage(STUDIES[name] for name in names)
-    with opened_run(config, console, adds=True) as (state, workers):
-        run_stages(state, [*needed_stages(stage.reads), stage], workers)
+    needed = needed_stages(stage.reads)
+    with opened_run(config, console, adds=needed) as (state, workers):
+        run_stages(state, [*needed, stage], workers)
         write_errors_manifest(state, complete=True)
 
 

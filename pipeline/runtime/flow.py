@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.kept import check_kept, units_as_kept
 from pipeline.runtime.progress import RunProgress, StageProgress
 from pipeline.runtime.records import (
     Found,
@@ -71,6 +72,7 @@ class StageWalk:
         self.on_settled: Callable[[int], None] = lambda part: None
         self._part_of = {group.label: part for part, group in enumerate(state.inputs.classes)}
         self._fingerprint = stage.fingerprint(state.config, state.inputs)
+        self._kept = state.kept.get(stage.writes)
         self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin)
         self._found: Found | None = None
         self._units: dict[int, list[Unit]] = {}
@@ -93,8 +95,9 @@ class StageWalk:
             self._started = datetime.now(UTC), time.perf_counter()
             self._found = Found(self.state.store, self.stage, self._fingerprint)
         units = self.stage.named_units(plan, self._fingerprint)
-        retries = self.state.retries or self.stage not in self.state.stages
-        there = find_outcomes(self.state.store, self.stage, units, self._found, retries)
+        there = find_outcomes(self.state.store, self.stage, units, self._found, retries=self._kept is None)
+        if self._kept is not None:
+            units = units_as_kept(self._kept, self.stage, units, there, self.state.store)
         missing = [unit for unit in units if unit.name not in there]
         self._units[part], self._left[part] = units, len(missing)
         self._done |= there
@@ -113,7 +116,7 @@ class StageWalk:
 
     def write_manifest(self) -> None:
         """Let readers find what is done so far, if that has changed."""
-        if self._changed:
+        if self._changed and self._kept is None:
             write_manifest(self.state, self.stage, self._fingerprint, self._outcomes(), complete=False)
             self._changed = False
 
@@ -150,6 +153,9 @@ class StageWalk:
     def _record(self) -> tuple[list[Outcome], list[Unit]]:
         """Write manifest and errors; what they were written of."""
         outcomes, units = self._outcomes(), self._all_units()
+        if self._kept is not None:
+            check_kept(self._kept, self.stage, outcomes, self.state.store)
+            return outcomes, units
         write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=self.over and not self._failures)
         record_errors(self.state, self.stage, units, outcomes, self._failures)
         return outcomes, units

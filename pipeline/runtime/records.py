@@ -1,7 +1,7 @@
 """The driver's bookkeeping: what is there already, manifests, the tables `errors` and `runs`, the tolerance."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.kept import Kept
 from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
 from pipeline.runtime.settings import RunInputs, RunSettings
@@ -23,8 +24,8 @@ from schemas import make_table
 class RunState:
     """What the driver knows while it walks the stages.
 
-    `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
-    `weights` is what the table `runs` says that the stages computed with.
+    `stages` are all that a run has, in order; `kept` are tables that stay as they are.
+    `weights` is what the table `runs` says that the stages computed with, `recorded` what it says of all inputs: JSON.
     """
 
     config: RunSettings
@@ -35,13 +36,14 @@ class RunState:
     run: str
     stages: Sequence[Stage] = ()
     weights: str = ""
+    recorded: str = "{}"
     watch: RunWatch | None = None
     earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
     stage_rows: list[dict[str, Any]] = field(default_factory=list)
     lost_images: int = 0
     invalidated: bool = False
-    retries: bool = True
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
 
 def invalidate_after(state: RunState, stage: Stage) -> None:
@@ -203,6 +205,7 @@ def record_stage(
             "seed": state.config.seed,
             "weights": state.weights,
             "configuration": json.dumps(state.config.model_dump(mode="json")),
+            "inputs": state.recorded,
             "versions": json.dumps(library_versions()),
             "host": json.dumps(host_resources()),
         }

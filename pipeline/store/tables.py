@@ -233,6 +233,11 @@ class TableStore:
             self._check_links(folder / path)
             try:
                 pieces.append(_read_shard(folder / path, schema.names, where))
+            except KeyError:
+                raise StoreError(
+                    f"{folder / path} has other columns than the table {table} has now: another version of this "
+                    "program wrote it; run the job again"
+                ) from None
             except (OSError, pa.ArrowInvalid) as error:
                 if _out_of_reach(error):
                     raise StoreError(f"cannot read {error}; {MEND}") from error
@@ -276,6 +281,23 @@ class TableStore:
             raise Unreachable(f"cannot read {error}; {MEND}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
+
+    def settled(self, table: str) -> tuple[str, bool]:
+        """Fingerprint of the table's manifest, and whether it says that the table is complete; ("", False) where there
+        is none that can be read.
+
+        Raises:
+            Unreachable: there may be one, but the store does not answer.
+        """
+        try:
+            content = json.loads((self.folder(table) / "manifest.json").read_text())
+            return str(content["fingerprint"]), content["complete"] is True
+        except ObjectError as error:
+            if error.errno != errno.ENOENT:
+                raise Unreachable(f"cannot read {error}; {MEND}") from error
+            return "", False
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", False
 
     def _no_table(self, table: str) -> StoreError:
         if isinstance(self.root, ObjectPath):
