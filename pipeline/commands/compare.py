@@ -20,6 +20,7 @@ from pipeline.report.comparison_page import ComparedPictures, write_comparison
 from pipeline.runtime.failures import room_to_write
 from pipeline.stages.explain import explainer_name
 from pipeline.stages.report.stage import FOLDER as REPORT
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore
 from schemas import EDGES
 
@@ -42,6 +43,8 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     stores = [TableStore(folder) for folder in folders]
+    for store in stores:
+        check_links(store.root)
     configs = [stored_run(folder).config for folder in folders]
     labels = common_labels(stores)
     if not labels:

@@ -24,6 +24,7 @@ from pipeline.stages.order import STAGES
 from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
 from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore, digest
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def opened_run(
 
     Raises:
         ConfigurationError: what is needed there was made with something else.
+        StoreError: a link leads out of the output folder.
     """
+    check_links(config.output.path)
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = inputs or gather_inputs(config)
         state = start_state(config, inputs, console, still_ours)

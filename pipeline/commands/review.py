@@ -22,6 +22,7 @@ from pipeline.review.results import results_table
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import RunFailed
 from pipeline.stages.explain import explainer_name, preset_of
+from pipeline.store.links import check_links
 from pipeline.store.tables import StoreError, TableStore
 
 TOKEN_VARIABLE = "VISUAL_SUMMARIES_REVIEW_TOKEN"
@@ -43,6 +44,7 @@ def run_review(folder: str, host: str, port: int, export: bool, console: Console
         )
     # Before the file of answers is made: a mistyped folder must not become a run.
     TableStore(folder).manifest("summaries")
+    check_links(Path(folder))
     if export and not (Path(folder) / FILE).exists():
         raise StoreError(f"nobody has answered anything about {folder} yet")
     answers = AnswerStore(Path(folder) / FILE)
