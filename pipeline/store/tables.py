@@ -307,6 +307,14 @@ class TableStore:
                 return StoreError(str(error))
         return StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it")
 
+    def check_places(self, table: str) -> None:
+        """For readers that open a table's files by themselves: raise a StoreError unless all that its manifest lists,
+        if there is one, is in the table's folder."""
+        folder = self.folder(table)
+        if (folder / "manifest.json").is_file():
+            for shard in self.manifest(table):
+                self._check_links(folder / shard.path)
+
     def _check_links(self, target: Path | ObjectPath) -> None:
         """A run may come from anywhere; its links must not lead out of it. The output folder itself may be one.
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from jobs import compare, evaluate, export, report, review
 from pipeline.data.demo.scenes import NETWORK_CLASS_NAMES
-from pipeline.store.tables import StoreError, TableStore
+from pipeline.store.tables import Shard, StoreError, TableStore
 
 CODE = "network_of_a_stranger:network"
 STRANGER = """
@@ -294,6 +294,26 @@ def test_a_runs_links_do_not_lead_out_of_it(name: str, run: Path, tmp_path: Path
     jobs.append(compare.main(["--run", str(run), "--run", str(run), "--output", str(tmp_path / "compared")]))
     assert jobs == [1] * 4 and capsys.readouterr().err.count("leads out of") == 4
     assert not any(target.iterdir()) if target.is_dir() else target.read_text() == "my own file"
+
+
+@pytest.mark.parametrize("by_link", [True, False])
+def test_an_export_takes_no_file_from_elsewhere(by_link: bool, run: Path, whole_run, tmp_path: Path, capsys) -> None:  # noqa: ANN001
+    (tmp_path / "mine").mkdir()
+    mine = tmp_path / "mine" / "private.parquet"
+    store, others = TableStore(run), TableStore(whole_run[0])
+    shard = store.manifest("images")[0]
+    shutil.copy(others.folder("images") / shard.path, mine)
+    place = store.folder("images") / shard.path
+    if by_link:
+        place.unlink()
+        place.symlink_to(mine)
+    else:
+        away = Shard(f"../../../mine/{mine.name}", shard.label, shard.rows, shard.bytes, shard.sha256)
+        store.write_manifest("images", "f", [away], complete=True)
+    assert export.main(["--run", str(run), "--format", "duckdb", "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert ("leads out of" if by_link else "is no shard in its folder") in error
+    assert not list((tmp_path / "out").glob("*.duckdb"))
 
 
 def test_a_comparison_shows_no_picture_that_is_a_link(run: Path, tmp_path: Path) -> None:
