@@ -48,9 +48,14 @@ def run_command(action: Callable[..., int | None]) -> int:
     try:
         status = action(console)
     except FORESEEN as error:
-        print(f"visual-summaries: {error}", file=sys.stderr)
+        print(f"visual-summaries: {plain(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, USAGE) else 3 if isinstance(error, RESUMABLE) else 1
     except KeyboardInterrupt:
         print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)
         return 130
     return status or 0
+
+
+def plain(text: str) -> str:
+    """The text without what acts on a terminal: it may hold names from a manifest or a run of somebody else's."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)

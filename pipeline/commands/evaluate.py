@@ -17,6 +17,7 @@ from pipeline.stages.order import STAGES
 from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.stages.studies.figures import Curve, Figure, curves, figures, figures_table
 from pipeline.stages.studies.truth import knows_parts
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore
 
 ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
@@ -54,11 +55,12 @@ def run_evaluation(
         studies: names of studies; default: the paper's, or all whose needs the run meets.
 
     Raises:
-        ConfigurationError: an unknown study, or one that lacks what it needs.
+        ConfigurationError: an unknown study, one that lacks what it needs, or a run that was made with something else.
         As `run_pipeline`.
     """
     written = []
     for config in configs:
+        check_links(config.output.path)
         experiments = PAPERS[paper] if paper else (((), ()),)
         found: list[Figure] = []
         lines: list[Curve] = []
