@@ -38,7 +38,7 @@ def _changed(state: RunState, stage: Stage, kept: Kept) -> str:
         found = _changed_inputs(run.recorded, read_recorded(state.recorded, str(state.store.root)))
         found += ["model.name"] if run.config.model.name != state.config.model.name else []
     if not found:
-        return f"the table {stage.writes} was made by another version of this program"
+        return f"the table {stage.writes} was made by another version of this program, or of the network's code"
     return f"not as the run was made: {', '.join(found)}"
 
 
