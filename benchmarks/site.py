@@ -24,11 +24,14 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.commands.report import run_report
+from pipeline.commands.stored import stored_run
 from pipeline.config import RunConfig, load_config
 from pipeline.data.demo.scenes import write_demo_set
 from pipeline.models.labels import imagenet_labels
 from pipeline.runtime.provenance import host_resources, library_versions
+from pipeline.stages.inputs import gather_inputs
 from pipeline.stages.order import STAGES
+from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
 from pipeline.store.tables import TableStore
 from pipeline.summarize.regions import encode_run_length
@@ -139,6 +142,7 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
     add("metrics", "", metrics)
     add("errors", "", [])
     facts = {"configuration": json.dumps(config.model_dump(mode="json")), "weights": "", "seed": 0}
+    facts |= {"inputs": recorded(gather_inputs(config))}
     facts |= {"versions": json.dumps(library_versions()), "host": json.dumps(host_resources())}
     costs = dict.fromkeys(("seconds", "worker_seconds"), 1.0)
     costs |= dict.fromkeys(("peak_memory", "units", "units_cached", "rows"), 1)
@@ -215,7 +219,7 @@ def main() -> None:
         if not again:
             shutil.rmtree(folder / "run" / FOLDER, ignore_errors=True)
         started = time.perf_counter()
-        overview = Path(run_report(config, Console(width=110, file=io.StringIO())))
+        overview = Path(run_report(stored_run(config.output), config, Console(width=110, file=io.StringIO())))
         seconds.append(time.perf_counter() - started)
     rows = TableStore(config.output).read_all("runs").to_pylist()
     drawn = [row for row in rows if row["stage"] == "report"]

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import run_command
 from jobs.submission import add_submit, submit_job
@@ -54,11 +54,11 @@ def run_job(
     options = parser.parse_intermixed_args(arguments)
 
     def action(console: "Console") -> int | None:
-        from pipeline.config import annotated_default, load_config
+        from pipeline.config import ConfigurationError, annotated_default, load_config
 
-        given = {key: getattr(options, name, None) for name, key in SHORTCUTS.items()}
-        shortcuts = {key: value for key, value in given.items() if value is not None}
-        config = load_config(options.config, options.overrides, shortcuts)
+        if options.print_config and getattr(options, "run", None):
+            raise ConfigurationError("--print-config shows the configuration of a run to be made: leave out --run")
+        config = load_config(options.config, options.overrides, _shortcuts(options))
         if options.print_config:
             print(annotated_default(config), end="")
         elif options.submit:
@@ -68,3 +68,19 @@ def run_job(
         return None
 
     return run_command(action)
+
+
+def settings_given(options: argparse.Namespace) -> dict[str, Any]:
+    """What the file, the options and the overrides of this command line say, and nothing else.
+
+    Raises:
+        ConfigurationError: as `given_settings`.
+    """
+    from pipeline.config import given_settings
+
+    return given_settings(getattr(options, "config", None), options.overrides, _shortcuts(options))
+
+
+def _shortcuts(options: argparse.Namespace) -> dict[str, Any]:
+    given = {key: getattr(options, name, None) for name, key in SHORTCUTS.items()}
+    return {key: value for key, value in given.items() if value is not None}

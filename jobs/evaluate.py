@@ -6,12 +6,11 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.arguments import run_job, run_parser
+from jobs.arguments import run_job, run_parser, settings_given
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         "evaluate", "Measure a run's maps and summaries, or run a paper's experiments; resumes what is there."
     )
     parser.add_argument(
-        "--run", action="append", metavar="FOLDER", help="a finished run, with its own configuration; can be repeated"
+        "--run",
+        action="append",
+        metavar="FOLDER",
+        help="a finished run, with its own configuration; settings may change what changes no stored table; can be "
+        "repeated",
     )
     parser.add_argument("--paper", choices=PAPERS, help="that paper's experiments, beside its published figures")
     parser.add_argument(
@@ -78,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace, config: "RunConfig", console: "Console") -> None:
     from pipeline.commands.evaluate import run_evaluation
-    from pipeline.commands.opened import stored_config
+    from pipeline.commands.stored import EVALUATE, reopened, stored_run
 
-    others = [f"evaluation.other_models={json.dumps(options.other_models)}"] if options.other_models else []
-    runs = [stored_config(folder, [*others, *options.overrides]) for folder in options.run or ()]
+    given = settings_given(options) if options.run else {}
+    runs = [reopened(stored_run(folder), given, EVALUATE, runs_network=True) for folder in options.run or ()]
     for path in run_evaluation(runs or [config], console, options.paper, options.study or ()):
         console.print(f"Tables: {path}", markup=False, highlight=False, soft_wrap=True)
     for folder in () if options.paper else options.run or ():

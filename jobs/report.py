@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.arguments import settings_given
 from jobs.command import run_command
 from jobs.submission import add_submit, submit_job
 
@@ -36,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pipeline.config import load_config
 
             return submit_job(parser, arguments, load_config(overrides=options.overrides))
-        from pipeline.commands.opened import stored_config
         from pipeline.commands.report import run_report
+        from pipeline.commands.stored import REPORT, reopened, stored_run
 
-        path = run_report(stored_config(options.run, options.overrides), console)
+        run = stored_run(options.run)
+        path = run_report(run, reopened(run, settings_given(options), REPORT, runs_network=False), console)
         console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
         return None
 

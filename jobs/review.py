@@ -16,6 +16,8 @@ from jobs.command import run_command
 if TYPE_CHECKING:
     from rich.console import Console
 
+HOST, PORT = "127.0.0.1", 8765
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -26,8 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
         "VISUAL_SUMMARIES_REVIEW_TOKEN.",
     )
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0: any free one; default: 8765")
+    parser.add_argument("--host", help="address to listen on; default: this machine only")
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one; default: 8765")
     parser.add_argument("--export", action="store_true", help="write the table ratings, print the results and stop")
     return parser
 
@@ -38,8 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action(console: "Console") -> None:
         from pipeline.commands.review import run_review
+        from pipeline.config import ConfigurationError
 
-        run_review(options.run, options.host, options.port, options.export, console)
+        given = {"--host": options.host, "--port": options.port}
+        if options.export and (useless := [name for name, value in given.items() if value is not None]):
+            raise ConfigurationError(f"{' and '.join(useless)} without effect: --export serves nothing")
+        host = HOST if options.host is None else options.host
+        port = PORT if options.port is None else options.port
+        run_review(options.run, host, port, options.export, console)
 
     return run_command(action)
 

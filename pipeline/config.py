@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
 
-__all__ = ["ConfigurationError", "RunConfig", "annotated_default", "load_config"]
+__all__ = ["ConfigurationError", "RunConfig", "annotated_default", "given_settings", "load_config", "validated"]
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -44,6 +44,17 @@ def load_config(
     Raises:
         ConfigurationError: unreadable file, unknown name (with the nearest valid one), impossible value.
     """
+    tree = given_settings(path, overrides, values)
+    preset = tree.get("preset")
+    return validated(_beneath(tree, PRESETS.get(preset, {}) if isinstance(preset, str) else {}))
+
+
+def given_settings(
+    path: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `load_config` is given as one tree of known names, without what is not said; raises as `load_config`."""
     tree: dict[str, Any] = {}
     if path is not None:
         tree = _read_yaml(Path(path))
@@ -56,9 +67,13 @@ def load_config(
         _assign(tree, name.strip(), _parse(name, text))
     _reject_unknown(tree)
     _reject_credentials(tree)
-    preset = tree.get("preset")
+    return tree
+
+
+def validated(tree: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a tree of settings; raises a ConfigurationError for an impossible value."""
     try:
-        return RunConfig.model_validate(_beneath(tree, PRESETS.get(preset, {}) if isinstance(preset, str) else {}))
+        return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
 

@@ -371,6 +371,7 @@ _ALL = [
         column("seed", pa.int64(), "seed of the run"),
         column("weights", pa.string(), "sha256 of the classifier's weights"),
         column("configuration", pa.string(), "whole configuration as JSON"),
+        column("inputs", pa.string(), "classifier, weights, preprocessing, class names and classes as JSON"),
         column("versions", pa.string(), "versions of Python and libraries as JSON"),
         column("host", pa.string(), "processors, memory, devices as JSON"),
     ),

@@ -479,6 +479,7 @@ SELECT
     NULL::BIGINT AS "seed",
     NULL::VARCHAR AS "weights",
     NULL::VARCHAR AS "configuration",
+    NULL::VARCHAR AS "inputs",
     NULL::VARCHAR AS "versions",
     NULL::VARCHAR AS "host"
 WHERE false

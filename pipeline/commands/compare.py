@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.commands.opened import stored_config
 from pipeline.commands.results import write_results
+from pipeline.commands.stored import stored_run
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
@@ -20,6 +20,7 @@ from pipeline.report.comparison_page import ComparedPictures, write_comparison
 from pipeline.runtime.failures import room_to_write
 from pipeline.stages.explain import explainer_name
 from pipeline.stages.report.stage import FOLDER as REPORT
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore
 from schemas import EDGES
 
@@ -42,7 +43,9 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     stores = [TableStore(folder) for folder in folders]
-    configs = [stored_config(folder) for folder in folders]
+    for store in stores:
+        check_links(store.root)
+    configs = [stored_run(folder).config for folder in folders]
     labels = common_labels(stores)
     if not labels:
         raise ConfigurationError("the runs have no class in common")

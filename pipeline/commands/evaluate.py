@@ -17,6 +17,7 @@ from pipeline.stages.order import STAGES
 from pipeline.stages.studies import STUDIES, StudiesStage
 from pipeline.stages.studies.figures import Curve, Figure, curves, figures, figures_table
 from pipeline.stages.studies.truth import knows_parts
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore
 
 ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
@@ -54,11 +55,12 @@ def run_evaluation(
         studies: names of studies; default: the paper's, or all whose needs the run meets.
 
     Raises:
-        ConfigurationError: an unknown study, or one that lacks what it needs.
+        ConfigurationError: an unknown study, one that lacks what it needs, or a run that was made with something else.
         As `run_pipeline`.
     """
     written = []
     for config in configs:
+        check_links(config.output.path)
         experiments = PAPERS[paper] if paper else (((), ()),)
         found: list[Figure] = []
         lines: list[Curve] = []
@@ -122,8 +124,9 @@ def with_explainers(config: RunConfig, explainers: Sequence[str]) -> list[RunCon
 def measure(config: RunConfig, names: Sequence[str], console: Console) -> None:
     """Run the stages that the studies need, then the studies."""
     stage = StudiesStage(STUDIES[name] for name in names)
-    with opened_run(config, console, adds=True) as (state, workers):
-        run_stages(state, [*needed_stages(stage.reads), stage], workers)
+    needed = needed_stages(stage.reads)
+    with opened_run(config, console, adds=needed) as (state, workers):
+        run_stages(state, [*needed, stage], workers)
         write_errors_manifest(state, complete=True)
 
 

@@ -5,14 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.opened import stored_config
-from pipeline.config import ConfigurationError, RunConfig
+from pipeline.commands.stored import stored_run
+from pipeline.config import ConfigurationError
 from pipeline.export.coco import export_coco
 from pipeline.export.contents import Counts, shards_by_label
 from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
-from pipeline.models.loading import load_preprocessing
-from pipeline.models.preprocessing import Preprocessing
 from pipeline.names import shown
 from pipeline.objects import ObjectError, is_remote
 from pipeline.runtime.failures import room_to_write
@@ -32,7 +30,6 @@ def run_export(folders: Sequence[str], format_name: str, output: str, console: C
 
     Raises:
         ConfigurationError: several runs where one is expected.
-        ClassifierError: the classifier that the run names is not there, and only it knows how photographs are cut.
         StoreError: a folder is no run, a table is damaged, no photograph is left, or the output cannot be written.
     """
     if is_remote(output):
@@ -66,8 +63,8 @@ def _database(folders: Sequence[str], path: Path, console: Console) -> str:
 
 
 def _photographs(folder: str, format_name: str, output: Path, console: Console) -> str:
-    store, config = TableStore(folder), stored_config(folder)
-    preprocessing = preprocessing_of(config)
+    store, run = TableStore(folder), stored_run(folder)
+    preprocessing = run.recorded.preprocessing.value()
     total = sum(shard.rows for shard in store.manifest("images"))
     with one_progress(console, "export", total) as progress:
 
@@ -75,24 +72,10 @@ def _photographs(folder: str, format_name: str, output: Path, console: Console) 
             progress(images)
 
         if format_name == "coco":
-            counts = export_coco(store, preprocessing, config.data.images, output, advance)
+            counts = export_coco(store, preprocessing, run.config.data.images, output, advance)
         else:
             counts = export_fiftyone(store, preprocessing, output, advance)
     return f"{output}: {_said(counts, len(shards_by_label(store, 'images')))}"
-
-
-def preprocessing_of(config: RunConfig) -> Preprocessing:
-    """How the run's classifier cuts photographs, without loading its weights."""
-    model = config.model
-    return load_preprocessing(
-        model.name,
-        model.weights_or_file,
-        resize_side=model.resize,
-        crop_side=model.crop,
-        mean=model.mean,
-        std=model.std,
-        squash=model.squash,
-    )
 
 
 def _said(counts: Counts, classes: int) -> str:

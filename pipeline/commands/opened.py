@@ -1,7 +1,6 @@
-"""A run opened for writing: inputs, state, workers; and the configuration that a finished one was made with."""
+"""A run opened for writing: inputs, state, workers."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -9,20 +8,24 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline.config import RunConfig, load_config
+from pipeline.commands.unchanged import check_unchanged
+from pipeline.config import RunConfig
 from pipeline.objects import ObjectPath
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import room_to_write
+from pipeline.runtime.kept import kept_tables
 from pipeline.runtime.observability import watched_run
 from pipeline.runtime.records import RunState, error_shards
 from pipeline.runtime.session import ray_session, resources_now
-from pipeline.runtime.stage import Plan
+from pipeline.runtime.stage import Plan, Stage
 from pipeline.stages.context import FATAL_IN_WORKER, WorkerSetup
 from pipeline.stages.inputs import Inputs, catalog_errors, gather_inputs
 from pipeline.stages.networks import network_name
 from pipeline.stages.order import STAGES
+from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
 from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore, digest
 
 if TYPE_CHECKING:
@@ -31,22 +34,32 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened_run(
-    config: RunConfig, console: Console, adds: bool = False
+    config: RunConfig, console: Console, adds: Sequence[Stage] | None = None, inputs: Inputs | None = None
 ) -> Iterator[tuple[RunState, "Workers"]]:
     """The run's state and its workers on Ray, the only ones to write into the output folder.
 
-    `adds`: to what another job made there; its rows of `errors` stay in that table.
+    Args:
+        adds: for a job that adds to what another made there, whose finished tables and rows of `errors` and `runs`
+            stay as they are: the stages of that other job that it needs.
+        inputs: what the run starts from, where it is known; else it is gathered as the configuration says.
+
+    Raises:
+        ConfigurationError: what is needed there was made with something else.
+        StoreError: a link leads out of the output folder.
     """
+    check_links(config.output.path)
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
-        inputs = gather_inputs(config)
-        network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=True)
+        inputs = inputs or gather_inputs(config)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
-        if adds:
+        if adds is not None:
             state.earlier = {"errors": list(state.store.listed("errors").values())}
-            # A finished run is measured as it is: what it lacks is for its own job to try again.
-            state.retries = not state.store.listed(STAGES[-1].writes)
-        state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))
+            state.kept = kept_tables(state.store, STAGES)
+            check_unchanged(state, adds)
+        if inputs.answers:
+            network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=True)
+        if STAGES[0].writes not in state.kept:
+            state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))
         with (
             ray_session(config.ray) as resources,
             watched_run(
@@ -87,7 +100,7 @@ def start_state(
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
     plan = Plan(config, store, inputs, shards={})
-    return RunState(config, inputs, store, console, plan, run, STAGES, inputs.weights_digest)
+    return RunState(config, inputs, store, console, plan, run, STAGES, inputs.weights_digest, recorded(inputs))
 
 
 def worker_setup(state: RunState) -> WorkerSetup:
@@ -101,17 +114,3 @@ def worker_setup(state: RunState) -> WorkerSetup:
         inputs.class_names,
         answers=inputs.answers,
     )
-
-
-def stored_config(output: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """The configuration that a finished run was made with.
-
-    Raises:
-        StoreError: there is no run.
-        ConfigurationError: an override is wrong.
-    """
-    rows = TableStore(output).read_all("runs", ["stage", "configuration"]).to_pylist()
-    stages = {stage.name for stage in STAGES}
-    stored = [json.loads(row["configuration"]) for row in rows if row["stage"] in stages]
-    values = stored[-1] | {"output": output}
-    return load_config(values=values, overrides=overrides)

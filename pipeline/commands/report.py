@@ -3,24 +3,37 @@
 from rich.console import Console
 
 from pipeline.commands.opened import opened_run
+from pipeline.commands.stored import StoredRun
 from pipeline.config import RunConfig
 from pipeline.runtime.flow import TakesWork, run_stages
 from pipeline.runtime.records import RunState, write_errors_manifest
 from pipeline.runtime.stage import PlannedShard
 from pipeline.stages.order import STAGES
+from pipeline.stages.recorded import recorded_inputs
 from pipeline.stages.report.stage import ReportStage, write_report
+from pipeline.store.tables import StoreError, TableStore
 
 
-def run_report(config: RunConfig, console: Console) -> str:
+def run_report(run: StoredRun, config: RunConfig, console: Console) -> str:
     """Draw the report again from a run's tables, computing nothing; classes whose pages are there are left alone.
+
+    Args:
+        config: the run's, with the settings of pages and workers that are wanted now.
 
     Returns:
         The path of the overview.
 
     Raises:
-        StoreError: a table is missing. As `run_pipeline` otherwise.
+        StoreError: a table is missing, or the run is not finished. As `run_pipeline` otherwise.
     """
-    with opened_run(config, console, adds=True) as (state, workers):
+    store = TableStore(run.folder)
+    if not store.manifest(STAGES[-1].writes):
+        raise StoreError(
+            f"the run in {run.folder} is not finished, its table {STAGES[-1].writes} is empty: run summarize again, "
+            "which draws the report at its end"
+        )
+    inputs = recorded_inputs(config, run.recorded, store)
+    with opened_run(config, console, adds=(), inputs=inputs) as (state, workers):
         for stage in STAGES:
             found = state.store.manifest(stage.writes)
             state.plan.shards[stage.writes] = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import uvicorn
 from rich.console import Console
 
-from pipeline.commands.opened import stored_config
-from pipeline.config import ConfigurationError, RunConfig
+from pipeline.commands.stored import StoredRun, stored_run
+from pipeline.config import ConfigurationError
 from pipeline.evaluate.ratings import study_results
 from pipeline.objects import is_remote
 from pipeline.review.answers import FILE, AnswerStore
@@ -21,8 +21,8 @@ from pipeline.review.questions import questionnaire
 from pipeline.review.results import results_table
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import RunFailed
-from pipeline.stages.classifier import classifier_of
 from pipeline.stages.explain import explainer_name, preset_of
+from pipeline.store.links import check_links
 from pipeline.store.tables import StoreError, TableStore
 
 TOKEN_VARIABLE = "VISUAL_SUMMARIES_REVIEW_TOKEN"
@@ -44,6 +44,7 @@ def run_review(folder: str, host: str, port: int, export: bool, console: Console
         )
     # Before the file of answers is made: a mistyped folder must not become a run.
     TableStore(folder).manifest("summaries")
+    check_links(Path(folder))
     if export and not (Path(folder) / FILE).exists():
         raise StoreError(f"nobody has answered anything about {folder} yet")
     answers = AnswerStore(Path(folder) / FILE)
@@ -56,29 +57,25 @@ def run_review(folder: str, host: str, port: int, export: bool, console: Console
         answers.close()
 
 
-def reviewed_run(config: RunConfig) -> ReviewedRun:
-    """The run of this configuration, as the review server wants it. The classifier is loaded, asked, and let go.
-
-    Raises:
-        ClassifierError: it cannot be loaded.
-    """
-    classifier = classifier_of(config)
+def reviewed_run(run: StoredRun) -> ReviewedRun:
+    """The run as the review server wants it."""
+    config, known = run.config, run.recorded
     facts = {
-        "model": classifier.name,
-        "weights": classifier.weights_digest,
+        "model": known.classifier,
+        "weights": known.weights,
         "explainer": explainer_name(config),
         "preset": preset_of(config.explain) or "",
     }
-    return ReviewedRun(config.output.path, classifier.preprocessing, classifier.class_names, facts)
+    return ReviewedRun(config.output.path, known.preprocessing.value(), known.class_names, facts)
 
 
 def _serve(folder: str, host: str, port: int, answers: AnswerStore, console: Console) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     loopback = is_loopback(host)
     token, made = _token(loopback)
-    config = stored_config(folder)
-    run = reviewed_run(config)
-    questions = questionnaire(run.store, config.seed)
+    stored = stored_run(folder)
+    run = reviewed_run(stored)
+    questions = questionnaire(run.store, stored.config.seed)
     with _listening(host, port) as listener:
         port = listener.getsockname()[1]
         app = review_app(run, questions, answers, loopback=loopback, token=token, port=port)

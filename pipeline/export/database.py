@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import StoreError
+from pipeline.store.tables import StoreError, TableStore
 from schemas import TABLES
 from schemas.views import PATH, question_views
 
@@ -31,6 +31,9 @@ def export_database(folders: Sequence[str], path: Path, advance: Callable[[str, 
         import duckdb
     except ImportError:
         raise StoreError("this format needs DuckDB: pip install duckdb") from None
+    for store in map(TableStore, folders):
+        for table in TABLES:
+            store.check_places(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:

@@ -25,6 +25,11 @@ from pipeline.objects import ObjectPath
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
+def is_code(spec: str) -> bool:
+    """Whether to load this classifier is to run somebody's own code: `module:function`."""
+    return ":" in spec and not spec.startswith("torchvision:")
+
+
 def load_classifier(
     spec: str,
     weights: str | Path | ObjectPath | None = None,
@@ -62,7 +67,7 @@ def load_classifier(
         module, preprocessing, known_labels, name = _demo(weights)
     elif spec.startswith("torchvision:"):
         module, preprocessing, known_labels, name = _torchvision(spec, weights, crop_side, seed)
-    elif ":" in spec:
+    elif is_code(spec):
         module, preprocessing, known_labels, name = _own(spec, weights)
     else:
         guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else ""
@@ -84,39 +89,6 @@ def load_classifier(
         name=name,
         feature_layer=feature_layer,
     )
-
-
-def load_preprocessing(
-    spec: str,
-    weights: str | Path | ObjectPath | None = None,
-    *,
-    resize_side: int | None = None,
-    crop_side: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    squash: bool | None = None,
-) -> Preprocessing:
-    """The preprocessing that `load_classifier` gives the same classifier, without loading weights where possible.
-
-    torchvision's and the demo network's follow from their names; a `module:function` is called, because it may return
-    its own, and the network that it builds is thrown away.
-
-    Raises:
-        ClassifierError: as `load_classifier`.
-    """
-    if spec == "demo":
-        preprocessing = _demo_preprocessing()
-    elif spec.startswith("torchvision:"):
-        network = spec.removeprefix("torchvision:")
-        if network not in _torchvision_names():
-            raise ClassifierError(f"torchvision has no classifier {network!r}")
-        members = torchvision.models.get_model_weights(network).__members__
-        preprocessing = _torchvision_preprocessing(members, weights)
-    elif ":" in spec:
-        preprocessing = _own(spec, None)[1]
-    else:
-        raise ClassifierError(f"classifier {spec!r} is none of torchvision:<name>, module:function or demo")
-    return _changed(preprocessing, resize_side, crop_side, mean, std, squash)
 
 
 Loaded = tuple[nn.Module, Preprocessing, Labels | None, str]

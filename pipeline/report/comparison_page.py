@@ -69,7 +69,8 @@ def _class_view(directory: Path, one: ComparedClass, shown: Sequence[ComparedPic
         for number in numbers:
             file, members, support = own.exemplars[number]
             name = f"pictures/{run + 1}-{slug(one.label)}-{number + 1}.webp"
-            there = file.is_file()
+            # The page may be given to others; what a link leads to may not be for them.
+            there = file.is_file() and not (isinstance(file, Path) and file.is_symlink())
             if there:
                 write_file(directory / name, file.read_bytes())
             summaries.append(

@@ -64,6 +64,8 @@ class AnswerStore:
             connection = sqlite3.connect(
                 self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
+            # The file may come with a run from anywhere.
+            connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("PRAGMA journal_mode=WAL")
             # The default of some builds loses the last answers in a power cut.
             connection.execute("PRAGMA synchronous=FULL")

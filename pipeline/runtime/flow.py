@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.kept import check_kept, units_as_kept
 from pipeline.runtime.progress import RunProgress, StageProgress
 from pipeline.runtime.records import (
     Found,
@@ -73,6 +74,7 @@ class StageWalk:
         self.on_settled: Callable[[int], None] = lambda part: None
         self._part_of = {group.label: part for part, group in enumerate(state.inputs.classes)}
         self._fingerprint = stage.fingerprint(state.config, state.inputs)
+        self._kept = state.kept.get(stage.writes)
         self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin, stalled=self._stalled)
         self._found: Found | None = None
         self._units: dict[int, list[Unit]] = {}
@@ -95,8 +97,9 @@ class StageWalk:
             self._started = datetime.now(UTC), time.perf_counter()
             self._found = Found(self.state.store, self.stage, self._fingerprint)
         units = self.stage.named_units(plan, self._fingerprint)
-        retries = self.state.retries or self.stage not in self.state.stages
-        there = find_outcomes(self.state.store, self.stage, units, self._found, retries)
+        there = find_outcomes(self.state.store, self.stage, units, self._found, retries=self._kept is None)
+        if self._kept is not None:
+            units = units_as_kept(self._kept, self.stage, units, there, self.state.store)
         missing = [unit for unit in units if unit.name not in there]
         self._units[part], self._left[part] = units, len(missing)
         self._done |= there
@@ -115,7 +118,7 @@ class StageWalk:
 
     def write_manifest(self) -> None:
         """Let readers find what is done so far, if that has changed."""
-        if self._changed:
+        if self._changed and self._kept is None:
             write_manifest(self.state, self.stage, self._fingerprint, self._outcomes(), complete=False)
             self._changed = False
 
@@ -155,6 +158,9 @@ class StageWalk:
         incomplete = not self.over or self._failures or self.state.incomplete.intersection(self.stage.reads)
         if incomplete:
             self.state.incomplete.add(self.stage.writes)
+        if self._kept is not None:
+            check_kept(self._kept, self.stage, outcomes, self.state.store)
+            return outcomes, units
         write_manifest(self.state, self.stage, self._fingerprint, outcomes, complete=not incomplete)
         record_errors(self.state, self.stage, units, outcomes, self._failures)
         return outcomes, units

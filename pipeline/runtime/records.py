@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.names import shown
 from pipeline.runtime.failures import RunFailed
+from pipeline.runtime.kept import Kept
 from pipeline.runtime.ledger import Ledger
 from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
@@ -26,9 +27,9 @@ from schemas import make_table
 class RunState:
     """What the driver knows while it walks the stages.
 
-    `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
-    `weights` is what the table `runs` says that the stages computed with. `lost` are the images of units that failed,
-    (class, image id) by stage; `incomplete` the tables that lack something by that.
+    `stages` are all that a run has, in order; `kept` are tables that stay as they are. `weights` is what the table
+    `runs` says that the stages computed with, `recorded` what it says of all inputs: JSON. `lost` are the images of
+    units that failed, (class, image id) by stage; `incomplete` the tables that lack something by that.
     """
 
     config: RunSettings
@@ -39,6 +40,7 @@ class RunState:
     run: str
     stages: Sequence[Stage] = ()
     weights: str = ""
+    recorded: str = "{}"
     watch: RunWatch | None = None
     earlier: dict[str, list[Shard]] = field(default_factory=dict)
     errors: dict[str, list[Shard]] = field(default_factory=dict)
@@ -46,7 +48,7 @@ class RunState:
     lost: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
     invalidated: bool = False
-    retries: bool = True
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.store, self.run)
@@ -245,6 +247,7 @@ def record_stage(
             "seed": state.config.seed,
             "weights": state.weights,
             "configuration": json.dumps(state.config.model_dump(mode="json")),
+            "inputs": state.recorded,
             "versions": json.dumps(library_versions()),
             "host": json.dumps(host_resources()),
         }

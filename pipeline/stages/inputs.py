@@ -31,10 +31,10 @@ class Inputs:
     Attributes:
         classes: the run's classes with their images, in order of their labels.
         parts: CSV of true part boxes, where it is known.
-        answers: the classifier's on fixed images.
-        network: by what name the run's folder knows the classifier of these weights and answers.
         classifier_name: what the classifier calls itself.
         model: what the configuration calls it.
+        answers: the classifier's on fixed images; empty where it was not loaded.
+        network: by what name the run's folder knows the classifier of these weights and answers.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -43,11 +43,11 @@ class Inputs:
     parts: Path | ObjectPath | None
     preprocessing: Preprocessing
     weights_digest: str
-    answers: tuple[float, ...]
-    network: str
     classifier_name: str
     class_names: tuple[str, ...]
     model: str
+    answers: tuple[float, ...] = ()
+    network: str = ""
 
     @property
     def image_count(self) -> int:
@@ -92,11 +92,11 @@ def gather_inputs(config: RunConfig) -> Inputs:
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
-        found,
-        network_name(config.output.path, classifier.weights_digest, found),
         classifier.name,
         classifier.class_names,
         config.model.name,
+        found,
+        network_name(config.output.path, classifier.weights_digest, found),
     )
 
 

@@ -26,13 +26,13 @@ from pyarrow import dataset, parquet
 
 from pipeline.objects import ObjectError, ObjectPath, place, told
 from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
+from pipeline.store.content import content_digest
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
 # Where a shard's file says what `Shard.content` is.
 CONTENT = "visual-summaries content"
 SMALL_OBJECT = 2**20
-ROWS_HASHED = 1000
 ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
 MEND = "mend that and run the same command again: what is done stays"
 
@@ -68,33 +68,6 @@ def digest(*parts: Any) -> str:
     """Hash of JSON-serializable values, 24 hexadecimal digits; the same on every host."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def content_digest(table: str, rows: pa.Table) -> str:
-    """Digest of the rows of a table, but for what was measured by a clock; how they lie in memory does not matter."""
-    kept = rows.select(TABLES[table].reproducible)
-    kept = kept.cast(pa.schema([field.remove_metadata() for field in kept.schema]))
-    hashed = hashlib.sha256()
-    with pa.ipc.new_stream(pa.PythonFile(_Hashing(hashed), mode="w"), kept.schema) as stream:
-        for start in range(0, len(kept), ROWS_HASHED):
-            piece = kept.slice(start, ROWS_HASHED)
-            # Taken one by one they lie in memory in one way only, wherever they come from.
-            stream.write_table(piece.take(np.arange(len(piece))).combine_chunks())
-    return hashed.hexdigest()
-
-
-class _Hashing(io.RawIOBase):
-    """A file that keeps nothing but a hash of what is written."""
-
-    def __init__(self, hashed: Any) -> None:
-        self._hashed = hashed
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._hashed.update(data)
-        return len(data)
 
 
 class TableStore:
@@ -278,6 +251,11 @@ class TableStore:
             self._check_links(folder / path)
             try:
                 pieces.append(_read_shard(folder / path, schema.names, where))
+            except KeyError:
+                raise StoreError(
+                    f"{folder / path} has other columns than the table {table} has now: another version of this "
+                    "program wrote it; run the job again"
+                ) from None
             except (OSError, pa.ArrowInvalid) as error:
                 if _out_of_reach(error):
                     raise StoreError(f"cannot read {error}; {MEND}") from error
@@ -325,6 +303,23 @@ class TableStore:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
 
+    def settled(self, table: str) -> tuple[str, bool]:
+        """Fingerprint of the table's manifest, and whether it says that the table is complete; ("", False) where there
+        is none that can be read.
+
+        Raises:
+            Unreachable: there may be one, but the store does not answer.
+        """
+        try:
+            content = json.loads((self.folder(table) / "manifest.json").read_text())
+            return str(content["fingerprint"]), content["complete"] is True
+        except ObjectError as error:
+            if error.errno != errno.ENOENT:
+                raise Unreachable(f"cannot read {error}; {MEND}") from error
+            return "", False
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", False
+
     def _no_table(self, table: str) -> StoreError:
         if isinstance(self.root, ObjectPath):
             try:
@@ -332,6 +327,14 @@ class TableStore:
             except ObjectError as error:
                 return StoreError(str(error))
         return StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it")
+
+    def check_places(self, table: str) -> None:
+        """For readers that open a table's files by themselves: raise a StoreError unless all that its manifest lists,
+        if there is one, is in the table's folder."""
+        folder = self.folder(table)
+        if (folder / "manifest.json").is_file():
+            for shard in self.manifest(table):
+                self._check_links(folder / shard.path)
 
     def _check_links(self, target: Path | ObjectPath) -> None:
         """A run may come from anywhere; its links must not lead out of it. The output folder itself may be one.

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from jobs import clean, cluster, compare, evaluate, export, report, review, summarize
-from jobs.command import main
+from jobs.command import main, run_command
 from pipeline.commands.evaluate import PAPERS
 from pipeline.commands.submission import named_files
 from pipeline.config import load_config
+from pipeline.store.tables import StoreError
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {
@@ -115,3 +116,11 @@ def test_foreseeable_mistakes_are_one_line(capsys) -> None:
     assert main(["summarize", "--images", "a", "--manifest", "b"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("visual-summaries: ") and "either data.images" in error and error.count("\n") == 1
+
+
+def test_a_message_does_not_act_on_the_terminal(capsys: pytest.CaptureFixture) -> None:
+    def fails(console: object) -> None:
+        raise StoreError("ä bad \x1b]0;owned\x07 name\nand\u202e more")
+
+    assert run_command(fails) == 1
+    assert capsys.readouterr().err == "visual-summaries: ä bad \\x1b]0;owned\\x07 name\nand\\u202e more\n"

@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.loading import load_classifier, load_preprocessing
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.loading import load_classifier
 
 
 def test_squeezenet_recognizes_photographs(data_directory: Path) -> None:
@@ -244,28 +243,3 @@ def test_demo_network() -> None:
     images = torch.rand(2, 3, 128, 128)
     assert classifier.logits(images).shape == (2, len(classifier.class_names))
     assert classifier.features(images).shape[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("spec", "settings"),
-    [
-        ("demo", {}),
-        ("torchvision:squeezenet1_1", {"weights": "random"}),
-        ("torchvision:squeezenet1_1", {"weights": "random", "crop_side": 112}),
-        ("torchvision:mobilenet_v2", {"weights": "random", "squash": True, "resize_side": 240}),
-    ],
-)
-def test_preprocessing_alone_is_the_classifiers(spec: str, settings: dict) -> None:
-    assert load_preprocessing(spec, **settings) == load_classifier(spec, **settings).preprocessing
-
-
-def test_preprocessing_alone_of_weights_by_name_and_of_ones_own(own_module: str) -> None:
-    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
-    assert load_preprocessing("torchvision:resnet50", "IMAGENET1K_V2") == Preprocessing.from_torchvision(weights)
-    for function in ("with_preprocessing", "with_dictionary"):
-        spec = f"{own_module}:{function}"
-        assert load_preprocessing(spec) == load_classifier(spec).preprocessing
-    with pytest.raises(ClassifierError, match="no classifier"):
-        load_preprocessing("torchvision:resnet49")
-    with pytest.raises(ClassifierError, match="none of"):
-        load_preprocessing("resnet50")

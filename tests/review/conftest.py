@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile_names import EVIL_CLASS, EVIL_FILE, EVIL_LABEL  # noqa: E402
 
-from pipeline.commands.opened import stored_config  # noqa: E402
 from pipeline.commands.review import reviewed_run  # noqa: E402
+from pipeline.commands.stored import stored_run  # noqa: E402
 from pipeline.data.demo.scenes import NETWORK_CLASS_NAMES, write_demo_set  # noqa: E402
 from pipeline.review.answers import FILE, AnswerStore  # noqa: E402
 from pipeline.review.app import ReviewedRun, review_app  # noqa: E402
@@ -68,7 +68,7 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def known_run(finished_run) -> ReviewedRun:
-    return reviewed_run(stored_config(str(finished_run)))
+    return reviewed_run(stored_run(str(finished_run)))
 
 
 @pytest.fixture

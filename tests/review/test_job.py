@@ -73,6 +73,8 @@ def test_export_alone(own_run, capsys) -> None:
 def test_mistakes_are_one_line(own_run, tmp_path, capsys, monkeypatch) -> None:
     assert review.main(["--run", str(tmp_path / "nothing")]) == 1
     assert "no table 'summaries'" in capsys.readouterr().err and not (tmp_path / "nothing").exists()
+    assert review.main(["--run", str(own_run.folder), "--export", "--port", "0"]) == 2
+    assert "--port without effect" in capsys.readouterr().err
     monkeypatch.setenv(command.TOKEN_VARIABLE, "short")
     assert review.main(["--run", str(own_run.folder), "--port", "0"]) == 2
     assert command.TOKEN_VARIABLE in capsys.readouterr().err

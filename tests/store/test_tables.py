@@ -12,7 +12,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from pipeline.store.atomic import atomic_file, write_atomically
-from pipeline.store.tables import Shard, StoreError, TableStore, content_digest, digest
+from pipeline.store.content import content_digest
+from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
 
 ROOT = Path(__file__).parents[2]
