@@ -87,7 +87,7 @@ def is_remote(location: Any) -> bool:
 
 
 def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
-    """Where a path or address leads: `Path` on a disk, `ObjectPath` elsewhere.
+    """Where a path or address leads: `Path` on a disk, `ObjectPath` elsewhere; `~` is a home folder, as in a shell.
 
     Raises:
         ObjectError: an address with credentials, of no bucket, with anything but its name in its place, or of a kind of
@@ -99,7 +99,7 @@ def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
         return ObjectPath.of(location)
     if location.startswith("file://"):
         return Path(url2pathname(urlsplit(location, allow_fragments=False).path))
-    return Path(location)
+    return Path(os.path.expanduser(location))
 
 
 class ObjectPath:
