@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import run_job, run_parser
+from jobs.command import one_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run", action="append", metavar="FOLDER", help="a finished run, with its own configuration; can be repeated"
     )
-    parser.add_argument("--paper", choices=PAPERS, help="that paper's experiments, beside its published figures")
+    parser.add_argument(
+        "--paper",
+        type=one_of("paper", PAPERS),
+        metavar="NAME",
+        help=f"that paper's experiments, beside its published figures: {', '.join(PAPERS)}",
+    )
     parser.add_argument(
         "--study", action="append", metavar="NAME", help="a study; can be repeated; default: all that can be done"
     )

@@ -8,6 +8,7 @@ from rich.console import Console
 from pipeline.commands.opened import opened_run
 from pipeline.commands.results import write_results
 from pipeline.config import ConfigurationError, RunConfig
+from pipeline.names import did_you_mean
 from pipeline.report.evaluation import all_figures, panels, paper_tables, plot_panels
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.flow import run_stages
@@ -100,7 +101,8 @@ def check_studies(names: Iterable[str], config: RunConfig) -> None:
     """Raise a ConfigurationError for an unknown study, or one without what it needs."""
     for name in names:
         if name not in STUDIES:
-            raise ConfigurationError(f"unknown study {name!r}; known: {', '.join(STUDIES)}")
+            known = ", ".join(STUDIES)
+            raise ConfigurationError(f"unknown study {name!r}; known: {known}{did_you_mean(name, STUDIES)}")
         STUDIES[name].check(config)
 
 
