@@ -25,6 +25,7 @@ OPTIONS = {
     "--output",
     "--address",
     "--submit",
+    "--send",
     "--print-config",
 }
 
@@ -34,7 +35,7 @@ OPTIONS = {
     [
         (summarize, OPTIONS | {"--dry-run"}),
         (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
-        (report, {"--help", "--run", "--submit"}),
+        (report, {"--help", "--run", "--submit", "--send"}),
         (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
         (export, {"--help", "--run", "--format", "--output"}),
