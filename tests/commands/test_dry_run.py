@@ -16,8 +16,8 @@ def contents(folder: Path) -> dict[str, int]:
 
 def test_a_dry_run_of_the_demo_writes_nothing(tmp_path, capsys) -> None:
     output = tmp_path / "out"
-    arguments = ["--images", DEMO, "--model", DEMO, "--output", str(output), "--dry-run", "data.demo_images_per_class=2"]
-    assert main(arguments) == 0
+    arguments = ["--images", DEMO, "--model", DEMO, "--output", str(output), "data.demo_images_per_class=2"]
+    assert main([*arguments, "--dry-run"]) == 0
     assert "8 classes, 16 images" in capsys.readouterr().out and not output.exists()
 
 
