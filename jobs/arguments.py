@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.command import run_command
-from jobs.submission import add_submit, submit_job
+from jobs.submission import add_submit, is_submitted, submit_job
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,7 @@ def run_job(
 ) -> int:
     """Parse, make the configuration, print it or do the job; returns the exit status as `run_command`."""
     options = parser.parse_intermixed_args(arguments)
+    submitted = is_submitted(parser, options)
 
     def action(console: "Console") -> int | None:
         from pipeline.config import ConfigurationError, annotated_default, load_config
@@ -61,7 +62,7 @@ def run_job(
         config = load_config(options.config, options.overrides, _shortcuts(options))
         if options.print_config:
             print(annotated_default(config), end="")
-        elif options.submit:
+        elif submitted:
             return submit_job(parser, arguments, config)
         else:
             job(options, config, console)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.command import run_command
+from jobs.command import one_of, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="The exit status of logs, and of the status of a job that has ended, is the job's own.",
     )
     actions = "; ".join(f"{name}: {what}" for name, what in ACTIONS.items())
-    parser.add_argument("action", choices=tuple(ACTIONS), help=actions)
+    parser.add_argument("action", type=one_of("action", ACTIONS), metavar="ACTION", help=actions)
     parser.add_argument("job", metavar="ID", help="as --submit said it")
     parser.add_argument(
         "--address", default="127.0.0.1:8265", help="of the cluster's dashboard; default: 127.0.0.1:8265"

@@ -1,10 +1,14 @@
 """The console script `visual-summaries <verb>`, and what all verbs share: messages instead of tracebacks."""
 
+import argparse
+import errno
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 PLAIN_WIDTH = 110
+# What a path that a person wrote can be guilty of, wherever it is noticed.
+WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM)
 
 VERBS = {
     "summarize": "photographs → maps → visual summaries → report",
@@ -28,9 +32,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nvisual-summaries <verb> --help says more.")
         return 0 if arguments else 2
     if arguments[0] not in VERBS:
-        print(f"visual-summaries: unknown verb {arguments[0]!r}; known: {', '.join(VERBS)}", file=sys.stderr)
+        print(f"visual-summaries: {unknown('verb', arguments[0], VERBS)}", file=sys.stderr)
         return 2
     return importlib.import_module(f"jobs.{arguments[0]}").main(arguments[1:])
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """What is said of a name that is none of the `known` ones."""
+    from pipeline.suggestions import did_you_mean
+
+    known = tuple(known)
+    return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}"
+
+
+def one_of(what: str, known: Iterable[str]) -> Callable[[str], str]:
+    """The `type` of an option that takes one of the `known` names."""
+
+    def checked(name: str) -> str:
+        if name not in known:
+            raise argparse.ArgumentTypeError(unknown(what, name, known))
+        return name
+
+    return checked
 
 
 def run_command(action: Callable[..., int | None]) -> int:
@@ -52,6 +75,11 @@ def run_command(action: Callable[..., int | None]) -> int:
     except FORESEEN as error:
         print(f"visual-summaries: {shown_lines(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, USAGE) else 3 if isinstance(error, RESUMABLE) else 1
+    except OSError as error:
+        if error.errno not in WRONG_PATH or error.filename is None:
+            raise
+        print(f"visual-summaries: {error.filename}: {error.strerror}; name another", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)
         return 130

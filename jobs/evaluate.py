@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import run_job, run_parser, settings_given
+from jobs.command import one_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="a finished run, with its own configuration; settings may change what changes no stored table; can be "
         "repeated",
     )
-    parser.add_argument("--paper", choices=PAPERS, help="that paper's experiments, beside its published figures")
+    parser.add_argument(
+        "--paper",
+        type=one_of("paper", PAPERS),
+        metavar="NAME",
+        help=f"that paper's experiments, beside its published figures: {', '.join(PAPERS)}",
+    )
     parser.add_argument(
         "--study", action="append", metavar="NAME", help="a study; can be repeated; default: all that can be done"
     )

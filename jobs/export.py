@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.command import run_command
+from jobs.command import one_of, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--run", action="append", required=True, metavar="FOLDER", help="a finished run; several for the format duckdb"
     )
     formats = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
-    parser.add_argument("--format", required=True, choices=tuple(FORMATS), help=formats)
+    parser.add_argument("--format", required=True, type=one_of("format", FORMATS), metavar="NAME", help=formats)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where the files go; made if missing")
     return parser
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.arguments import settings_given
 from jobs.command import run_command
-from jobs.submission import add_submit, submit_job
+from jobs.submission import add_submit, is_submitted, submit_job
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,9 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status, as `run_command` says it."""
     parser = build_parser()
     options = parser.parse_intermixed_args(arguments)
+    submitted = is_submitted(parser, options)
 
     def action(console: "Console") -> int | None:
-        if options.submit:
+        if submitted:
             from pipeline.config import load_config
 
             return submit_job(parser, arguments, load_config(overrides=options.overrides))

@@ -2,15 +2,18 @@
 
 import difflib
 import json
+import os
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
+from pipeline.suggestions import did_you_mean
+from pipeline.written import NotYaml, annotation_of, meant, read_yaml, value_of
 
 __all__ = ["ConfigurationError", "RunConfig", "annotated_default", "given_settings", "load_config", "validated"]
 
@@ -39,7 +42,7 @@ def load_config(
 
     `values` are further settings by dotted name, taken as they are; overrides win over them.
 
-    Values of overrides are YAML, so `3`, `null`, `[a, b]` and `text` mean what they mean in a file.
+    What is written is text, in a file as in an override, until the setting says what it is: see `pipeline.written`.
 
     Raises:
         ConfigurationError: unreadable file, unknown name (with the nearest valid one), impossible value.
@@ -57,14 +60,14 @@ def given_settings(
     """What `load_config` is given as one tree of known names, without what is not said; raises as `load_config`."""
     tree: dict[str, Any] = {}
     if path is not None:
-        tree = _read_yaml(Path(path))
+        tree = _read_file(Path(os.path.expanduser(path)))
     for name, value in (values or {}).items():
         _assign(tree, name, value)
     for override in overrides:
         name, separator, text = override.partition("=")
         if not separator:
             raise ConfigurationError(f"override {override!r} must have the form section.key=value")
-        _assign(tree, name.strip(), _parse(name, text))
+        _assign(tree, name.strip(), _parse(name.strip(), text))
     _reject_unknown(tree)
     _reject_credentials(tree)
     return tree
@@ -108,15 +111,14 @@ def valid_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[
     return names
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        tree = read_yaml(path.read_text(encoding="utf-8-sig"))
+    except NotYaml as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}") from None
-    if tree is None:
-        return {}
+    tree = meant(tree, RunConfig)
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path} must hold names and values, not {type(tree).__name__}")
     return tree
@@ -124,9 +126,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigurationError(f"the value of {name}={text} is not valid YAML; quote it") from None
+        return value_of(text, annotation_of(name, RunConfig))
+    except NotYaml as error:
+        raise ConfigurationError(f"{name}={text}: {error}") from None
 
 
 def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -183,11 +185,10 @@ def _describe(error: ValidationError) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "configuration"
         # What cannot be a location may hold a key.
         hidden = problem["type"] == "location" or isinstance(problem["input"], (dict, BaseModel))
-        given = "" if hidden else f" (given: {problem['input']!r})"
+        given = "" if hidden else f" (given: {reprlib.repr(problem['input'])})"
         hint = ""
         if problem["type"] == "literal_error" and isinstance(problem["input"], str):
             expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            close = difflib.get_close_matches(problem["input"], expected, n=1, cutoff=0.4)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(problem["input"], expected)
         lines.append(f"{name}: {problem['msg']}{given}{hint}")
     return "\n".join(lines)

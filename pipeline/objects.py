@@ -88,7 +88,7 @@ def is_remote(location: Any) -> bool:
 
 
 def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
-    """Where a path or address leads: `Path` on a disk, `ObjectPath` elsewhere.
+    """Where a path or address leads: `Path` on a disk, `ObjectPath` elsewhere; `~` is a home folder, as in a shell.
 
     Raises:
         ObjectError: an address with credentials, of no bucket, with anything but its name in its place, or of a kind of
@@ -100,7 +100,7 @@ def place(location: "str | Path | ObjectPath") -> "Path | ObjectPath":
         return ObjectPath.of(location)
     if location.startswith("file://"):
         return Path(path_of(location))
-    return Path(location)
+    return Path(os.path.expanduser(location))
 
 
 class ObjectPath:

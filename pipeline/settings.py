@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.objects import ObjectPath
 from pipeline.runtime.settings import Location, RaySettings, Section
+from pipeline.suggestions import did_you_mean
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -190,11 +191,15 @@ class ExplainSettings(Section):
     @field_validator("explainer")
     @classmethod
     def _explainer_is_known(cls, name: str) -> str:
-        from pipeline.explain.registry import EXPLAINERS
-
-        if name not in EXPLAINERS:
-            raise ValueError(f"unknown explainer; known: {', '.join(EXPLAINERS)}")
+        _check_explainer(name)
         return name
+
+
+def _check_explainer(name: str) -> None:
+    from pipeline.explain.registry import EXPLAINERS
+
+    if name not in EXPLAINERS:
+        raise ValueError(f"unknown explainer; known: {', '.join(EXPLAINERS)}{did_you_mean(name, EXPLAINERS)}")
 
 
 class RegionSettings(Section):
@@ -339,6 +344,13 @@ class EvaluationSettings(Section):
     subsamples: int = Field(
         4, ge=1, description="random 80 % of a class's images, and other seeds, with which its summaries are made anew"
     )
+
+    @field_validator("explainers")
+    @classmethod
+    def _explainers_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            _check_explainer(name)
+        return names
 
 
 class ReportSettings(Section):

@@ -12,11 +12,11 @@ import scipy.sparse
 ROOT = Path(__file__).parents[1]
 # What these rooms may import of this repository, beside themselves.
 MAY_IMPORT = {
-    "jobs": {"pipeline.commands", "pipeline.config", "pipeline.names"},
+    "jobs": {"pipeline.commands", "pipeline.config", "pipeline.names", "pipeline.suggestions"},
     "pipeline/runtime": {"pipeline.store", "pipeline.objects", "pipeline.names", "schemas"},
     "pipeline/store": {"pipeline.objects", "schemas"},
     "pipeline/explain": {"pipeline.models"},
-    "pipeline/models": {"pipeline.objects", "pipeline.data.demo.network"},
+    "pipeline/models": {"pipeline.suggestions", "pipeline.objects", "pipeline.data.demo.network"},
     "pipeline/summarize": {"pipeline.models"},
     "pipeline/evaluate": {"pipeline.explain", "pipeline.summarize"},
     "schemas": set(),

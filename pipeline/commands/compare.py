@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.commands.results import write_results
 from pipeline.commands.stored import stored_run
+from pipeline.commands.writable import check_writable
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
@@ -37,8 +38,10 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
     """
     if len(folders) < 2:
         raise ConfigurationError("name at least two finished runs to compare: --run FOLDER --run FOLDER")
+    folder = place(output)
+    check_writable(folder)
     with room_to_write(output):
-        return _compare(folders, place(output))
+        return _compare(folders, folder)
 
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.opened import start_state
+from pipeline.commands.writable import check_writable
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.explain.registry import make_explainer
@@ -159,8 +162,17 @@ def _sample_image(inputs: Inputs, side: int) -> np.ndarray:
 
 
 def print_plan(config: RunConfig, console: Console) -> None:
-    """Print classes, stages and the estimated cost."""
-    inputs = gather_inputs(config)
+    """Print classes, stages and the estimated cost; nothing is written into the output.
+
+    Raises:
+        StoreError: the output could not be written. Errors as `gather_inputs`.
+    """
+    check_writable(config.output.path)
+    with TemporaryDirectory() as folder:
+        _print_plan(config, gather_inputs(config, demo_below=Path(folder)), console)
+
+
+def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
     classes = Table(title=f"{len(inputs.classes)} classes, {inputs.image_count} images")
     for name in ("class", "index", "name", "to explain", "held-out", "test"):
         classes.add_column(name, justify="left" if name in ("class", "name") else "right")

@@ -19,6 +19,7 @@ from pipeline.stages.studies.figures import Curve, Figure, curves, figures, figu
 from pipeline.stages.studies.truth import knows_parts
 from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore
+from pipeline.suggestions import did_you_mean
 
 ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
 ANNOTATED, TRANSFER, TRUTH = "localization", "transfer", "truth"
@@ -102,7 +103,8 @@ def check_studies(names: Iterable[str], config: RunConfig) -> None:
     """Raise a ConfigurationError for an unknown study, or one without what it needs."""
     for name in names:
         if name not in STUDIES:
-            raise ConfigurationError(f"unknown study {name!r}; known: {', '.join(STUDIES)}")
+            known = ", ".join(STUDIES)
+            raise ConfigurationError(f"unknown study {name!r}; known: {known}{did_you_mean(name, STUDIES)}")
         STUDIES[name].check(config)
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.commands.stored import stored_run
+from pipeline.commands.writable import check_writable
 from pipeline.config import ConfigurationError
 from pipeline.export.coco import export_coco
 from pipeline.export.contents import Counts, shards_by_label
 from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
 from pipeline.names import shown
-from pipeline.objects import ObjectError, is_remote
+from pipeline.objects import ObjectError, is_remote, place
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.progress import one_progress
 from pipeline.store.tables import StoreError, TableStore
@@ -34,6 +35,7 @@ def run_export(folders: Sequence[str], format_name: str, output: str, console: C
     """
     if is_remote(output):
         raise ConfigurationError(f"{output} is in an object store; exports are written to a disk: name a local folder")
+    check_writable(place(output))
     with room_to_write(output):
         return _export(folders, format_name, output, console)
 
@@ -46,10 +48,10 @@ def _export(folders: Sequence[str], format_name: str, output: str, console: Cons
             raise StoreError(f"{folder} is no finished run: there is no tables/runs/manifest.json in it")
     try:
         if format_name == "duckdb":
-            return _database(folders, Path(output) / DATABASE, console)
+            return _database(folders, place(output) / DATABASE, console)
         if len(folders) > 1:
             raise ConfigurationError(f"the format {format_name} takes one run; only duckdb takes several")
-        return _photographs(folders[0], format_name, Path(output), console)
+        return _photographs(folders[0], format_name, place(output), console)
     except ObjectError:
         raise
     except OSError as error:

@@ -4,7 +4,6 @@ import os
 import secrets
 import signal
 import socket
-from pathlib import Path
 
 import uvicorn
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.console import Console
 from pipeline.commands.stored import StoredRun, stored_run
 from pipeline.config import ConfigurationError
 from pipeline.evaluate.ratings import study_results
-from pipeline.objects import is_remote
+from pipeline.objects import is_remote, place
 from pipeline.review.answers import FILE, AnswerStore
 from pipeline.review.app import ReviewedRun, review_app
 from pipeline.review.export import current_ratings, export_answers
@@ -44,10 +43,10 @@ def run_review(folder: str, host: str, port: int, export: bool, console: Console
         )
     # Before the file of answers is made: a mistyped folder must not become a run.
     TableStore(folder).manifest("summaries")
-    check_links(Path(folder))
-    if export and not (Path(folder) / FILE).exists():
+    check_links(place(folder))
+    if export and not (place(folder) / FILE).exists():
         raise StoreError(f"nobody has answered anything about {folder} yet")
-    answers = AnswerStore(Path(folder) / FILE)
+    answers = AnswerStore(place(folder) / FILE)
     try:
         if not export:
             _serve(folder, host, port, answers, console)
@@ -141,7 +140,7 @@ def _visible(host: str) -> str:
 def _export(folder: str, answers: AnswerStore, console: Console) -> None:
     """Write the table and print what came out."""
     store = TableStore(folder)
-    with exclusive(Path(folder)):
+    with exclusive(place(folder)):
         written, left_out = export_answers(answers, store)
     console.print(results_table(study_results(current_ratings(store))))
     note = f"; {left_out} about what the run does not have any more were left out" if left_out else ""

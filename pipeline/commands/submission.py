@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
+from pipeline.commands.sent import Chosen
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.runtime.failures import ClusterError, RunFailed
 from pipeline.settings import ModelSettings
@@ -28,25 +29,6 @@ CHATTY = (
     "ray._private.runtime_env.working_dir",
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
-)
-
-# Left behind when the working directory is sent, as .gitignore is read: heavy, private, or of no use there.
-EXCLUDED = (
-    ".git/",
-    ".venv/",
-    "venv/",
-    "node_modules/",
-    "__pycache__/",
-    ".pytest_cache/",
-    ".ruff_cache/",
-    "*.egg-info/",
-    "/runs/",
-    "/artefacts/",
-    "/build/",
-    "/dist/",
-    ".env",
-    "*.pem",
-    "*.key",
 )
 
 
@@ -75,17 +57,21 @@ class Jobs:
                 logging.getLogger(name).setLevel(logging.ERROR)
             self._client = JobSubmissionClient(self.address)
 
-    def submit(self, arguments: Sequence[str], folder: str = ".") -> str:
-        """Start `python` with these arguments on the cluster, in a copy of `folder`; returns the job's id.
+    def submit(self, arguments: Sequence[str], chosen: Chosen) -> str:
+        """Start `python` with these arguments on the cluster, in a folder with the chosen files; returns the job's id.
 
         Raises:
-            ClusterError: the cluster does not take the job, e.g. because the folder is too large.
+            ConfigurationError: the files are too large, or cannot be read.
+            ClusterError: the cluster does not take the job.
         """
         environment = {"PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        with _told(self.address):
+        with TemporaryDirectory() as folder, _told(self.address):
+            # Not as a folder, of which Ray would leave out what a .gitignore in it names.
+            package = Path(folder) / "files.zip"
+            chosen.pack(package)
             return self._client.submit_job(
                 entrypoint=shlex.join(["python", *arguments]),
-                runtime_env={"working_dir": folder, "excludes": list(EXCLUDED), "env_vars": environment},
+                runtime_env={"working_dir": str(package), "env_vars": environment},
             )
 
     def follow(self, job: str, out: TextIO) -> int:
@@ -209,14 +195,17 @@ def _noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def submit(address: str, arguments: Sequence[str], say: Callable[[str], Any], out: TextIO) -> int:
-    """Submit, follow and return the job's exit status; Ctrl-C leaves the job running and says so.
+def submit(
+    address: str, arguments: Sequence[str], chosen: Chosen, say: Callable[[str], Any], out: TextIO
+) -> int:
+    """Submit, follow and return the job's exit status; says what was sent; Ctrl-C leaves the job running and says so.
 
     Raises:
         As `Jobs` and its methods.
     """
     jobs = Jobs(address)
-    job = jobs.submit(arguments)
+    job = jobs.submit(arguments, chosen)
+    say(chosen.described())
     advice = jobs.advice(job)
     say(f"job {job} submitted to {jobs.address}\n{advice}")
     try:
@@ -252,28 +241,22 @@ def _weights_file(model: ModelSettings) -> str | None:
     return None if model.weights_or_file is model.weights else model.weights
 
 
-def unseen_files(paths: Mapping[str, str | None], folder: str = ".") -> list[str]:
-    """Settings whose relative paths a submitted job will not see: outside of the folder that is sent, or excluded.
+def named_modules(config: RunConfig) -> list[str]:
+    """The modules that networks are made by, where they are made by a module:function."""
+    names = [model.name for model in (config.model, *config.evaluation.other_models)]
+    return [name.partition(":")[0] for name in names if ":" in name and not name.startswith("torchvision:")]
+
+
+def unseen_files(paths: Mapping[str, str | None], chosen: Chosen) -> list[str]:
+    """Settings whose relative paths a submitted job will not see: what they name is not among the files that are sent.
 
     `paths`: setting → local path or URI, None for none.
     """
-    root = Path(folder).resolve()
-    unseen = []
-    for setting, path in paths.items():
-        if not path or "://" in path or os.path.isabs(path):
-            continue
-        there = (root / path).resolve()
-        if not there.is_relative_to(root) or not there.exists() or _excluded(there.relative_to(root)):
-            unseen.append(f"{setting} ({path})")
-    return unseen
-
-
-def _excluded(path: Path) -> bool:
-    patterns = [pattern.rstrip("/") for pattern in EXCLUDED]
-    anywhere = [pattern for pattern in patterns if not pattern.startswith("/")]
-    if path.parts and f"/{path.parts[0]}" in patterns:
-        return True
-    return any(fnmatch(part, pattern) for part in path.parts for pattern in anywhere)
+    return [
+        f"{setting} ({path})"
+        for setting, path in paths.items()
+        if path and "://" not in path and not path.startswith(("/", "~")) and not chosen.holds(path)
+    ]
 
 
 def _http(address: str) -> str:

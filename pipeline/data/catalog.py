@@ -19,6 +19,7 @@ from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, r
 from pipeline.data.decode import local_path
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath, read_buffer
+from pipeline.suggestions import did_you_mean
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -87,6 +88,7 @@ def load_catalog(
     *,
     images: Path | ObjectPath | None = None,
     manifest: Path | ObjectPath | None = None,
+    listing: Listing | None = None,
     class_names: Sequence[str],
     wordnet_ids: Sequence[str] | None = None,
     class_map: Path | ObjectPath | Mapping[str, int | str] | None = None,
@@ -100,7 +102,8 @@ def load_catalog(
 
     Args:
         images: a folder as for `image_folder`; or else
-        manifest: a file as for `read_manifest`.
+        manifest: a file as for `read_manifest`; or else
+        listing: what one of these gave.
         class_names, wordnet_ids: the classifier's.
         class_map: file as for `read_class_map`, or label → class index, for labels that `ClassMap` does not find.
         classes: labels, or class names, to keep; all when None.
@@ -109,9 +112,10 @@ def load_catalog(
     Raises:
         CatalogError: nothing there, a label without a class, a class without a label.
     """
-    if (images is None) == (manifest is None):
+    if sum(one is not None for one in (images, manifest, listing)) != 1:
         raise CatalogError("give either a folder of images or a manifest")
-    listing = image_folder(images) if images is not None else read_manifest(manifest)
+    if listing is None:
+        listing = image_folder(images) if images is not None else read_manifest(manifest)
     source = "class map"
     if isinstance(class_map, Path | ObjectPath):
         source, class_map = str(class_map), read_class_map(class_map)
@@ -301,7 +305,9 @@ def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) ->
             matching = {label for label in listing if indices & names.candidates(label)}
         if not matching:
             shown = ", ".join(sorted(listing)[:SHOWN]) + (", …" if len(listing) > SHOWN else "")
-            raise CatalogError(f"no images of the class {wanted!r}; the labels are {shown}")
+            raise CatalogError(
+                f"no images of the class {wanted!r}; the labels are {shown}{did_you_mean(wanted, listing)}"
+            )
         kept |= matching
     return {label: listing[label] for label in listing if label in kept}
 

@@ -20,6 +20,7 @@ from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, nu
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
 from pipeline.objects import ObjectPath
+from pipeline.suggestions import did_you_mean
 
 # torchvision's networks with auxiliary outputs for training, and where their weights are.
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -70,7 +71,7 @@ def load_classifier(
     elif is_code(spec):
         module, preprocessing, known_labels, name = _own(spec, weights)
     else:
-        guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else ""
+        guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else did_you_mean(spec, ["demo"])
         raise ClassifierError(
             f"classifier {spec!r} is none of torchvision:<name>, module:function (package.file:function) or demo{guess}"
         )
@@ -199,8 +200,9 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
         imported = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            near = did_you_mean(module_name, ["torchvision"]).replace("torchvision?", f"torchvision:{function_name}?")
             raise ClassifierError(
-                f"{spec}: there is no module {error.name!r}, neither installed nor in {Path.cwd()}"
+                f"{spec}: there is no module {error.name!r}, neither installed nor in {Path.cwd()}{near}"
             ) from None
         raise ClassifierError(f"{spec}: importing {module_name} failed: {error}") from error
     except Exception as error:

@@ -1,5 +1,6 @@
 """What a run starts from: the classifier's identity and the catalog of classes and images."""
 
+import os
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -8,12 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.data.catalog import CatalogClass, load_catalog
+from pipeline.data.annotations import read_boxes, read_landmarks
+from pipeline.data.catalog import CatalogClass, Listing, image_folder, load_catalog, read_manifest
+from pipeline.data.class_map import read_class_map
 from pipeline.data.parts import read_parts
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.weights import SUFFIXES
 from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.classifier import classifier_of
@@ -69,8 +73,10 @@ class Inputs:
         return replace(self, classes=(group,))
 
 
-def gather_inputs(config: RunConfig) -> Inputs:
-    """Load the classifier once for its identity, find the images, map their labels, split them.
+def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
+    """Find the images, load the classifier once for its identity, map the images' labels, split them.
+
+    `demo_below`: the folder to draw the demo set in if it has not been drawn; default: the output.
 
     Raises:
         ConfigurationError: no images named, or both a folder and a manifest.
@@ -79,16 +85,18 @@ def gather_inputs(config: RunConfig) -> Inputs:
     data = config.data
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
-    images, parts = (one and one.path for one in (data.images, data.parts))
-    if parts is not None:
-        read_parts(parts)
+    parts = data.parts and data.parts.path
+    check_files(config)
+    listing = None if data.images == DEMO else _listing(config)
+    # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
-    if data.images == DEMO:
-        images, parts = _demo_set(config)
+    if listing is None:
+        images, parts = _demo_set(config, demo_below)
+        listing = image_folder(images)
     found = tuple(answers(classifier).tolist())
     return Inputs(
-        _classes(config, images, classifier),
+        _classes(config, listing, classifier),
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
@@ -126,13 +134,42 @@ def _check_layers(config: RunConfig, classifier: Classifier) -> None:
             ) from None
 
 
-def _classes(
-    config: RunConfig, images: Path | ObjectPath | None, classifier: Classifier
-) -> tuple[CatalogClass, ...]:
+def check_files(config: RunConfig) -> None:
+    """Notice now that a file which a setting names is not there, or is not what it should be.
+
+    Raises:
+        CatalogError: it names the file.
+        ConfigurationError: it names the setting as well.
+    """
+    data, model = config.data, config.model
+    readers = (
+        (data.parts, read_parts),
+        (data.boxes, read_boxes),
+        (data.landmarks, read_landmarks),
+        (data.class_map, read_class_map),
+    )
+    for location, read in readers:
+        if location:
+            read(location.path)
+    named = {"model.labels": model.labels and model.labels.path}
+    if isinstance(model.weights_or_file, Path) and model.weights_or_file.suffix.lower() in SUFFIXES:
+        named["model.weights"] = model.weights_or_file
+    if config.explain.explainer == "feature-cam" and config.explain.cam.edges:
+        named["explain.cam.edges"] = config.explain.cam.edges.path
+    for setting, path in named.items():
+        if isinstance(path, Path) and not os.path.exists(path):
+            raise ConfigurationError(f"{setting}: there is no file {path}")
+
+
+def _listing(config: RunConfig) -> Listing:
+    data = config.data
+    return image_folder(data.images.path) if data.images else read_manifest(data.manifest.path)
+
+
+def _classes(config: RunConfig, listing: Listing, classifier: Classifier) -> tuple[CatalogClass, ...]:
     data = config.data
     return load_catalog(
-        images=images,
-        manifest=data.manifest and data.manifest.path,
+        listing=listing,
         class_names=classifier.class_names,
         wordnet_ids=classifier.wordnet_ids,
         class_map=data.class_map and data.class_map.path,
@@ -144,12 +181,14 @@ def _classes(
     ).classes
 
 
-def _demo_set(config: RunConfig) -> tuple[Path | ObjectPath, Path | ObjectPath]:
-    """Draw the demo set beside the tables, unless it is there already; (folder, CSV of its parts)."""
+def _demo_set(config: RunConfig, below: Path | None) -> tuple[Path | ObjectPath, Path | ObjectPath]:
+    """Draw the demo set beside the tables, or `below`, unless it is there already; (folder, CSV of its parts)."""
     from pipeline.data.demo.scenes import write_demo_set
 
     count = config.data.demo_images_per_class
     folder = config.output.path / f"demo-set-{count}-{config.seed}"
+    if below is not None and not (folder / "parts.csv").exists():
+        folder = below / folder.name
     if isinstance(folder, ObjectPath):
         if not (folder / "parts.csv").exists():
             with TemporaryDirectory() as drawn:

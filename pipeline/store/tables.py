@@ -300,6 +300,8 @@ class TableStore:
             if error.errno == errno.ENOENT:
                 raise self._no_table(table) from None
             raise Unreachable(f"cannot read {error}; {MEND}") from error
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
 

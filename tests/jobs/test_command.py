@@ -26,6 +26,7 @@ OPTIONS = {
     "--output",
     "--address",
     "--submit",
+    "--send",
     "--print-config",
 }
 
@@ -35,7 +36,7 @@ OPTIONS = {
     [
         (summarize, OPTIONS | {"--dry-run"}),
         (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
-        (report, {"--help", "--run", "--submit"}),
+        (report, {"--help", "--run", "--submit", "--send"}),
         (clean, {"--help", "--run", "--remove", "--force"}),
         (cluster, {"--help", "--address"}),
         (compare, {"--help", "--run", "--output"}),
@@ -55,10 +56,38 @@ def test_papers_are_those_that_the_stages_know() -> None:
 def test_verbs(capsys) -> None:
     assert main([]) == 2 and "summarize" in capsys.readouterr().out
     assert main(["--help"]) == 0
-    assert main(["sumarize"]) == 2 and "unknown verb" in capsys.readouterr().err
+    assert main(["sumarize"]) == 2
+    said = capsys.readouterr().err
+    assert "unknown verb 'sumarize'; known: summarize, " in said and said.endswith("; did you mean summarize?\n")
     with pytest.raises(SystemExit) as status:
         main(["summarize", "--help"])
     assert status.value.code == 0 and "section.key=value" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("export --run x --output y --format coc", "coco"),
+        ("export --run x --output y --format DuckDB", "duckdb"),
+        ("evaluate --paper glass", "glas"),
+        ("cluster log x", "logs"),
+        ("evaluate --images demo --model demo --output {output} --study faithfullness", "faithfulness"),
+        ("evaluate --images demo --model demo --output {output} --study explanation-maps", "explanation maps"),
+        ("summarize --preset papers --output {output}", "paper"),
+        ("summarize explain.explainer=grad_cam --output {output}", "grad-cam"),
+        ("evaluate --paper fgvis evaluation.explainers=[oclusion] --output {output}", "occlusion"),
+        ("summarize --dry-run --images {demo} --model torchvison:resnet18 --output {output}", "torchvision:resnet18"),
+        ("summarize --dry-run --images {demo} --model dem --output {output}", "demo"),
+        ("summarize --images {demo} --model demo --dry-run --output {output} data.classes=[cresteds]", "crested bird"),
+    ],
+)
+def test_a_misspelled_name_is_recognized(command: str, meant: str, capsys, demo_folder, tmp_path) -> None:
+    try:
+        status = main(command.format(output=tmp_path / "out", demo=demo_folder).split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2 and f"did you mean {meant}?" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_console_script_is_the_job(tmp_path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from jobs.submission import without_submit
-from pipeline.commands.submission import unseen_files
+from pipeline.commands.sent import chosen_files
+from pipeline.commands.submission import submit
 from pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +103,7 @@ def test_a_submitted_run_streams_and_ends_with_its_own_status(cluster, submitted
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Report: {output / 'report' / 'index.html'}" in done.stdout
     assert "images " in done.stdout and "ended with exit status 0" in done.stderr and TOKEN not in done.stderr
+    assert re.search(r"sent \d+ files, [\d.]+ MB: .*jobs/ \(\d+\).*pipeline/ \(\d+\)", done.stderr), done.stderr
     job = re.search(r"job (raysubmit_\w+) submitted", done.stderr)[1]
     again = visual_summaries("cluster", "logs", job, "--address", cluster)
     assert again.returncode == 0 and "Report: " in again.stdout
@@ -179,13 +181,21 @@ def test_the_option_itself_is_not_sent() -> None:
     assert without_submit(["--submit", "a:1", "--images", "x"]) == ["--images", "x"]
     assert without_submit(["--images", "x", "--submit=a:1", "seed=1"]) == ["--images", "x", "seed=1"]
     assert without_submit(["--sub", "a:1", "seed=1"]) == ["seed=1"]
+    assert without_submit(["--send", "a", "x=1", "--send=b", "--submit", "a:1", "--seed"]) == ["x=1", "--seed"]
 
 
-def test_files_that_are_not_sent_are_named(tmp_path) -> None:
-    for name in ("photos", "runs", "a/node_modules"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "weights.pem").touch()
-    paths = {"a": "photos", "b": "runs/x", "c": "../photos", "d": "missing", "e": "weights.pem", "f": None}
-    paths |= {"g": "s3://bucket/photos", "h": "/data/photos", "i": "a/node_modules", "j": "runs"}
-    unseen = [entry.split()[0] for entry in unseen_files(paths, tmp_path)]
-    assert unseen == ["b", "c", "d", "e", "i", "j"]
+def test_the_job_sees_the_files_that_were_chosen_and_no_others(cluster, tmp_path, monkeypatch, capsys) -> None:
+    for name in (".env", "notes.txt", "mynet.py", "data/map.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    # Ray itself would leave out what this names.
+    (tmp_path / ".gitignore").write_text("*.csv\n")
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    chosen = chosen_files(tmp_path, ["data/map.csv"], ["mynet"], [".gitignore"])
+    listing = "import pathlib; print(sorted(str(p) for p in pathlib.Path().rglob('*') if p.is_file()))"
+    for files, expected in ((chosen, ["data/map.csv", "mynet.py", ".gitignore"]), (chosen_files(tmp_path), [])):
+        said: list[str] = []
+        assert submit(cluster, ["-c", listing], files, said.append, sys.stdout) == 0
+        assert str(sorted(expected)) in capsys.readouterr().out
+        assert any(line.startswith(f"sent {len(expected)} files") for line in said), said
