@@ -40,7 +40,7 @@ def run_command(action: Callable[..., int | None]) -> int:
     """
     from rich.console import Console
 
-    from pipeline.commands.failures import FORESEEN, RESUMABLE, USAGE
+    from pipeline.commands.failures import FORESEEN, RESUMABLE, USAGE, message_of
 
     console = Console()
     if not console.is_terminal:
@@ -48,7 +48,7 @@ def run_command(action: Callable[..., int | None]) -> int:
     try:
         status = action(console)
     except FORESEEN as error:
-        print(f"visual-summaries: {error}", file=sys.stderr)
+        print(f"visual-summaries: {message_of(error)}", file=sys.stderr)
         return 2 if isinstance(error, USAGE) else 3 if isinstance(error, RESUMABLE) else 1
     except KeyboardInterrupt:
         print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)

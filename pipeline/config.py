@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.documents import DocumentError, parse_yaml
 from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
 
@@ -95,10 +95,10 @@ def valid_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
+    except DocumentError as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from None
     if tree is None:
         return {}
@@ -109,8 +109,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except DocumentError:
         raise ConfigurationError(f"the value of {name}={text} is not valid YAML; quote it") from None
 
 

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "pipeline/runtime": {"pipeline.store", "pipeline.objects", "schemas"},
     "pipeline/store": {"pipeline.objects", "schemas"},
     "pipeline/explain": {"pipeline.models"},
-    "pipeline/models": {"pipeline.objects", "pipeline.data.demo.network"},
+    "pipeline/models": {"pipeline.documents", "pipeline.objects", "pipeline.data.demo.network"},
     "pipeline/summarize": {"pipeline.models"},
     "pipeline/evaluate": {"pipeline.explain", "pipeline.summarize"},
     "schemas": set(),

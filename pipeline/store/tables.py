@@ -31,6 +31,8 @@ from schemas import TABLES, empty_table, validate
 LONGEST_FOLDER = 200
 SMALL_OBJECT = 2**20
 ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
+# What pyarrow raises where a shard is damaged, or another table than it should be.
+DAMAGE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 MEND = "mend that and run the same command again: what is done stays"
 
 
@@ -172,7 +174,7 @@ class TableStore:
             return known
         try:
             return self._describe(table, path, label)
-        except (OSError, pa.ArrowInvalid) as error:
+        except DAMAGE as error:
             if _out_of_reach(error):
                 raise StoreError(f"cannot read {error}; {MEND}") from error
             return None
@@ -232,14 +234,16 @@ class TableStore:
         for path in shards:
             self._check_links(folder / path)
             try:
-                pieces.append(_read_shard(folder / path, schema.names, where))
-            except (OSError, pa.ArrowInvalid) as error:
+                piece = _read_shard(folder / path, schema.names, where).cast(schema)
+                piece.validate(full=True)
+                pieces.append(piece)
+            except DAMAGE as error:
                 if _out_of_reach(error):
                     raise StoreError(f"cannot read {error}; {MEND}") from error
                 raise StoreError(
                     f"cannot read {folder / path}: {error}; delete the file and run the job again"
                 ) from error
-        return pa.concat_tables([piece.cast(schema) for piece in pieces])
+        return pa.concat_tables(pieces)
 
     def write_manifest(self, table: str, fingerprint: str, shards: Iterable[Shard], complete: bool) -> None:
         """Say which shards make up the table now; readers read this, never the folder."""
@@ -264,8 +268,9 @@ class TableStore:
         """
         path = self.folder(table) / "manifest.json"
         try:
-            shards = [Shard(**shard) for shard in json.loads(path.read_text())["shards"]]
+            shards = [Shard(**shard) for shard in json.loads(path.read_text(encoding="utf-8"))["shards"]]
             for shard in shards:
+                _check_kinds(shard)
                 _check_inside(shard.path)
             return shards
         except FileNotFoundError:
@@ -274,7 +279,9 @@ class TableStore:
             if error.errno == errno.ENOENT:
                 raise self._no_table(table) from None
             raise Unreachable(f"cannot read {error}; {MEND}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}; {MEND}") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
 
     def _no_table(self, table: str) -> StoreError:
@@ -308,6 +315,16 @@ class TableStore:
         return self.read(table, shards, columns)
 
 
+def _check_kinds(shard: Shard) -> None:
+    for name, kind in Shard.__annotations__.items():
+        value = getattr(shard, name)
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+            raise ValueError(f"it lists {value!r} as the {name} of a shard")
+        if kind is str:
+            # Escapes in JSON may stand for halves of characters, which no file system and no table takes.
+            value.encode()
+
+
 def _check_inside(path: str) -> None:
     """A manifest may come from anywhere; what it lists must not."""
     parts = PurePosixPath(path)
@@ -325,9 +342,7 @@ def _row_groups(table: str, rows: pa.Table) -> Iterable[pa.Table]:
     return (rows.slice(start, stop - start) for start, stop in itertools.pairwise(starts.tolist()))
 
 
-def _read_shard(
-    path: Path | ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None
-) -> pa.Table:
+def _read_shard(path: Path | ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None) -> pa.Table:
     if isinstance(path, ObjectPath):
         try:
             return _read_object(path, columns, where)
