@@ -10,12 +10,13 @@ USAGE = (ConfigurationError, CatalogError, ClassifierError)
 RESUMABLE = (PoolError, ClusterError)
 FORESEEN = (*USAGE, *RESUMABLE, StoreError, WorkerUnfit, RunFailed)
 
-LONGEST_LINE, MOST_LINES = 500, 40
+LONGEST_LINE, LONGEST_MESSAGE = 500, 8000
 
 
 def message_of(error: BaseException) -> str:
     """What an error says, fit for a terminal: names from data may hold signs that move its cursor, or be endless."""
     lines = str(error).splitlines() or [type(error).__name__]
-    shown = ["".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line) for line in lines[:MOST_LINES]]
+    shown = ["".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line) for line in lines]
     shown = [line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…" for line in shown]
-    return "\n".join([*shown, "…"] if len(lines) > MOST_LINES else shown)
+    message = "\n".join(shown)
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"

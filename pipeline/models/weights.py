@@ -18,6 +18,11 @@ from pipeline.objects import ObjectPath, read_buffer
 SUFFIXES = (".safetensors", ".pt", ".pth")
 # Under these names training scripts store the weights among other things.
 CONTAINERS = ("state_dict", "model_state_dict", "model")
+# Complex, quantized and packed ones are no weights here; torch cannot even convert some of them.
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+SMALL_FLOATS = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+NUMBERS = frozenset(getattr(torch, name) for name in (*FLOATS, *SMALL_FLOATS, *INTEGERS))
 SHOWN = 3
 
 
@@ -60,7 +65,7 @@ def _unusable(tensor: Tensor) -> str:
     """What keeps a tensor from being a weight, or nothing."""
     if tensor.layout is not torch.strided or tensor.device.type != "cpu":
         return "is sparse, or without values"
-    if tensor.is_quantized or tensor.is_complex():
+    if tensor.dtype not in NUMBERS:
         return f"holds values of the type {tensor.dtype}"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         # One value may stand for any number of them: whoever looks at each of them fills the memory.

@@ -300,7 +300,11 @@ class TableStore:
         if isinstance(target, ObjectPath):
             return
         unseen = () if target.parent in self._inside else (target.parent,)
-        for path in (*unseen, target) if target.is_symlink() else unseen:
+        try:
+            looked_at = (*unseen, target) if target.is_symlink() else unseen
+        except OSError as error:
+            raise StoreError(f"cannot read {target}: {error.strerror or error}") from None
+        for path in looked_at:
             real = Path(os.path.realpath(path))
             if not real.is_relative_to(os.path.realpath(self.root)):
                 raise StoreError(

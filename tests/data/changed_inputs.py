@@ -20,7 +20,7 @@ import torch
 from odd_images import FORMATS, encoded, picture
 from torch import nn
 
-from pipeline.commands.failures import FORESEEN, message_of
+from pipeline.commands.failures import FORESEEN, LONGEST_MESSAGE, message_of
 from pipeline.config import annotated_default, load_config
 from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.catalog import load_catalog
@@ -34,7 +34,6 @@ from schemas import make_table
 
 NAMES = ("tench, Tinca tinca", "goldfish", "great white shark")
 LONGEST = 400_000
-LONGEST_MESSAGE = 4000
 READ, TOLD = "read", "told"
 """What becomes of an input: it is read, or a message says why not."""
 
