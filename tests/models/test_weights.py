@@ -103,7 +103,7 @@ def test_what_the_readers_raise_for_damaged_bytes_is_a_message(tmp_path: Path) -
     }
     for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ClassifierError, match="truncated, or not a file|truncated or not a safe|of the type torch.float4"):
+        with pytest.raises(ClassifierError, match="truncated(,| or not)|type torch.float4"):
             read_weights(tmp_path / name)
 
 
