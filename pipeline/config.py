@@ -99,7 +99,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
     except DocumentError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigurationError(f"{path}: {error}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

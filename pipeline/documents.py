@@ -40,10 +40,10 @@ def parse_yaml(text: str, loader_type: type[yaml.SafeLoader] = yaml.SafeLoader) 
     except DocumentError:
         raise
     except RecursionError:
-        raise DocumentError(_TOO_DEEP) from None
+        raise DocumentError(f"not valid YAML: {_TOO_DEEP}") from None
     except Exception as error:
         # Its constructors raise whatever a scalar with a wrong tag leads them to.
-        raise DocumentError(_one_line(error)) from None
+        raise DocumentError(f"not valid YAML: {_one_line(error)}") from None
     _check_values(value)
     return value
 
@@ -52,15 +52,17 @@ def parse_json(text: str) -> Any:
     """The value of a JSON document; errors and bounds as `parse_yaml`."""
     try:
         value = json.loads(text, object_pairs_hook=_unrepeated)
+    except DocumentError:
+        raise
     except RecursionError:
-        raise DocumentError(_TOO_DEEP) from None
+        raise DocumentError(f"not valid JSON: {_TOO_DEEP}") from None
     except ValueError as error:
-        raise DocumentError(_one_line(error)) from None
+        raise DocumentError(f"not valid JSON: {_one_line(error)}") from None
     _check_values(value)
     return value
 
 
-_TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
+_TOO_DEEP = f"nested too deeply, more than {MOST_LEVELS} levels"
 
 
 def _check_nodes(root: Node) -> None:
@@ -96,7 +98,7 @@ def _check_names(node: MappingNode) -> None:
             continue
         line, name = key.start_mark.line + 1, (key.tag, key.value)
         if name in lines:
-            raise DocumentError(f"{key.value[:60]!r} is there twice, on lines {lines[name]} and {line}; leave one")
+            raise DocumentError(f"{key.value[:60]} is set twice, on lines {lines[name]} and {line}: leave one of them")
         lines[name] = line
 
 
@@ -104,7 +106,7 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise DocumentError(f"{twice[:60]!r} is there twice; leave one")
+        raise DocumentError(f"{twice[:60]} is set twice: leave one of them")
     return found
 
 

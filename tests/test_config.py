@@ -128,7 +128,7 @@ def test_unreadable_files_are_named(tmp_path) -> None:
     with pytest.raises(ConfigurationError, match="missing.yaml"):
         load_config(tmp_path / "missing.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
-    with pytest.raises(ConfigurationError, match="broken.yaml is not valid YAML"):
+    with pytest.raises(ConfigurationError, match="broken.yaml: not valid YAML"):
         load_config(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     with pytest.raises(ConfigurationError, match="must hold names and values"):

@@ -25,7 +25,7 @@ def test_aliases_that_stand_for_billions_are_refused(form: str) -> None:
 @pytest.mark.parametrize("form", ["list", "mapping"])
 def test_aliases_that_build_up_levels_are_refused_without_recursion(form: str) -> None:
     text = "\n".join(["- &a0 [1]", *(f"- &a{n} [*a{n - 1}]" for n in range(1, 3000))])
-    with pytest.raises(DocumentError, match="stand for more than|levels deep"):
+    with pytest.raises(DocumentError, match="stand for more than|nested too deeply"):
         parse_yaml(text if form == "list" else text.replace("[", "{k: ").replace("]", "}"))
 
 
@@ -43,8 +43,8 @@ def test_aliases_in_moderation_are_read() -> None:
     [
         ("a: &a [*a]", "line 1: what begins here holds itself"),
         ("a: &a {b: *a}", "holds itself"),
-        ("[" * 150 + "]" * 150, "nested more than 100 levels"),
-        ("[" * 5000, "nested more than 100 levels"),
+        ("[" * 150 + "]" * 150, "nested too deeply, more than 100 levels"),
+        ("[" * 5000, "nested too deeply, more than 100 levels"),
         ("a: !!int x", "invalid literal"),
         ("a: !!bool x", "x"),
         ("a: !!timestamp x", "None"),
@@ -56,8 +56,8 @@ def test_aliases_in_moderation_are_read() -> None:
         ('a: "\\ud800"', "half a character"),
         ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
         ("? [a]\n: b", "unhashable"),
-        ("a: 1\nb: 2\na: 3", "'a' is there twice, on lines 1 and 3; leave one"),
-        ("a: \0", "special characters"),
+        ("a: 1\nb: 2\na: 3", "^a is set twice, on lines 1 and 3: leave one"),
+        ("a: \0", "^not valid YAML: .*special characters"),
     ],
     ids=str.split("self inside levels endless int bool time month binary digits bits key half object list twice nul"),
 )
@@ -70,13 +70,13 @@ def test_bad_yaml_is_one_line_that_says_why(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[" * 150 + "]" * 150, "nested more than 100 levels"),
-        ("[" * 100_000, "nested more than 100 levels"),
+        ("[" * 150 + "]" * 150, "nested too deeply, more than 100 levels"),
+        ("[" * 100_000, "nested too deeply, more than 100 levels"),
         ("9" * 5000, "4300 digits"),
         ('["\\ud800"]', "half a character"),
         ('{"a": {"\\udfff": 1}}', "half a character"),
-        ('{"a": 1, "b": 2, "a": 1}', "'a' is there twice"),
-        ("{", "line 1 column 2"),
+        ('{"a": 1, "b": 2, "a": 1}', "^a is set twice: leave one"),
+        ("{", "^not valid JSON: .*line 1 column 2"),
     ],
     ids=["levels", "endless", "digits", "half", "half a name", "twice", "unfinished"],
 )

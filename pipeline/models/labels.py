@@ -89,7 +89,7 @@ def _read_json(path: Path, text: str) -> list[Row]:
     try:
         content: Any = parse_json(text)
     except DocumentError as error:
-        raise ClassifierError(f"{path}: not valid JSON: {error}") from None
+        raise ClassifierError(f"{path}: {error}") from None
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(content, list):
         pairs = enumerate(content)
