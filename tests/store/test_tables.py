@@ -163,6 +163,15 @@ def test_a_manifest_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
         store.read_all("errors")
 
 
+def test_text_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    store, file = linked_run(tmp_path)
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    whole = parquet.read_table(file, partitioning=None)
+    parquet.write_table(whole.set_column(whole.column_names.index("reason"), "reason", broken), file)
+    with pytest.raises(StoreError, match="UTF8.*delete the file"):
+        store.read_all("errors")
+
+
 def test_a_shard_with_an_endless_name_is_named(tmp_path: Path) -> None:
     store, _ = linked_run(tmp_path)
     store.write_manifest("errors", "f", [Shard("a" * 5000 + ".parquet", "a", 0, 0, "")], complete=True)
