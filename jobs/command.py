@@ -64,8 +64,7 @@ def run_command(action: Callable[..., int | None]) -> int:
     """
     from rich.console import Console
 
-    from pipeline.commands.failures import FORESEEN, RESUMABLE, USAGE
-    from pipeline.names import shown_lines
+    from pipeline.commands.failures import FORESEEN, RESUMABLE, USAGE, message_of
 
     console = Console()
     if not console.is_terminal:
@@ -73,7 +72,7 @@ def run_command(action: Callable[..., int | None]) -> int:
     try:
         status = action(console)
     except FORESEEN as error:
-        print(f"visual-summaries: {shown_lines(str(error))}", file=sys.stderr)
+        print(f"visual-summaries: {message_of(error)}", file=sys.stderr)
         return 2 if isinstance(error, USAGE) else 3 if isinstance(error, RESUMABLE) else 1
     except OSError as error:
         if error.errno not in WRONG_PATH or error.filename is None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.documents import DocumentError
 from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
 from pipeline.suggestions import did_you_mean
-from pipeline.written import NotYaml, annotation_of, meant, read_yaml, value_of
+from pipeline.written import annotation_of, meant, read_yaml, value_of
 
 __all__ = ["ConfigurationError", "RunConfig", "annotated_default", "given_settings", "load_config", "validated"]
 
@@ -114,7 +115,7 @@ def valid_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         tree = read_yaml(path.read_text(encoding="utf-8-sig"))
-    except NotYaml as error:
+    except DocumentError as error:
         raise ConfigurationError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None
@@ -127,7 +128,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _parse(name: str, text: str) -> Any:
     try:
         return value_of(text, annotation_of(name, RunConfig))
-    except NotYaml as error:
+    except DocumentError as error:
         raise ConfigurationError(f"{name}={text}: {error}") from None
 
 

@@ -11,11 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+from pipeline.documents import DocumentError, parse_yaml
+
 GUESSED = ("bool", "int", "float", "timestamp", "value")
-
-
-class NotYaml(ValueError):
-    """Text that is no YAML, or sets a name twice; the message says where."""
 
 
 class Nothing(str):
@@ -23,19 +21,7 @@ class Nothing(str):
 
 
 class Loader(yaml.SafeLoader):
-    """Text for all scalars, and no name twice in a mapping."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in lines:
-                raise NotYaml(f"{key.value} is set twice, on lines {lines[key.value]} and {line}: leave one of them")
-            lines[key.value] = line
-        return node
+    """Text for all scalars."""
 
 
 for _tag in GUESSED:
@@ -47,14 +33,9 @@ def read_yaml(text: str) -> Any:
     """Mappings, lists and texts; `Nothing` for null.
 
     Raises:
-        NotYaml: with a message of one line.
+        DocumentError: with a message of one line, as `parse_yaml`.
     """
-    try:
-        read = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise NotYaml(f"not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise NotYaml("not valid YAML: nested too deeply") from None
+    read = parse_yaml(text, Loader)
     return Nothing() if read is None else read
 
 
@@ -65,14 +46,14 @@ def value_of(text: str, annotation: Any) -> Any:
     Others take YAML.
 
     Raises:
-        NotYaml: as `read_yaml`.
+        DocumentError: as `read_yaml`.
     """
     if not _is_text(annotation):
         return meant(read_yaml(text), annotation)
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         try:
             read = read_yaml(text)
-        except NotYaml:
+        except DocumentError:
             read = None
         return read if isinstance(read, str) else text
     return None if text in ("", "~", "null") else text

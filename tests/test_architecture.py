@@ -16,7 +16,12 @@ MAY_IMPORT = {
     "pipeline/runtime": {"pipeline.store", "pipeline.objects", "pipeline.names", "schemas"},
     "pipeline/store": {"pipeline.objects", "schemas"},
     "pipeline/explain": {"pipeline.models"},
-    "pipeline/models": {"pipeline.suggestions", "pipeline.objects", "pipeline.data.demo.network"},
+    "pipeline/models": {
+        "pipeline.documents",
+        "pipeline.suggestions",
+        "pipeline.objects",
+        "pipeline.data.demo.network",
+    },
     "pipeline/summarize": {"pipeline.models"},
     "pipeline/evaluate": {"pipeline.explain", "pipeline.summarize"},
     "schemas": set(),

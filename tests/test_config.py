@@ -69,6 +69,20 @@ def test_a_preset_that_does_not_fit_is_refused(overrides: list[str], message: st
     assert (fitting.explain.blur, fitting.explain.preset) == ("paper", "fast")
 
 
+@pytest.mark.parametrize("number", [".inf", ".nan", "1.0e+400", "1" * 400])
+def test_numbers_without_end_are_refused(number: str) -> None:
+    with pytest.raises(ConfigurationError, match="model.mean.1: .*(finite|valid) number"):
+        load_config(None, [f"model.mean=[0.1, {number}, 0.3]"])
+
+
+def test_a_few_lines_that_stand_for_billions_are_refused(tmp_path: Path) -> None:
+    levels = (f"&a{n} [{f'*a{n - 1}, *a{n - 1}' if n else 'cat'}]" for n in range(40))
+    path = tmp_path / "run.yaml"
+    path.write_text(f"data:\n  classes: [{', '.join(levels)}]\n")
+    with pytest.raises(ConfigurationError, match="run.yaml.* stand for more than 100000 values"):
+        load_config(path)
+
+
 def test_locations_are_resolved_once_and_kept_as_they_were_written() -> None:
     written = {"output": "./runs//x/", "data.images": "file:///a%20b", "model.weights": "S3://bucket/w.pt/"}
     config = load_config(values=written)

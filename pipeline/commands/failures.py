@@ -3,9 +3,21 @@
 from pipeline.config import ConfigurationError
 from pipeline.data.catalog import CatalogError
 from pipeline.models.classifier import ClassifierError
+from pipeline.names import shown
 from pipeline.runtime.failures import ClusterError, PoolError, RunFailed, WorkerUnfit
 from pipeline.store.tables import StoreError
 
 USAGE = (ConfigurationError, CatalogError, ClassifierError)
 RESUMABLE = (PoolError, ClusterError)
 FORESEEN = (*USAGE, *RESUMABLE, StoreError, WorkerUnfit, RunFailed)
+
+LONGEST_LINE, LONGEST_MESSAGE = 500, 8000
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, fit for a terminal: names from data may hold signs that move its cursor, or be endless."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    lines = [shown(line) for line in lines]
+    lines = [line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…" for line in lines]
+    message = "\n".join(lines)
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"

@@ -4,9 +4,8 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,14 +29,14 @@ def read_boxes(path: Path | ObjectPath) -> dict[str, np.ndarray]:
     column folder, label or species.
 
     Raises:
-        CatalogError: unreadable, a column is missing, or a box is not four numbers.
+        CatalogError: unreadable, a column or a field is missing, or a box is not four numbers, x0 ≤ x1 and y0 ≤ y1.
     """
     found: dict[str, list[list[float]]] = defaultdict(list)
 
-    def add(key: str, row: dict[str, str]) -> None:
-        found[key].append(_numbers(row[edge] for edge in EDGES))
+    def add(row: dict[str, str]) -> None:
+        found[_key(row)].append(box_of(row))
 
-    _read(path, EDGES, "boxes", add)
+    read_lines(path, ("file", *EDGES), "boxes", add)
     return {key: np.array(boxes) for key, boxes in found.items()}
 
 
@@ -47,17 +46,34 @@ def read_landmarks(path: Path | ObjectPath) -> dict[str, dict[str, tuple[float, 
     The CSV has the columns file, part, x, y and, if not all are visible, visible (1 or 0); `file` as for `read_boxes`.
 
     Raises:
-        CatalogError: unreadable, a column is missing, or a place is not two numbers.
+        CatalogError: unreadable, a column or a field is missing, or a place is not two numbers.
     """
     found: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
 
-    def add(key: str, row: dict[str, str]) -> None:
+    def add(row: dict[str, str]) -> None:
         if row.get("visible", "1").strip() != "0":
             x, y = _numbers((row["x"], row["y"]))
-            found[key][row["part"]] = (x, y)
+            found[_key(row)][row["part"]] = (x, y)
 
-    _read(path, ("part", "x", "y"), "landmarks", add)
+    read_lines(path, ("file", "part", "x", "y"), "landmarks", add)
     return dict(found)
+
+
+def _key(row: dict[str, str]) -> str:
+    folder = next((name for name in FOLDERS if name in row), None)
+    return f"{row[folder]}/{row['file']}" if folder else row["file"]
+
+
+def box_of(row: dict[str, str]) -> list[float]:
+    """The box of a line: x0, y0, x1, y1.
+
+    Raises:
+        ValueError: not four finite numbers, or not x0 ≤ x1 and y0 ≤ y1.
+    """
+    x0, y0, x1, y1 = box = _numbers(row[edge] for edge in EDGES)
+    if x0 > x1 or y0 > y1:
+        raise ValueError("x0 ≤ x1 and y0 ≤ y1 must hold")
+    return box
 
 
 def _numbers(texts: Iterable[str]) -> list[float]:
@@ -67,21 +83,25 @@ def _numbers(texts: Iterable[str]) -> list[float]:
     return numbers
 
 
-def _read(
-    path: Path | ObjectPath, columns: Iterable[str], what: str, add: Callable[[str, dict[str, Any]], None]
+def read_lines(
+    path: Path | ObjectPath, columns: Sequence[str], what: str, add: Callable[[dict[str, str]], None]
 ) -> None:
+    """Call `add` with each line of a CSV that has these columns, as field by column; it raises ValueError if it cannot.
+
+    Raises:
+        CatalogError: unreadable, a column or a field is missing, or `add` raised; names the file and the line.
+    """
     try:
-        with io.StringIO(path.read_bytes().decode("utf-8"), newline="") as file:
+        with io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="") as file:
             table = csv.DictReader(file)
-            names = set(table.fieldnames or ())
-            if missing := {"file", *columns} - names:
+            if missing := {*columns} - {*(table.fieldnames or ())}:
                 raise CatalogError(f"{path} lacks the columns {', '.join(sorted(missing))} of {what}")
-            folder = next((name for name in FOLDERS if name in names), None)
             for row in table:
-                add(f"{row[folder]}/{row['file']}" if folder else row["file"], row)
+                try:
+                    if None in row or None in row.values():
+                        raise ValueError(f"{len(table.fieldnames)} fields must be there, as in the first line")
+                    add(row)
+                except ValueError as error:
+                    raise CatalogError(f"{path}, line {table.line_num}: not the numbers of {what} ({error})") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogError(f"cannot read the {what} {path}: {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, CatalogError):
-            raise
-        raise CatalogError(f"{path}, line {table.line_num}: not the numbers of {what} ({error})") from None

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
@@ -24,6 +25,7 @@ from pipeline.suggestions import did_you_mean
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 NUL = "\0"
+COLUMNS = ("uri", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ def read_manifest(path: Path | ObjectPath) -> Listing:
             raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
         try:
             found = _resolved(path.parent, written)
-        except ObjectError as error:
+        except (ObjectError, ValueError) as error:
             raise CatalogError(f"{path}: row {number}: {error}") from None
         if NUL in found.uri + label:
             # No file system has such names, and each image would be left out for a reason that names no line.
@@ -274,21 +276,38 @@ def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
     import pyarrow.parquet
 
     source = read_buffer(path)
-    _check_columns(path, pyarrow.parquet.read_schema(source).names)
-    table = pyarrow.parquet.read_table(source, columns=["uri", "label"])
-    columns = (
-        [("" if value is None else str(value)) for value in table[name].to_pylist()] for name in table.column_names
-    )
-    return list(zip(*columns, strict=True))
+    try:
+        schema = pyarrow.parquet.read_schema(source)
+        _check_columns(path, schema.names)
+        _check_types(path, {name: schema.field(name).type for name in COLUMNS})
+        # The file alone, not what pyarrow makes of its folder's name.
+        table = pyarrow.parquet.ParquetFile(source).read(columns=list(COLUMNS))
+        columns = ([("" if value is None else str(value)) for value in table[name].to_pylist()] for name in COLUMNS)
+        return list(zip(*columns, strict=True))
+    except pyarrow.ArrowException as error:
+        raise CatalogError(f"{path}: cannot read the manifest: {' '.join(str(error).split())}") from None
+
+
+def _check_types(path: Path | ObjectPath, types: Mapping[str, Any]) -> None:
+    from pyarrow import types as is_type
+
+    for name, found in types.items():
+        values = found.value_type if is_type.is_dictionary(found) else found
+        text = is_type.is_string(values) or is_type.is_large_string(values) or is_type.is_string_view(values)
+        if not (text or is_type.is_null(values) or (name == "label" and is_type.is_integer(values))):
+            raise CatalogError(f"{path}: the column {name} holds {found}; give text")
 
 
 def _check_columns(path: Path | ObjectPath, columns: Sequence[str]) -> None:
-    missing = [column for column in ("uri", "label") if column not in columns]
+    missing = [column for column in COLUMNS if column not in columns]
     if missing:
         raise CatalogError(
             f"{path}: a manifest needs the columns uri and label; {' and '.join(missing)} missing, "
             f"found {', '.join(columns) or 'none'}"
         )
+    for column in COLUMNS:
+        if list(columns).count(column) > 1:
+            raise CatalogError(f"{path}: the column {column} is there twice; leave one")
 
 
 def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) -> Listing:

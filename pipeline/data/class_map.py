@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline.documents import DocumentError, parse_json, parse_yaml
 from pipeline.objects import ObjectPath
 
 INDEX_COLUMNS = ("class_index", "index", "class")
 LABEL_COLUMNS = ("label", "folder")
 SHOWN = 10
+# What Python makes an integer of without a limit.
+SMALL_NUMBER = re.compile(r"-?[0-9]{1,1000}")
 
 
 class CatalogError(ValueError):
@@ -84,7 +84,7 @@ class ClassMap:
             return self.names[name]
         if name in self.synonyms:
             return self.synonyms[name]
-        if re.fullmatch(r"[0-9]+", label) and int(label) < len(self.class_names):
+        if SMALL_NUMBER.fullmatch(label) and 0 <= int(label) < len(self.class_names):
             return {int(label)}
         return set()
 
@@ -148,12 +148,12 @@ def read_class_map(path: Path | ObjectPath) -> dict[str, int | str]:
         if suffix == ".csv":
             return _from_csv(path, text)
         if suffix == ".json":
-            content: Any = json.loads(text)
+            content: Any = parse_json(text)
         elif suffix in (".yaml", ".yml"):
-            content = yaml.safe_load(text)
+            content = parse_yaml(text)
         else:
             raise CatalogError(f"{path}: a class map must end in .json, .yaml or .csv")
-    except (json.JSONDecodeError, yaml.YAMLError, csv.Error) as error:
+    except (DocumentError, csv.Error) as error:
         raise CatalogError(f"{path}: cannot read the class map: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise CatalogError(f"{path}: expected label: class index pairs, not {type(content).__name__}")
@@ -177,5 +177,5 @@ def _from_csv(path: Path | ObjectPath, text: str) -> dict[str, int | str]:
         label, value = row[label_column] or "", (row[index_column] or "").strip()
         if label in class_map and str(class_map[label]) != value:
             raise CatalogError(f"{path}: {label!r} is mapped to both {class_map[label]} and {value}")
-        class_map[label] = int(value) if re.fullmatch(r"-?[0-9]+", value) else value
+        class_map[label] = int(value) if SMALL_NUMBER.fullmatch(value) else value
     return class_map

@@ -277,7 +277,9 @@ def _from_16_bits(values: np.ndarray) -> Image.Image:
 
 
 def _from_floats(values: np.ndarray) -> Image.Image:
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+    if not np.isfinite(values).all():
+        raise DecodeError("floating-point pixels are not all finite numbers; convert the image to 8 bits")
+    if values.min() < 0 or values.max() > 255:
         raise DecodeError(
             f"floating-point pixels from {values.min():.4g} to {values.max():.4g} are neither in [0, 1] nor in "
             "[0, 255]; convert the image to 8 bits"

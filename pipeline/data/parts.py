@@ -1,11 +1,9 @@
 """True boxes of parts, for data whose parts are known."""
 
-import csv
-import io
 from collections import defaultdict
 from pathlib import Path
 
-from pipeline.data.class_map import CatalogError
+from pipeline.data.annotations import box_of, read_lines
 from pipeline.objects import ObjectPath
 from schemas import EDGES
 
@@ -19,22 +17,13 @@ def read_parts(path: Path | ObjectPath) -> Parts:
     """Read a CSV with the columns file, class, part, x0, y0, x1, y1, discriminative (true or false).
 
     Raises:
-        CatalogError: unreadable, a column is missing, or a box is not four numbers.
+        CatalogError: unreadable, a column or a field is missing, or a box is not four numbers, x0 ≤ x1 and y0 ≤ y1.
     """
     parts: Parts = defaultdict(dict)
-    try:
-        with io.StringIO(path.read_bytes().decode("utf-8"), newline="") as file:
-            table = csv.DictReader(file)
-            if missing := set(COLUMNS) - set(table.fieldnames or ()):
-                raise CatalogError(f"{path} lacks the columns {', '.join(sorted(missing))} of part boxes")
-            for row in table:
-                box = [float(row[edge]) for edge in EDGES]
-                flag = row["discriminative"].strip().lower() in ("1", "true", "yes")
-                parts[row["file"]][row["class"], row["part"]] = (box, flag)
-            return parts
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CatalogError(f"cannot read the part boxes {path}: {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, CatalogError):
-            raise
-        raise CatalogError(f"{path}, line {table.line_num}: a box is not four numbers ({error})") from None
+
+    def add(row: dict[str, str]) -> None:
+        flag = row["discriminative"].strip().lower() in ("1", "true", "yes")
+        parts[row["file"]][row["class"], row["part"]] = (box_of(row), flag)
+
+    read_lines(path, COLUMNS, "part boxes", add)
+    return parts

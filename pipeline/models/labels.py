@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from torchvision.models import ResNet50_Weights
 
+from pipeline.documents import DocumentError, parse_json
 from pipeline.models.classifier import ClassifierError
 from pipeline.objects import ObjectPath
 
@@ -87,9 +87,9 @@ def _read_text(_path: Path, text: str) -> list[Row]:
 
 def _read_json(path: Path, text: str) -> list[Row]:
     try:
-        content: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ClassifierError(f"{path}: not valid JSON: {error}") from None
+        content: Any = parse_json(text)
+    except DocumentError as error:
+        raise ClassifierError(f"{path}: {error}") from None
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(content, list):
         pairs = enumerate(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,7 +10,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.models.classifier import ClassifierError
@@ -20,6 +18,11 @@ from pipeline.objects import ObjectPath, read_buffer
 SUFFIXES = (".safetensors", ".pt", ".pth")
 # Under these names training scripts store the weights among other things.
 CONTAINERS = ("state_dict", "model_state_dict", "model")
+# Complex, quantized and packed ones are no weights here; torch cannot even convert some of them.
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+SMALL_FLOATS = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+NUMBERS = frozenset(getattr(torch, name) for name in (*FLOATS, *SMALL_FLOATS, *INTEGERS))
 SHOWN = 3
 
 
@@ -48,6 +51,9 @@ def read_weights(path: Path | ObjectPath) -> dict[str, Tensor]:
     state = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
     if not state:
         raise ClassifierError(f"{path}: there are no weights in the file")
+    for name, tensor in state.items():
+        if problem := _unusable(tensor):
+            raise ClassifierError(f"{path}: {name} {problem}; save plain tensors of real numbers")
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -55,12 +61,25 @@ def read_weights(path: Path | ObjectPath) -> dict[str, Tensor]:
     return state
 
 
+def _unusable(tensor: Tensor) -> str:
+    """What keeps a tensor from being a weight, or nothing."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return "is sparse, or without values"
+    if tensor.dtype not in NUMBERS:
+        return f"holds values of the type {tensor.dtype}"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        # One value may stand for any number of them: whoever looks at each of them fills the memory.
+        return f"has {tensor.numel()} values, more than are stored"
+    return ""
+
+
 def _read_safetensors(path: Path | ObjectPath) -> dict[str, Tensor]:
     try:
         if isinstance(path, ObjectPath):
             return safetensors.torch.load(path.read_bytes())
         return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:
+        # What is not checked by its own errors ends in those of torch, as types that it does not know.
         raise ClassifierError(
             f"{path}: truncated or not a safetensors file ({error}); copy or download it again"
         ) from None
@@ -72,7 +91,8 @@ def _read_torch(path: Path | ObjectPath) -> dict[str, Tensor]:
             # torch warns of odd pickles and of TorchScript; both end in an error of our own.
             warnings.simplefilter("ignore")
             content: Any = torch.load(read_buffer(path), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # Unpickling damaged bytes raises whatever they lead it to.
         message = str(error)
         refused = re.search(r"GLOBAL (\S+)|Unsupported class (\S+)", message)
         if refused:
@@ -90,7 +110,10 @@ def _read_torch(path: Path | ObjectPath) -> dict[str, Tensor]:
         ) from None
     if isinstance(content, Mapping):
         content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    by_name = isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+    if not by_name:
         raise ClassifierError(
             f"{path}: holds {type(content).__name__} rather than tensors by name; "
             "save it with torch.save(module.state_dict(), path)"

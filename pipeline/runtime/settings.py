@@ -13,7 +13,7 @@ from pipeline.objects import ObjectError, ObjectPath, place
 class Section(BaseModel):
     """A group of settings: typed, immutable, no unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Location(str):

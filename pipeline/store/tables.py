@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import io
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,20 +19,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pyarrow as pa
-from pyarrow import dataset, parquet
+from pyarrow import parquet
 
-from pipeline.objects import ObjectError, ObjectPath, place, told
+from pipeline.objects import ObjectError, ObjectPath, place
 from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
 from pipeline.store.content import content_digest
+from pipeline.store.shards import read_shard, row_groups
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
 # Where a shard's file says what `Shard.content` is.
 CONTENT = "visual-summaries content"
-SMALL_OBJECT = 2**20
 ADVICE = "make room there, or allow writing, and run the same command again: what is done stays"
+# What pyarrow raises where a shard is damaged, or another table than it should be.
+DAMAGE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 MEND = "mend that and run the same command again: what is done stays"
 
 
@@ -111,7 +111,7 @@ class TableStore:
             with atomic_file(target) as file:
                 content = content_digest(table, rows)
                 with parquet.ParquetWriter(file, rows.schema, compression="zstd", compression_level=3) as writer:
-                    for group in _row_groups(table, rows):
+                    for group in row_groups(table, rows):
                         writer.write_table(group)
                     writer.add_key_value_metadata({CONTENT: content})
                 self._check_ours()
@@ -187,7 +187,7 @@ class TableStore:
             return known
         try:
             return self._describe(table, path, label)
-        except (OSError, pa.ArrowInvalid) as error:
+        except DAMAGE as error:
             if _out_of_reach(error):
                 raise StoreError(f"cannot read {error}; {MEND}") from error
             return None
@@ -250,19 +250,21 @@ class TableStore:
         for path in shards:
             self._check_links(folder / path)
             try:
-                pieces.append(_read_shard(folder / path, schema.names, where))
+                piece = read_shard(folder / path, schema.names, where).cast(schema)
+                piece.validate(full=True)
+                pieces.append(piece)
             except KeyError:
                 raise StoreError(
                     f"{folder / path} has other columns than the table {table} has now: another version of this "
                     "program wrote it; run the job again"
                 ) from None
-            except (OSError, pa.ArrowInvalid) as error:
+            except DAMAGE as error:
                 if _out_of_reach(error):
                     raise StoreError(f"cannot read {error}; {MEND}") from error
                 raise StoreError(
                     f"cannot read {folder / path}: {error}; delete the file and run the job again"
                 ) from error
-        return pa.concat_tables([piece.cast(schema) for piece in pieces])
+        return pa.concat_tables(pieces)
 
     def write_manifest(self, table: str, fingerprint: str, shards: Iterable[Shard], complete: bool) -> None:
         """Say which shards make up the table now; readers read this, never the folder."""
@@ -290,8 +292,9 @@ class TableStore:
         """
         path = self.folder(table) / "manifest.json"
         try:
-            shards = [Shard(**shard) for shard in json.loads(path.read_text())["shards"]]
+            shards = [Shard(**shard) for shard in json.loads(path.read_text(encoding="utf-8"))["shards"]]
             for shard in shards:
+                _check_kinds(shard)
                 _check_inside(shard.path)
             return shards
         except FileNotFoundError:
@@ -301,8 +304,8 @@ class TableStore:
                 raise self._no_table(table) from None
             raise Unreachable(f"cannot read {error}; {MEND}") from error
         except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}; {MEND}") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and run the job again") from None
 
     def settled(self, table: str) -> tuple[str, bool]:
@@ -346,7 +349,11 @@ class TableStore:
         if isinstance(target, ObjectPath):
             return
         unseen = () if target.parent in self._inside else (target.parent,)
-        for path in (*unseen, target) if target.is_symlink() else unseen:
+        try:
+            looked_at = (*unseen, target) if target.is_symlink() else unseen
+        except OSError as error:
+            raise StoreError(f"cannot read {target}: {error.strerror or error}") from None
+        for path in looked_at:
             real = Path(os.path.realpath(path))
             if not real.is_relative_to(os.path.realpath(self.root)):
                 raise StoreError(
@@ -361,51 +368,21 @@ class TableStore:
         return self.read(table, shards, columns)
 
 
+def _check_kinds(shard: Shard) -> None:
+    for name, kind in Shard.__annotations__.items():
+        value = getattr(shard, name)
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+            raise ValueError(f"it lists {value!r} as the {name} of a shard")
+        if kind is str:
+            # Escapes in JSON may stand for halves of characters, which no file system and no table takes.
+            value.encode()
+
+
 def _check_inside(path: str) -> None:
     """A manifest may come from anywhere; what it lists must not."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\0" in path or not path.endswith(".parquet"):
         raise ValueError(f"it lists {path!r}, which is no shard in its folder")
-
-
-def _row_groups(table: str, rows: pa.Table) -> Iterable[pa.Table]:
-    """Pieces of `rows` to be written as row groups: one for each run of equal values of the table's group column."""
-    column = TABLES[table].row_groups
-    if column is None or len(rows) == 0:
-        return [rows]
-    values = rows.column(column).to_numpy()
-    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(rows)]])
-    return (rows.slice(start, stop - start) for start, stop in itertools.pairwise(starts.tolist()))
-
-
-def _read_shard(
-    path: Path | ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None
-) -> pa.Table:
-    if isinstance(path, ObjectPath):
-        try:
-            return _read_object(path, columns, where)
-        except OSError as error:
-            raise told(error, path) from None
-    if where is None:
-        return parquet.ParquetFile(path).read(columns=columns).select(columns)
-    rows = dataset.dataset(path, format="parquet").scanner(
-        columns=list(columns), filter=_is_one_of(*where), use_threads=False
-    )
-    return rows.to_table()
-
-
-def _read_object(path: ObjectPath, columns: Sequence[str], where: tuple[str, Sequence[Any]] | None) -> pa.Table:
-    with path.open() as file:
-        # A small object costs less as one request than as one for the footer and one for the columns.
-        source = pa.BufferReader(file.read_buffer()) if file.size() <= SMALL_OBJECT else file
-        if where is None:
-            return parquet.ParquetFile(source, pre_buffer=True).read(columns=columns).select(columns)
-        fragment = dataset.ParquetFileFormat().make_fragment(source)
-        return fragment.to_table(columns=list(columns), filter=_is_one_of(*where), use_threads=False)
-
-
-def _is_one_of(column: str, values: Sequence[Any]) -> dataset.Expression:
-    return dataset.field(column).isin(list(values))
 
 
 def _not_written(target: Path | ObjectPath, error: OSError) -> StoreError:

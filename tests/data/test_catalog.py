@@ -136,6 +136,8 @@ def test_manifest(tmp_path: Path, suffix: str) -> None:
         ("", "found none"),
         ("uri,label\n", "lists no images"),
         ("uri,label\na.jpg,cat\n,dog\n", "row 2 has no uri"),
+        ("uri,label,uri\na.jpg,cat,b.jpg\n", "the column uri is there twice"),
+        ("uri,label\nfile://[,cat\n", "row 1: Invalid IPv6 URL"),
         ("uri,label\na.jpg\n", "row 1 has no label"),
         ("uri,label\na.jpg,cat\n./a.jpg,dog\n", "row 2 gives ./a.jpg the label 'dog', an earlier one 'cat'"),
     ],
@@ -189,6 +191,38 @@ def test_a_nul_in_a_parquet_manifest_is_named(tmp_path: Path, uri: str, label: s
     pyarrow.parquet.write_table(pa.table({"uri": ["b.jpg", uri], "label": ["cat", label]}), path)
     with pytest.raises(CatalogError, match=f"manifest.parquet: row 2 has a NUL in its {where}$"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "label, kind",
+    [
+        (pa.array([["cat"]]), "list"),
+        (pa.array([b"cat"]), "binary"),
+        (pa.array([1.5]), "double"),
+        (pa.array([{"a": 1}]), "struct"),
+        (pa.array([2**62], pa.timestamp("ns", "Nowhere/Place")), "timestamp"),
+    ],
+)
+def test_a_parquet_manifest_holds_text(tmp_path: Path, label: pa.Array, kind: str) -> None:
+    path = tmp_path / "manifest.parquet"
+    for columns, name in (({"uri": ["a.jpg"], "label": label}, "label"), ({"uri": label, "label": ["cat"]}, "uri")):
+        pyarrow.parquet.write_table(pa.table(columns), path)
+        with pytest.raises(CatalogError, match=f"manifest.parquet: the column {name} holds {kind}.*give text"):
+            read_manifest(path)
+    for own in (pa.array([7]), pa.array(["7"]).dictionary_encode(), pa.array(["7"], pa.large_string())):
+        pyarrow.parquet.write_table(pa.table({"uri": ["a.jpg"], "label": own}), path)
+        assert set(read_manifest(path)) == {"7"}
+
+
+def test_a_parquet_manifest_is_the_file_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "label=elsewhere"
+    folder.mkdir()
+    pyarrow.parquet.write_table(pa.table({"uri": ["a.jpg"], "label": ["cat"]}), folder / "manifest.parquet")
+    assert set(read_manifest(folder / "manifest.parquet")) == {"cat"}
+    twice = pa.Table.from_arrays([pa.array(["a.jpg"]), pa.array(["b.jpg"]), pa.array(["cat"])], ["uri", "uri", "label"])
+    pyarrow.parquet.write_table(twice, folder / "manifest.parquet")
+    with pytest.raises(CatalogError, match="the column uri is there twice"):
+        read_manifest(folder / "manifest.parquet")
 
 
 def test_shares_hold_in_every_class() -> None:

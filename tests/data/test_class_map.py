@@ -60,6 +60,13 @@ def test_message_lists_what_is_near_and_what_to_do() -> None:
     assert "column wnid" in message and "Give a class map" in message and "… and 12 more" in message
 
 
+def test_numbers_that_python_does_not_read_are_names(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    assert ClassMap(NAMES).candidates(digits) == set()
+    (tmp_path / "a.csv").write_text(f"label,class_index\ncat,{digits}\n")
+    assert read_class_map(tmp_path / "a.csv") == {"cat": digits}
+
+
 def test_two_classes_of_one_name() -> None:
     class_map = ClassMap(["bat", "cat", "Bat"])
     assert class_map.find(["bat", "Bat"]) == {"bat": 0, "Bat": 2}
@@ -101,6 +108,11 @@ def test_every_form_of_file(tmp_path: Path, name: str, text: str) -> None:
         ("a.csv", "label,index\ncat,3\ncat,4\n", "both 3 and 4"),
         pytest.param("a.csv", f"label,index\n{'c' * 200_000},3\n", "cannot read.*larger than field", id="endless"),
         ("a.txt", "", "must end in"),
+        ("a.yaml", "cat: 1\ncat: 2", "cat is set twice"),
+        ("a.json", '{"cat": 1, "cat": 1}', "cat is set twice"),
+        ("a.json", '{"c\\ud800t": 1}', "half a character"),
+        pytest.param("a.json", "[" * 100_000, "100 levels", id="deep"),
+        pytest.param("a.yaml", "a: " + "9" * 5000, "4300 digits", id="digits"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -1,7 +1,9 @@
 """Weights files: what is read, and what damaged, foreign and dangerous files say."""
 
+import json
 import os
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,13 @@ def test_foreign_contents(tmp_path: Path) -> None:
         ({"a": 1}, "holds dict"),
         ({}, "no weights"),
         ({"a": torch.tensor([1.0, float("nan")])}, "a holds values that are not finite"),
+        ({5: torch.zeros(1)}, "rather than tensors by name"),
+        ({("a",): torch.zeros(1)}, "rather than tensors by name"),
+        ({"a": torch.zeros(1).expand(10**12)}, "a has 1000000000000 values, more than are stored"),
+        ({"a": torch.zeros(3).as_strided((10**6, 10**6), (0, 0))}, "more than are stored"),
+        ({"a": torch.eye(3).to_sparse_coo()}, "a is sparse"),
+        ({"a": torch.empty(10**9, device="meta")}, "without values"),
+        ({"a": torch.zeros(1, dtype=torch.complex64)}, "values of the type torch.complex64"),
     ):
         torch.save(content, tmp_path / "a.pt")
         with pytest.raises(ClassifierError, match=message):
@@ -79,6 +88,28 @@ def test_foreign_contents(tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match="must end in .safetensors"):
         (tmp_path / "a.onnx").write_bytes(b"x")
         read_weights(tmp_path / "a.onnx")
+
+
+def test_what_the_readers_raise_for_damaged_bytes_is_a_message(tmp_path: Path) -> None:
+    damaged = {
+        "stack.pth": b"\x80\x02.",
+        "mark.pth": b"\x80\x02e.",
+        "memory.pth": b"\x80\x02\x8a\x7f" + b"\xff" * 126 + b"\x7f.",
+        "type.safetensors": header({"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}) + b"\0\0\0",
+        "half.safetensors": header({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}) + b"\0",
+        "overlap.safetensors": header({n: {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]} for n in "ab"}) + b"\0",
+        "size.safetensors": header({"a": {"dtype": "U8", "shape": [2**62, 4], "data_offsets": [0, 1]}}) + b"\0",
+        "length.safetensors": struct.pack("<Q", 2**63) + b"{}",
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ClassifierError, match="truncated(,| or not)|type torch.float4"):
+            read_weights(tmp_path / name)
+
+
+def header(content: dict) -> bytes:
+    text = json.dumps(content).encode()
+    return struct.pack("<Q", len(text)) + text
 
 
 def test_classes_in_a_file() -> None:

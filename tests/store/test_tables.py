@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,7 +44,7 @@ def test_what_was_written_is_read_in_the_manifests_order(tmp_path) -> None:
 
 def test_any_label_is_a_safe_folder_name(tmp_path) -> None:
     store = TableStore(tmp_path)
-    for label in ("..", "a/../../b", '<script>"&\'', "ß 鳥", ".", "鳥" * 100):
+    for label in ("..", "a/../../b", "<script>\"&'", "ß 鳥", ".", "鳥" * 100):
         path = store.shard_path("errors", "f", label, "u")
         store.write("errors", path, make_table("errors", rows("x")), label)
         assert (tmp_path / "tables/errors" / path).resolve().parent.parent == tmp_path / "tables/errors/f"
@@ -136,6 +137,66 @@ def test_a_manifest_that_points_elsewhere_is_refused(tmp_path: Path, path: str |
     with pytest.raises(StoreError, match="manifest.json is damaged"):
         store.manifest("errors")
     assert store.listed("errors") == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label": 5}, {"label": "\ud800"}, {"path": "a\ud800.parquet"}, {"rows": "2"}, {"rows": -1}, {"bytes": 2**70}],
+)
+def test_a_manifest_with_other_values_is_refused(tmp_path: Path, change: dict) -> None:
+    store, file = linked_run(tmp_path)
+    (shard,) = store.manifest("errors")
+    store.write_manifest("errors", "f", [replace(shard, **change)], complete=True)
+    with pytest.raises(StoreError, match="manifest.json is damaged"):
+        store.read_all("errors")
+    assert store.listed("errors") == {} and store.find("errors", shard.path, "a") == shard
+
+
+def test_a_manifest_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
+    store, _ = linked_run(tmp_path)
+    manifest = tmp_path / "tables/errors/manifest.json"
+    manifest.write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="manifest.json is damaged"):
+        store.read_all("errors")
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(StoreError, match="cannot read .*manifest.json: Is a directory"):
+        store.read_all("errors")
+
+
+def test_text_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    store, file = linked_run(tmp_path)
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    whole = parquet.read_table(file, partitioning=None)
+    parquet.write_table(whole.set_column(whole.column_names.index("reason"), "reason", broken), file)
+    with pytest.raises(StoreError, match="UTF8.*delete the file"):
+        store.read_all("errors")
+
+
+def test_a_shard_with_an_endless_name_is_named(tmp_path: Path) -> None:
+    store, _ = linked_run(tmp_path)
+    store.write_manifest("errors", "f", [Shard("a" * 5000 + ".parquet", "a", 0, 0, "")], complete=True)
+    with pytest.raises(StoreError, match="cannot read .*File name too long"):
+        store.read_all("errors")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"other": [1]}),
+        pa.table({name: pa.array([[1]]) for name in rows("x")[0]}),
+        pa.table({name: pa.array(["x"], pa.string_view()) for name in rows("x")[0]}),
+        pa.table({name: pa.array([b"a" if name == "label" else b"\xff"]) for name in rows("x")[0]}),
+    ],
+    ids=["names", "lists", "views", "bytes"],
+)
+def test_a_shard_of_another_table_is_named(tmp_path: Path, table: pa.Table) -> None:
+    store, file = linked_run(tmp_path)
+    parquet.write_table(table, file)
+    for where in (None, ("label", ["a"])):
+        said = f"{re.escape(str(file))}(: .*delete the file| has other columns .*run the job again)"
+        with pytest.raises(StoreError, match=said):
+            store.read("errors", [store.manifest("errors")[0].path], where=where)
 
 
 def linked_run(folder: Path) -> tuple[TableStore, Path]:
