@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as parquet
 import pytest
 
+from pipeline.runtime.units import error_row
 from pipeline.store.atomic import atomic_file, write_atomically
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import make_table
@@ -194,3 +195,24 @@ def test_each_folder_of_many_shards_is_looked_at_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
     assert TableStore(tmp_path).read("errors", paths).num_rows == 50
     assert len(asked) == 2
+
+
+def test_who_was_given_up_neither_writes_nor_removes(tmp_path) -> None:
+    rows = make_table("errors", [])
+    store = TableStore(tmp_path)
+    store.write("errors", "f/label=a/one.parquet", rows, "a")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def not_ours() -> None:
+        raise StoreError("it is another's now")
+
+    late = TableStore(tmp_path, not_ours)
+    more = make_table("errors", [error_row("stage", "a", "another reason")])
+    for act in (
+        lambda: late.write("errors", "f/label=a/one.parquet", more, "a"),
+        lambda: late.remove("errors", "f/label=a/one.parquet"),
+        lambda: late.write_manifest("errors", "f", [], complete=True),
+    ):
+        with pytest.raises(StoreError, match="another's"):
+            act()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
