@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from pipeline.runtime.units import error_row
 from pipeline.store.atomic import atomic_file, write_atomically
 from pipeline.store.content import content_digest
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
@@ -287,3 +288,24 @@ def test_a_shard_tells_its_content_without_a_manifest(tmp_path) -> None:
     assert again.content == first.content and again.sha256 != first.sha256
     store.write_manifest("maps", "f", [first], complete=True)
     assert store.manifest("maps") == [first]
+
+
+def test_who_was_given_up_neither_writes_nor_removes(tmp_path) -> None:
+    rows = make_table("errors", [])
+    store = TableStore(tmp_path)
+    store.write("errors", "f/label=a/one.parquet", rows, "a")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def not_ours() -> None:
+        raise StoreError("it is another's now")
+
+    late = TableStore(tmp_path, not_ours)
+    more = make_table("errors", [error_row("stage", "a", "another reason")])
+    for act in (
+        lambda: late.write("errors", "f/label=a/one.parquet", more, "a"),
+        lambda: late.remove("errors", "f/label=a/one.parquet"),
+        lambda: late.write_manifest("errors", "f", [], complete=True),
+    ):
+        with pytest.raises(StoreError, match="another's"):
+            act()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
