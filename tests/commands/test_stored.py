@@ -225,7 +225,7 @@ def add_class(folder: Path) -> None:
 def test_changed_photographs_leave_a_finished_run_as_it_is(
     change: Callable, run: Path, demo_folder: Path, tmp_path: Path, without_ray: None, capsys  # noqa: ANN001
 ) -> None:
-    demo_folder.rename(tmp_path / "aside")
+    shutil.move(demo_folder, tmp_path / "aside")
     try:
         shutil.copytree(tmp_path / "aside", demo_folder)
         change(demo_folder)
@@ -233,7 +233,7 @@ def test_changed_photographs_leave_a_finished_run_as_it_is(
         status = evaluate.main(["--run", str(run), "--study", "wholeness"])
     finally:
         shutil.rmtree(demo_folder, ignore_errors=True)
-        (tmp_path / "aside").rename(demo_folder)
+        shutil.move(tmp_path / "aside", demo_folder)
     error = capsys.readouterr().err
     assert status == 1 and "the table images" in error and "run summarize again" in error
     assert manifests(run) == before
