@@ -275,13 +275,12 @@ def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
 def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
     import pyarrow.parquet
 
-    source = read_buffer(path)
     try:
-        schema = pyarrow.parquet.read_schema(source)
+        file = pyarrow.parquet.ParquetFile(read_buffer(path))
+        schema = file.schema_arrow
         _check_columns(path, schema.names)
         _check_types(path, {name: schema.field(name).type for name in COLUMNS})
-        # The file alone, not what pyarrow makes of its folder's name.
-        table = pyarrow.parquet.ParquetFile(source).read(columns=list(COLUMNS))
+        table = file.read(columns=list(COLUMNS))
         columns = ([("" if value is None else str(value)) for value in table[name].to_pylist()] for name in COLUMNS)
         return list(zip(*columns, strict=True))
     except pyarrow.ArrowException as error:

@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.evaluate.ratings import FIND_IMAGE, HIGHEST_RATING, MAP_RATING
 from pipeline.review.answers import AnswerStore
 from pipeline.review.questions import Shards, computed_from, shards_by_class
-from pipeline.store.tables import TableStore, digest
+from pipeline.store.tables import StoreError, TableStore, digest
 from schemas import TABLES, make_table
 
 TABLE = "ratings"
@@ -54,6 +55,19 @@ def current_ratings(store: TableStore) -> list[dict[str, Any]]:
 
 def _current(rows: Iterable[Mapping[str, Any]], shards: Shards) -> Iterable[Any]:
     for row in rows:
-        origin = json.loads(row["protocol"])["computed_from"]
-        if tuple(origin) == computed_from(row["kind"], row["label"], shards):
+        if _origin(row) == computed_from(row["kind"], row["label"], shards):
             yield row
+
+
+def _origin(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The shards that an answer was given about. A run, with its answers, may come from anywhere."""
+    try:
+        protocol = json.loads(row["protocol"])
+        searched = row["kind"] != FIND_IMAGE or (isinstance(protocol["distractors"], str) and len(protocol["pool"]) > 0)
+        rated = row["kind"] != MAP_RATING or 0 <= row["value"] <= HIGHEST_RATING
+        if searched and rated:
+            return tuple(protocol["computed_from"])
+        problem = "it is out of range"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise StoreError(f"an answer of {row['rater']!r} about {row['label']!r} is damaged ({problem}); export them anew")
