@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.evaluate.intervals import mean_interval
+from pipeline.evaluate.part_truth import part_scores
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
-from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
+from pipeline.stages.part_truth import class_truths, truth_digest, truth_rows
+from pipeline.summarize.specialists import choose_alpha
 
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 
@@ -37,7 +41,8 @@ class MetricsStage(Stage):
     version = 3
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
+        counted = constants(__name__, class_truths, mean_interval, part_scores, choose_alpha)
+        return [config.seed, config.summaries.selection, counted]
 
     def units(self, plan: Plan) -> list[Unit]:
         shards = {table: plan.by_label(table) for table in TABLES_READ}

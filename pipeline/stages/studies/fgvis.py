@@ -14,6 +14,7 @@ from pipeline.evaluate.color_bias import SWAPS, color_bias
 from pipeline.explain.engine import Item
 from pipeline.runtime.stage import Plan
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.stages.studies.study import StudiesStage, Study
 
@@ -27,7 +28,7 @@ class AdversarialStudy(Study):
     name = ADVERSARIAL
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.evaluation.iterations]
+        return [config.evaluation.iterations, constants(generate_adversarials)]
 
     def units(self, plan: Plan) -> list[Unit]:
         surest = _surest(_correct(plan), plan.config.evaluation.photographs)
@@ -72,7 +73,7 @@ class ColorBiasStudy(Study):
     name = COLOR_BIAS
 
     def settings(self, config: RunConfig) -> Any:
-        return []
+        return [constants(color_bias)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return [
