@@ -212,7 +212,7 @@ def write(name: str) -> None:
     }
     FOLDER.mkdir(exist_ok=True)
     np.savez_compressed(file_of(name), version=version, **arrays)
-    print(f"{file_of(name).relative_to(Path.cwd())}: version {version}")
+    print(f"{file_of(name).relative_to(FOLDER)}: version {version}")
 
 
 if __name__ == "__main__":

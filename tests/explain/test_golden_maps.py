@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import golden_maps
@@ -117,8 +118,9 @@ def test_another_version_than_the_stored_one_is_noticed(monkeypatch: pytest.Monk
     assert f"at version {entry.version + 1}, the stored maps at {entry.version}" in one
 
 
-def test_other_maps_are_not_written_under_the_same_version(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # noqa: ANN001
-    monkeypatch.chdir(tmp_path)
+def test_other_maps_are_not_written_under_the_same_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stored = golden_maps.file_of("gradient").read_bytes()
     monkeypatch.setattr(golden_maps, "FOLDER", tmp_path)
     file = golden_maps.file_of("gradient")

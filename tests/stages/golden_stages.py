@@ -1,9 +1,10 @@
 """What every stage makes of stored tables, stored in `golden/`: `test_golden_stages.py` compares.
 
-    python tests/stages/golden_stages.py
+    python tests/stages/golden_stages.py [stage …]
 
-writes anew what has changed. It refuses where a stage gives other rows than before of the same tables under the same
-version: raise the stage's `version` (a study's, a stage's) first.
+writes anew what has changed, of all stages or of those that are named ("study faithfulness" for a study). It refuses
+where a stage gives other rows than before of the same tables under the same version: raise the `version` of the stage
+or study first.
 
 The photographs are of the built-in demo set, two classes of eight. Each stage reads the *stored* tables of those before
 it, so that rounding does not add up from stage to stage.
@@ -260,32 +261,34 @@ def changes(one: Guarded) -> list[str]:
     ]
 
 
-AGAIN = "run `python tests/stages/golden_stages.py` and commit tests/stages/golden"
-
-
 def complaints(one: Guarded) -> Iterator[str]:
     """What speaks against a stage's rows, and what to do about it."""
+    script = f"python tests/stages/golden_stages.py '{one.name}'"
+    again = f"run `{script}` and commit tests/stages/golden"
     if stored(one) is None:
-        yield f"no rows of {one.name} are stored: {AGAIN}"
+        yield f"no rows of {one.name} are stored: {again}"
         return
     if stored_versions().get(one.name) != one.version:
-        yield f"{one.name} is at version {one.version}, its stored rows at {stored_versions().get(one.name)}: {AGAIN}"
+        yield f"{one.name} is at version {one.version}, its stored rows at {stored_versions().get(one.name)}: {again}"
     for change in changes(one):
-        yield f"{change}. If that is meant, raise its `version`, so that earlier runs make it anew, and {AGAIN}"
+        yield f"{change}. If that is meant, raise its `version`, so that earlier runs make it anew, and {again}"
 
 
-def write() -> None:
-    """Store the rows of all stages.
+def write(*names: str) -> None:
+    """Store the rows of all stages, or of those that are named.
 
     Raises:
         SystemExit: a stage gives others than before of the same tables, under the same version.
     """
-    versions = stored_versions()
+    versions, everything = stored_versions(), guarded()
+    if unknown := set(names) - set(everything):
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(everything)}")
+    chosen = [everything[name] for name in names or everything]
     # All of them before any is written, because those after it read it.
-    new = [change for one in guarded().values() if versions.get(one.name) == one.version for change in changes(one)]
+    new = [change for one in chosen if versions.get(one.name) == one.version for change in changes(one)]
     if new:
         raise SystemExit("\n".join([*new, "raise the version of each of these, and run this again"]))
-    for one in guarded().values():
+    for one in chosen:
         before = stored(one) or {}
         for way, rows in compute(one).items():
             if way not in before or any(differences(rows, before[way])):
@@ -293,11 +296,9 @@ def write() -> None:
                 parquet.write_table(rows, file_of(way, one.name), compression="zstd", compression_level=19)
                 print(f"{file_of(way, one.name).relative_to(FOLDER)}: {len(rows)} rows")
         versions[one.name] = one.version
-    VERSIONS.write_text(json.dumps({name: versions[name] for name in guarded()}, indent=1) + "\n")
+    VERSIONS.write_text(json.dumps({name: versions[name] for name in everything if name in versions}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1:]:
-        raise SystemExit(__doc__)
-    write()
+    write(*sys.argv[1:])
