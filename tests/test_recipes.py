@@ -125,6 +125,29 @@ def test_the_new_explainer_is_captums(house: Path) -> None:
     )
 
 
+def test_the_golden_values_of_what_is_new_are_asked_for_and_written(house: Path) -> None:
+    for folder, script in (("tests/explain", "golden_maps.py"), ("tests/stages", "golden_stages.py")):
+        shutil.copytree(ROOT / folder / "golden", house / folder / "golden")
+        shutil.copy(ROOT / folder / script, house / folder / script)
+    told = python(
+        house,
+        "-c",
+        "import sys\n"
+        "sys.path += ['tests/explain', 'tests/stages']\n"
+        "import golden_maps, golden_stages\n"
+        "places = golden_stages.guarded()['places']\n"
+        "print(*golden_maps.complaints('gradient-times-input'), *golden_stages.complaints(places), sep='\\n')\n"
+        "golden_maps.write('gradient-times-input')\n"
+        "golden_stages.write('places')\n"
+        "assert not [*golden_maps.complaints('gradient-times-input'), *golden_stages.complaints(places)]\n",
+    )
+    maps, rows, *_ = told.splitlines()
+    assert maps.startswith("no maps of the explainer gradient-times-input are stored: run `python tests/explain/")
+    assert rows.startswith("no rows of places are stored: run `python tests/stages/")
+    for command in ("tests/explain/golden_maps.py gradient-times-input", "tests/stages/golden_stages.py places"):
+        assert f"python {command}" in PAGE.read_text() and f"python {command}`" in told.replace("'places'", "places")
+
+
 def test_a_run_has_the_new_explainers_maps_and_the_new_stages_table(house: Path, run: Path) -> None:
     store = TableStore(run)
     assert set(store.read_all("maps").column("explainer").to_pylist()) == {"gradient-times-input"}

@@ -33,6 +33,8 @@ class Entry:
         smoothing: blur of its maps before the cut, σ in pixels of a 224-px image.
         share: the most salient share of pixels that counts; None: whatever exceeds `threshold`.
         threshold: saliency above it is salient.
+        version: of what it computes, beside its settings and constants; raised with every change that gives other maps,
+            which `tests/explain/test_golden_maps.py` then asks for.
         preset: its preset of `explain.preset`, unless the user names another; None: it has none.
         packs: whether its forward passes are packed, so that it is made with `memory`, bytes for one, too.
     """
@@ -42,6 +44,7 @@ class Entry:
     smoothing: float = 0.0
     share: float | None = None
     threshold: float = 0.5
+    version: int = 1
     preset: str | None = None
     packs: bool = False
 
@@ -50,7 +53,7 @@ class Entry:
 FINE = {"smoothing": 5.0, "share": CRISP_SHARE}
 EXPLAINERS = {
     "crisp": Entry(crisp_masks, ("preset", "blur"), preset="robust"),
-    "fgvis": Entry(FGVis, ("game", "similarity"), **FINE),
+    "fgvis": Entry(FGVis, ("game", "similarity"), version=2, **FINE),
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
     "rise": Entry(Rise, ("rise.masks", "rise.cells", "rise.keep"), share=CRISP_SHARE, packs=True),

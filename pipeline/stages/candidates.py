@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, error_row, known
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.features import stored_features
 from pipeline.stages.regions import cut_of, salient_mask
@@ -53,13 +54,11 @@ class CandidatesStage(Stage):
         summaries = config.summaries
         return [
             sorted(summaries.sources),
-            summaries.least_support,
-            summaries.price,
             summaries.resamples,
-            config.pruning.minimum_members,
-            config.regions.minimum_area,
+            asdict(part_settings(config)),
             cut_of(config),
             config.seed,
+            constants(ClassImages, found_again),
         ]
 
     def units(self, plan: Plan) -> list[Unit]:

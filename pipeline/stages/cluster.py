@@ -10,9 +10,12 @@ import pyarrow.compute as compute
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.exemplars import exemplar_edges
 from pipeline.summarize.clustering import Clustering, cluster_edges
+from pipeline.summarize.conv_descriptors import conv_descriptors
+from pipeline.summarize.pair_scores import match_pairs
 from pipeline.summarize.similarity import Edges, joined_edges
 from schemas import EDGES, TABLES
 
@@ -31,7 +34,8 @@ class ClusterStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching
-        return [config.clustering.model_dump(), matching.score, matching.mode, config.seed]
+        own = [config.clustering.model_dump(), matching.score, matching.mode, config.proposals.descriptor, config.seed]
+        return [*own, constants(cluster_edges, match_pairs, conv_descriptors)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("matches", "pairs", "proposals", "features"))

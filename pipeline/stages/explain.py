@@ -3,9 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from functools import cache
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +11,14 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.explain.crisp import binarization_error
-from pipeline.explain.edges import edge_detector
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.models.classifier import weights_digest
-from pipeline.objects import ObjectPath
 from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ExplainSettings
+from pipeline.stages.constants import effective_settings
 from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.store.tables import digest
 
@@ -38,12 +34,7 @@ class ExplainStage(Stage):
     version = 3
 
     def settings(self, config: RunConfig) -> Any:
-        explain = config.explain
-        own = own_settings(explain)
-        if explain.explainer == "feature-cam" and explain.cam.edges:
-            # The same file under another name is the same detector, and another file under the same name is not.
-            own[EXPLAINERS[explain.explainer].settings.index("cam.edges")] = edges_digest(explain.cam.edges.path)
-        return [explain.explainer, *own, explain.target, explain.precision, config.seed]
+        return [*method_of(config), config.explain.target, config.explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
@@ -136,14 +127,15 @@ def stored_saliency(explanation: Explanation) -> np.ndarray:
     return explanation.saliency[0].mul(255).round().byte().cpu().numpy()
 
 
-@cache
-def edges_digest(path: Path | ObjectPath) -> str:
-    """Digest of the weights of an edge detector.
+def method_of(config: RunConfig) -> list[Any]:
+    """What the run's maps are made by: name, version, and what its settings and presets stand for.
 
     Raises:
-        ClassifierError: the file cannot be read or does not fit.
+        ClassifierError: the file of an edge detector cannot be read or does not fit.
     """
-    return weights_digest(edge_detector(path).state_dict())
+    explain = config.explain
+    effective = effective_settings(make_explainer(explain.explainer, *own_settings(explain)))
+    return [explainer_name(config), EXPLAINERS[explain.explainer].version, effective]
 
 
 def explainer_name(config: RunConfig) -> str:

@@ -11,6 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.models.dense_features import DenseLayer, dense_features, layers_of
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart, decoded_images, own_rows
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.summarize.candidates import cell_shares
@@ -36,7 +37,8 @@ class FeaturesStage(Stage):
         return config.needs_features
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.summaries.layers, cut_of(config), config.seed]
+        own = [config.summaries.layers, cut_of(config), config.seed]
+        return [*own, constants(__name__, dense_features, cell_shares, fit_basis)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("maps",), also=("images",), apart="maps")

@@ -9,9 +9,11 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.data.catalog import CatalogEntry
 from pipeline.data.decode import DecodeError, read_image
+from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import is_remote, place, states_of
 from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, chunks
 from pipeline.store.tables import digest
 
@@ -29,7 +31,8 @@ class ImagesStage(Stage):
     depends_on = ("classifier", "class names")
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.explain.policy, config.model.batch_size, config.model.feature_layer]
+        own = [config.explain.policy, config.model.batch_size, config.model.feature_layer]
+        return [*own, constants(read_image, Preprocessing)]
 
     def units(self, plan: Plan) -> list[Unit]:
         units, data = [], plan.config.data

@@ -8,9 +8,11 @@ import pyarrow.compute as compute
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.image_proposals import read_proposals
 from pipeline.store.tables import TableStore
+from pipeline.summarize.conv_descriptors import conv_descriptors
 from pipeline.summarize.pair_scores import Matching, match_pairs
 
 SIDES = ("image_a", "image_b")
@@ -30,7 +32,8 @@ class MatchStage(Stage):
         return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.matching.score, config.matching.mode]
+        own = [config.matching.score, config.matching.mode, config.proposals.descriptor]
+        return [*own, constants(match_pairs, conv_descriptors)]
 
     def units(self, plan: Plan) -> list[Unit]:
         tables = ("pairs", "proposals", *(("features",) if plan.config.proposals.descriptor == "conv" else ()))

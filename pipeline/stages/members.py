@@ -9,13 +9,16 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.evaluate.part_evidence import part_evidence
+from pipeline.explain.perturbation import FixedBlur
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, known
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart, own_rows
 from pipeline.stages.pruned_clusters import CLUSTER_COLUMNS, pruned_clusters
 from pipeline.stages.regions import blur_of, blurred_drops, cut_of, salient_mask
 from pipeline.store.tables import digest
 from pipeline.summarize.outline import convex_hull, part_pixels, touched_regions
+from pipeline.summarize.pruning import structural_similarities
 from pipeline.summarize.regions import decode_run_length
 from schemas import EDGES
 
@@ -39,7 +42,9 @@ class MembersStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         pruning = None if config.summaries.by_evidence else config.pruning.model_dump()
-        return [pruning, config.summaries.measured, cut_of(config), blur_of(config), config.seed]
+        own = [pruning, config.summaries.measured, cut_of(config), blur_of(config), config.seed]
+        found = () if pruning is None else (structural_similarities, FixedBlur)
+        return [*own, config.summaries.selection, constants(__name__, part_evidence, part_pixels, *found)]
 
     def units(self, plan: Plan) -> list[Unit]:
         source = "candidates" if plan.config.summaries.by_evidence else "clusters"

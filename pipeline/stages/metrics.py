@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
+from pipeline.evaluate.intervals import mean_interval
+from pipeline.evaluate.part_truth import part_scores
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.copies import copies_between_labels
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
-from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, truth_digest, truth_rows
+from pipeline.stages.part_truth import class_truths, truth_digest, truth_rows
+from pipeline.summarize.specialists import choose_alpha
 
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 
@@ -38,7 +42,8 @@ class MetricsStage(Stage):
     version = 4
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.seed, LEAST_OVERLAP, LENIENT_OVERLAP, config.summaries.selection]
+        counted = constants(__name__, class_truths, mean_interval, part_scores, choose_alpha)
+        return [config.seed, config.summaries.selection, counted]
 
     def units(self, plan: Plan) -> list[Unit]:
         inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in TABLES_READ}

@@ -10,6 +10,7 @@ import pyarrow.compute as compute
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.summarize.neighbors import pair_graph
 from schemas import TABLES
@@ -27,7 +28,7 @@ class NeighborsStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         matching = config.matching
-        return [matching.all_pairs_up_to, matching.neighbors, matching.pairs_per_task]
+        return [matching.all_pairs_up_to, matching.neighbors, matching.pairs_per_task, constants(pair_graph)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("proposals", "images"))

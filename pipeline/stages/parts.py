@@ -12,6 +12,7 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart
 from pipeline.summarize.similarity import BestScores, Edges, Survivors, class_edges, survivors
 from schemas import EDGES, TABLES
@@ -36,7 +37,8 @@ class PartsStage(Stage):
         return config.summaries.with_proposals
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.matching.redundancy_overlap, config.matching.redundancy_area_ratio]
+        own = [config.matching.redundancy_overlap, config.matching.redundancy_area_ratio]
+        return [*own, constants(survivors)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("proposals", "scores"))

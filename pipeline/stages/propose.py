@@ -1,6 +1,7 @@
 """Stage `propose`: images and maps → `proposals`: boxes by selective search, their salient share, descriptors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage, units_per_shard
 from pipeline.runtime.units import Output, Unit
 from pipeline.settings import ProposalSettings
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart, own_rows
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.store.tables import digest
@@ -17,6 +19,8 @@ from pipeline.summarize.proposals import FAST, PUBLISHED, selective_search, with
 from pipeline.summarize.similarity import salient_shares
 from pipeline.summarize.whitening import natural_whitener
 from schemas import EDGES
+
+SEARCHES = {"fast": FAST, "published": PUBLISHED}
 
 
 class ProposeStage(Stage):
@@ -33,15 +37,18 @@ class ProposeStage(Stage):
 
     def settings(self, config: RunConfig) -> Any:
         proposals = config.proposals
+        hog = proposals.descriptor == "hog"
         return [
             proposals.search,
             proposals.limit,
             proposals.minimum_side,
             proposals.descriptor,
-            proposals.components if proposals.descriptor == "hog" else None,
+            proposals.components if hog else None,
             cut_of(config),
             config.matching.mask_overlap,
             config.seed,
+            asdict(SEARCHES[proposals.search]),
+            constants(selective_search, salient_shares, *((describe, natural_whitener) if hog else ())),
         ]
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -95,9 +102,8 @@ def searched_boxes(image: np.ndarray, seed: int, settings: ProposalSettings) -> 
 
     The published search is cut to its limit here, at random; for the fast one the mask chooses later.
     """
-    if settings.search == "published":
-        return selective_search(image, seed, settings.limit, settings.minimum_side, search=PUBLISHED)
-    return selective_search(image, seed, None, settings.minimum_side, search=FAST)
+    limit = settings.limit if settings.search == "published" else None
+    return selective_search(image, seed, limit, settings.minimum_side, search=SEARCHES[settings.search])
 
 
 def stored_descriptors(image: np.ndarray, boxes: np.ndarray, settings: ProposalSettings) -> np.ndarray:

@@ -9,10 +9,11 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.explain.crisp import PRESETS
 from pipeline.explain.interface import target_scores
-from pipeline.explain.perturbation import PERTURBATIONS
+from pipeline.explain.perturbation import PERTURBATIONS, FixedBlur
 from pipeline.explain.registry import EXPLAINERS
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_shard
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart, chunks, decode_saliency, own_rows
 from pipeline.summarize.proposals import REFERENCE_SIDE
 from pipeline.summarize.regions import encode_run_length, salient_pixels, salient_regions
@@ -30,7 +31,8 @@ class RegionsStage(Stage):
     version = 2
 
     def settings(self, config: RunConfig) -> Any:
-        return [cut_of(config), config.regions.minimum_area, blur_of(config)]
+        own = [cut_of(config), config.regions.minimum_area, blur_of(config)]
+        return [*own, constants(__name__, salient_regions, FixedBlur)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_shard(plan, "maps", also=("images",))

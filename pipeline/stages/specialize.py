@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit, error_row
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.store.tables import digest
 from pipeline.summarize.specialists import train_specialist
@@ -25,7 +26,7 @@ class SpecializeStage(Stage):
     by_class = False
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.specialists.model_dump(), config.seed]
+        return [config.specialists.model_dump(), config.seed, constants(train_specialist)]
 
     def units(self, plan: Plan) -> list[Unit]:
         images = plan.by_label("images")

@@ -10,6 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.evaluate.intervals import mean_interval, wilson_interval
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.members import EVIDENCE
 from schemas import EDGES
@@ -27,7 +28,7 @@ class SummarizeStage(Stage):
     version = 2
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.summaries.selection]
+        return [config.summaries.selection, config.seed, constants(__name__, mean_interval)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("members", "maps", "candidates"))

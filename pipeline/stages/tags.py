@@ -8,8 +8,10 @@ from pipeline.config import RunConfig
 from pipeline.export.contents import KEPT_COLUMNS, kept_clusters
 from pipeline.runtime.stage import Plan, Resources, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.crops import described_crops, tags_of
+from pipeline.summarize.tags import label_tags
 from schemas import EDGES
 
 
@@ -23,7 +25,7 @@ class TagsStage(Stage):
     depends_on = ("classifier", "class names")
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.evaluation.tags]
+        return [config.evaluation.tags, constants(label_tags)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(plan, ("summaries", "members"), also=("images",))

@@ -1,4 +1,4 @@
-"""Lets the tests of stages import the run in this process beside them."""
+"""Modules that the tests of the stages share."""
 
 import sys
 from pathlib import Path

@@ -12,8 +12,10 @@ from pipeline.config import RunConfig
 from pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
 from pipeline.evaluate.color_bias import SWAPS, color_bias
 from pipeline.explain.engine import Item
+from pipeline.explain.registry import EXPLAINERS
 from pipeline.runtime.stage import Plan
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.stages.studies.study import StudiesStage, Study
 
@@ -27,7 +29,7 @@ class AdversarialStudy(Study):
     name = ADVERSARIAL
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.evaluation.iterations]
+        return [config.evaluation.iterations, EXPLAINERS["fgvis"].version, constants(generate_adversarials)]
 
     def units(self, plan: Plan) -> list[Unit]:
         surest = _surest(_correct(plan), plan.config.evaluation.photographs)
@@ -72,7 +74,7 @@ class ColorBiasStudy(Study):
     name = COLOR_BIAS
 
     def settings(self, config: RunConfig) -> Any:
-        return []
+        return [constants(color_bias)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return [

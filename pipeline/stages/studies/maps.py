@@ -35,8 +35,9 @@ from pipeline.models.preparation import PreparedClassifier
 from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, decoded_images, own_rows
-from pipeline.stages.explain import image_generator, own_settings
+from pipeline.stages.explain import image_generator, method_of, own_settings
 from pipeline.stages.regions import cut_of, salient_mask
 from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.store.tables import digest
@@ -109,7 +110,7 @@ class FaithfulnessStudy(MapStudy):
     name = "faithfulness"
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.seed]
+        return [config.seed, constants(__name__, deletion_curve)]
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         arguments = (worker.prepared_classifier, batch.images, batch.maps, batch.targets)
@@ -133,7 +134,7 @@ class ExplanationMapStudy(MapStudy):
     name = "explanation maps"
 
     def settings(self, config: RunConfig) -> Any:
-        return []
+        return [constants(explanation_map_scores)]
 
     def figures(self, worker: WorkerContext, unit: Unit, batch: Batch) -> list[dict[str, Any]]:
         found = explanation_map_scores(
@@ -161,7 +162,8 @@ class LocalizationStudy(MapStudy):
     def settings(self, config: RunConfig) -> Any:
         paths = (config.data.boxes, config.data.landmarks)
         files = [hashlib.sha256(path.path.read_bytes()).hexdigest() if path else None for path in paths]
-        return [*files, cut_of(config)]
+        measures = (image_sensitivities, localization_point, maximum_point, torchray_hits)
+        return [*files, cut_of(config), constants(__name__, *measures)]
 
     def units(self, plan: Plan) -> list[Unit]:
         # Annotations are of files by name.
@@ -263,7 +265,8 @@ class SanityStudy(SampledMapStudy):
     name = "sanity"
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.evaluation.sanity_images, config.evaluation.sanity_steps, config.seed]
+        own = [config.evaluation.sanity_images, config.evaluation.sanity_steps, config.seed]
+        return [*own, method_of(config), constants(cascading_randomization)]
 
     def count(self, config: RunConfig) -> int:
         return config.evaluation.sanity_images

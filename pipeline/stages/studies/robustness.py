@@ -23,8 +23,9 @@ from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
 from pipeline.stages.classifier import classifier_of
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, check_answers, decode_saliency, decoded_images, own_rows
-from pipeline.stages.explain import image_generator, own_settings, stored_saliency
+from pipeline.stages.explain import image_generator, method_of, own_settings, stored_saliency
 from pipeline.stages.networks import network_name
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
 from pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
@@ -41,7 +42,8 @@ class MapStabilityStudy(SampledMapStudy):
     name = "map stability"
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.evaluation.stability_images, config.seed, cut_of(config)]
+        own = [config.evaluation.stability_images, config.seed, cut_of(config)]
+        return [*own, method_of(config), constants(map_stability)]
 
     def count(self, config: RunConfig) -> int:
         return config.evaluation.stability_images
@@ -95,7 +97,7 @@ class WholenessStudy(Study):
     reads = ("maps",)
 
     def settings(self, config: RunConfig) -> Any:
-        return [cut_of(config), LEAST]
+        return [cut_of(config), constants(wholeness)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_shard(plan, "maps")
@@ -164,7 +166,7 @@ class TransferStudy(MapStudy):
             ]
             for network in _networks(config)
         ]
-        return [networks, config.seed, cut_of(config)]
+        return [networks, config.seed, cut_of(config), constants(__name__, transfer)]
 
     def units(self, plan: Plan) -> list[Unit]:
         networks = tuple(_networks(plan.config))

@@ -7,9 +7,11 @@ from typing import Any
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.studies.study import Study
+from pipeline.summarize.specialists import choose_alpha
 
 
 class SpecialistsStudy(Study):
@@ -19,7 +21,7 @@ class SpecialistsStudy(Study):
     reads = ("images", "maps", "specialists")
 
     def settings(self, config: RunConfig) -> Any:
-        return []
+        return [constants(choose_alpha)]
 
     def units(self, plan: Plan) -> list[Unit]:
         inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in ("images", "specialists")}

@@ -19,10 +19,12 @@ class Study:
     Attributes:
         name: its name in the settings and in the column `study`.
         reads: tables that it needs.
+        version: raised when the code gives other figures than before.
     """
 
     name: str
     reads: tuple[str, ...] = ("images",)
+    version: int = 1
 
     def check(self, config: RunConfig) -> None:
         """Raise a ConfigurationError where a setting that it cannot do without is missing or wrong."""
@@ -88,7 +90,7 @@ class StudiesStage(Stage):
         return [
             replace(
                 unit,
-                identity=(study.name, study.settings(plan.config), *unit.identity),
+                identity=(study.name, study.version, study.settings(plan.config), *unit.identity),
                 payload=(study.name, unit.payload),
             )
             for study in self.studies.values()

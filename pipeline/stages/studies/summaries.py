@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.runtime.stage import Plan, units_per_class
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.candidates import class_evidence, part_settings, stored_candidates, telling
 from pipeline.stages.cluster import cluster_parts, part_edges
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext, apart
 from pipeline.stages.crops import described_crops, tags_of
 from pipeline.stages.regions import cut_of, salient_mask
@@ -26,7 +28,9 @@ from pipeline.stages.studies.maps import LocalizationStudy, annotations
 from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.store.tables import digest
 from pipeline.summarize.class_parts import remaking
+from pipeline.summarize.clustering import cluster_edges
 from pipeline.summarize.similarity import Edges
+from pipeline.summarize.tags import label_tags
 from schemas import EDGES
 
 MEMBER_COLUMNS = ("cluster", "image_id", "proposal", *EDGES, "kept")
@@ -44,7 +48,10 @@ class SummariesStudy(Study):
         clustering = config.clustering.model_dump()
         where = LocalizationStudy().settings(config)[1]
         least = config.pruning.minimum_members
-        return [evaluation.tags, evaluation.subsamples, clustering, least, where, cut_of(config), config.seed]
+        own = [evaluation.tags, evaluation.subsamples, clustering, least, where, cut_of(config), config.seed]
+        measures = (coherence, label_tags, landmark_purity, part_purity, summaries_found_again, adjusted_rand_index)
+        made = [config.summaries.selection, sorted(config.summaries.sources), asdict(part_settings(config))]
+        return [*own, *made, constants(*measures, remaking, cluster_edges)]
 
     def units(self, plan: Plan) -> list[Unit]:
         return units_per_class(

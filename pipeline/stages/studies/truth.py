@@ -8,6 +8,7 @@ from pipeline.config import ConfigurationError, RunConfig
 from pipeline.evaluate.part_truth import part_scores
 from pipeline.runtime.stage import Plan, units_per_class
 from pipeline.runtime.units import Output, Unit
+from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.inputs import DEMO
 from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores, truth_digest
@@ -29,7 +30,7 @@ class TruthStudy(Study):
             )
 
     def settings(self, config: RunConfig) -> Any:
-        return list(LEVELS)
+        return [*LEVELS, constants(part_scores)]
 
     def units(self, plan: Plan) -> list[Unit]:
         parts = plan.inputs.parts
