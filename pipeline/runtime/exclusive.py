@@ -1,19 +1,22 @@
 """One driver at a time writes into an output folder."""
 
 import fcntl
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.objects import ObjectError, ObjectPath
 from pipeline.runtime.failures import RunFailed
+from pipeline.store.atomic import Ours, write_atomically
 from pipeline.store.lease import Taken, claimed
 from pipeline.store.tables import MEND, StoreError
 
 
 @contextmanager
-def exclusive(folder: Path | ObjectPath) -> Iterator[Callable[[], None]]:
-    """Keep a second driver out of the output folder; yields what raises a StoreError if one came in all the same.
+def exclusive(folder: Path | ObjectPath) -> Iterator[Ours]:
+    """Keep a second driver out of the output folder; yields what raises a StoreError if one came in all the same, and
+    writes what drivers overwrite.
 
     On a disk the lock goes with the process, however it ends. On an object store see `pipeline/store/lease.py`.
 
@@ -24,18 +27,34 @@ def exclusive(folder: Path | ObjectPath) -> Iterator[Callable[[], None]]:
     try:
         if isinstance(folder, ObjectPath):
             with claimed(folder) as lease:
-                yield lease.check
+                yield lease
             return
     except Taken as error:
         raise RunFailed(str(error)) from None
     except ObjectError as error:
         raise StoreError(f"cannot write to {error}; {MEND}") from error
-    with _locked(folder):
-        yield lambda: None
+    with _locked(folder) as lock:
+        yield lock
+
+
+class Lock:
+    """A folder on a disk, which nobody else can lock while this process lives, frozen or not; see `Ours`."""
+
+    unfenced = ""
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(16)
+
+    def __call__(self) -> None:
+        """Nothing: it is ours."""
+
+    def write(self, path: Path | ObjectPath, content: bytes | str) -> None:
+        """Write the file atomically."""
+        write_atomically(path, content)
 
 
 @contextmanager
-def _locked(output: Path) -> Iterator[None]:
+def _locked(output: Path) -> Iterator[Lock]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         file = (output / ".lock").open("w")
@@ -48,4 +67,4 @@ def _locked(output: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunFailed(f"another run is writing into {output}: wait for it or choose another output") from None
-        yield
+        yield Lock()

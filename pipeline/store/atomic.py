@@ -6,11 +6,32 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pipeline.objects import ObjectPath
 
 TEMPORARY_SUFFIX = ".part.tmp"
+
+
+class Ours(Protocol):
+    """The right to write into an output folder; called, it raises a StoreError where another run has taken it over.
+
+    Attributes:
+        token: names this holder alone.
+    """
+
+    token: str
+
+    def __call__(self) -> None: ...
+
+    def write(self, path: Path | ObjectPath, content: bytes | str) -> None:
+        """Write a file or object that runs overwrite, whole, or not at all where another run has taken over.
+
+        Raises:
+            StoreError: another run has.
+            OSError: the disk or store refuses.
+        """
+        ...
 
 
 @contextmanager

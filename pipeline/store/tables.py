@@ -14,7 +14,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +25,7 @@ import pyarrow as pa
 from pyarrow import dataset, parquet
 
 from pipeline.objects import ObjectError, ObjectPath, place, told
-from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
+from pipeline.store.atomic import TEMPORARY_SUFFIX, Ours, atomic_file, write_atomically
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
@@ -62,8 +62,8 @@ def digest(*parts: Any) -> str:
 class TableStore:
     """All tables of one output folder, on a disk or an object store."""
 
-    def __init__(self, root: str | Path | ObjectPath, still_ours: Callable[[], None] | None = None) -> None:
-        """`still_ours` is called before a manifest is written; it raises where another run has taken over.
+    def __init__(self, root: str | Path | ObjectPath, still_ours: Ours | None = None) -> None:
+        """`still_ours` writes the manifests, unless another run has taken over.
 
         Raises:
             StoreError: an address that cannot be used.
@@ -249,10 +249,14 @@ class TableStore:
             "complete": complete,
             "shards": [asdict(shard) for shard in shards],
         }
+        write = write_atomically
         if self._still_ours is not None:
-            self._still_ours()
+            write = self._still_ours.write
+            if isinstance(self.root, ObjectPath):
+                # A store tells two states apart by their content: that of two runs must differ.
+                content["writer"] = self._still_ours.token
         try:
-            write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
+            write(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise _not_written(self.folder(table) / "manifest.json", error) from error
 
