@@ -184,8 +184,8 @@ def _profile() -> Callable[[], dict[str, Any]] | None:
         return Boto3CredentialProvider()
     except Exception as error:
         missing = isinstance(error, ImportError)
-        reason = "needs boto3 for them: pip install boto3" if missing else f"gives none: {type(error).__name__}"
-        raise OSError(f"no credentials file of use: the profile {name} {reason}") from None
+        reason = "needs boto3: pip install boto3" if missing else f"gives none ({type(error).__name__})"
+        raise ObjectError(errno.EACCES, f"for credentials of conditional writes the profile {name} {reason}") from None
 
 
 def _settings_of(profile: str) -> dict[str, str]:

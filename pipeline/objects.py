@@ -346,10 +346,15 @@ HINTS = {
 }
 REASONS = (
     (
-        r"OAuth2 access token|credentials file|CredentialsFile|169\.254\.|metadata\.google",
+        r"OAuth2 access token|credentials file|CredentialsFile",
         errno.EACCES,
         "no credentials for the store can be used: set them ({keys}), also on the workers of a cluster; what is public "
         "is gs://anonymous@<bucket>",
+    ),
+    (
+        r"169\.254\.|metadata\.google",
+        errno.EACCES,
+        "neither the environment nor this machine has credentials for the store: set them ({keys})",
     ),
     (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, NO_BUCKET),
     (

@@ -60,7 +60,6 @@ def serve(switch: Path) -> None:
     from http import HTTPStatus
     from http.server import ThreadingHTTPServer
     from threading import Lock
-
     from urllib.parse import unquote, urlsplit
 
     from gcp_storage_emulator.exceptions import NotFound
