@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.objects import ObjectPath
+from pipeline.runtime.sight import Sight
 from pipeline.runtime.units import Unit
 from pipeline.store.tables import TableStore
 
@@ -21,15 +22,20 @@ class Context:
         gpu: whether Ray reserved a GPU for this worker.
     """
 
-    def __init__(self, output: Path | ObjectPath, gpu: bool = False, board: Any = None) -> None:
-        """`board`: handle of the actor `Board` that is told of progress, if any is."""
+    def __init__(
+        self, output: Path | ObjectPath, gpu: bool = False, board: Any = None, sight: Sight | None = None
+    ) -> None:
+        """`board`: handle of the actor `Board` that is told of progress, if any is; `sight`: of the driver's folder."""
         self.output, self.gpu, self._board = output, gpu, board
         self.store = TableStore(output)
+        self._sight = sight
         self._told = 0.0
         self._done, self._work = 0, 0.0
 
     def begin(self) -> None:
-        """Count a unit's progress from nothing."""
+        """Count a unit's progress from nothing; raises as `Sight.check`."""
+        if self._sight is not None:
+            self._sight.check()
         self._done, self._work = 0, 0.0
 
     def advance(self, unit: Unit, images: int = 1) -> None:

@@ -1,6 +1,7 @@
 """One driver at a time writes into an output folder."""
 
 import fcntl
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def exclusive(folder: Path | ObjectPath) -> Iterator[Ours]:
 class Lock:
     """A folder on a disk, which nobody else can lock while this process lives, frozen or not; see `Ours`."""
 
-    unfenced = ""
+    marker, unfenced = ".lock", ""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(16)
@@ -55,9 +56,11 @@ class Lock:
 
 @contextmanager
 def _locked(output: Path) -> Iterator[Lock]:
+    lock = Lock()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
+        # Not emptied: what is in it is another's, as long as that one has the lock.
+        file = (output / lock.marker).open("a+")
     except OSError as error:
         raise StoreError(
             f"cannot write into {output}: {error.strerror or error}; choose another --output, or allow writing there"
@@ -67,4 +70,15 @@ def _locked(output: Path) -> Iterator[Lock]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunFailed(f"another run is writing into {output}: wait for it or choose another output") from None
-        yield Lock()
+        try:
+            file.truncate(0)
+            file.write(lock.token)
+            file.flush()
+            # The other nodes of a network's disk see it from now on.
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {output / lock.marker}: {error.strerror or error}; make room there and run the same "
+                "command again: what is done stays"
+            ) from error
+        yield lock

@@ -15,6 +15,7 @@ from pipeline.runtime.provenance import host_resources, library_versions
 from pipeline.runtime.settings import RunInputs, RunSettings
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Failure, Outcome, Unit, error_row
+from pipeline.store.atomic import Write, write_atomically
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
@@ -24,7 +25,8 @@ class RunState:
     """What the driver knows while it walks the stages.
 
     `stages` are all that a run has, in order; `retries` says whether what may succeed another time is tried again.
-    `weights` is what the table `runs` says that the stages computed with.
+    `weights` is what the table `runs` says that the stages computed with. `write` writes what runs overwrite beside
+    the tables.
     """
 
     config: RunSettings
@@ -42,6 +44,7 @@ class RunState:
     lost_images: int = 0
     invalidated: bool = False
     retries: bool = True
+    write: Write = write_atomically
 
 
 def invalidate_after(state: RunState, stage: Stage) -> None:

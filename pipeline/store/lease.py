@@ -27,9 +27,9 @@ from typing import Any
 
 import psutil
 
-from pipeline.conditional import Changed, Seen, Version, current, ignores_conditions, put
 from pipeline.objects import ObjectError, ObjectPath
 from pipeline.store.atomic import write_atomically
+from pipeline.store.conditional import Changed, Seen, Version, current, ignores_conditions, put, version_of
 from pipeline.store.tables import StoreError
 
 FOLDER = ".claims"
@@ -47,11 +47,7 @@ class Taken(Exception):
 
 
 class Lease:
-    """The right to write below a prefix, renewed by a thread until it is given back; see `Ours`.
-
-    Attributes:
-        unfenced: why the store cannot refuse what is written too late; empty where it does.
-    """
+    """The right to write below a prefix, renewed by a thread until it is given back; see `Ours`."""
 
     def __init__(self, root: ObjectPath, renew: float = RENEW_SECONDS, lease: float = LEASE_SECONDS) -> None:
         self._folder, self._renew, self._lease = root / FOLDER, renew, lease
@@ -83,6 +79,10 @@ class Lease:
             time.sleep(random.uniform(0.5, 1.0) * min(POLL_SECONDS, self._renew))
         self._thread.start()
 
+    @property
+    def marker(self) -> str:
+        return f"{FOLDER}/{self._claim.name}"
+
     def __call__(self) -> None:
         """Raise a StoreError unless the prefix is still ours."""
         if not self._lost and _seconds() - self._renewed > self._lease:
@@ -107,10 +107,10 @@ class Lease:
         data = content.encode() if isinstance(content, str) else content
         try:
             if path not in self._written:
-                found = current(path)
-                # Still ours after it was read: so no other run has written what was read.
+                found = version_of(path)
+                # Still ours after that was asked: so it is not what another run has written that took over.
                 self._renew_claim()
-                self._written[path] = None if found is None else found.version
+                self._written[path] = found
             self._written[path] = put(path, data, self._written[path])
         except Changed:
             self._lost = self._lost or TAKEN_AWAY

@@ -14,7 +14,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +26,7 @@ import pyarrow as pa
 from pyarrow import dataset, parquet
 
 from pipeline.objects import ObjectError, ObjectPath, place, told
-from pipeline.store.atomic import TEMPORARY_SUFFIX, Ours, atomic_file, write_atomically
+from pipeline.store.atomic import TEMPORARY_SUFFIX, Write, atomic_file, write_atomically
 from schemas import TABLES, empty_table, validate
 
 LONGEST_FOLDER = 200
@@ -62,8 +63,15 @@ def digest(*parts: Any) -> str:
 class TableStore:
     """All tables of one output folder, on a disk or an object store."""
 
-    def __init__(self, root: str | Path | ObjectPath, still_ours: Ours | None = None) -> None:
-        """`still_ours` writes the manifests, unless another run has taken over.
+    def __init__(
+        self,
+        root: str | Path | ObjectPath,
+        still_ours: Callable[[], None] | None = None,
+        write: Write = write_atomically,
+    ) -> None:
+        """`still_ours` is called before a manifest is written; it raises where another run has taken over.
+
+        `write` writes it; an object store can refuse it even then, see `Lease.write`.
 
         Raises:
             StoreError: an address that cannot be used.
@@ -72,7 +80,7 @@ class TableStore:
             self.root = place(root)
         except ObjectError as error:
             raise StoreError(str(error)) from None
-        self._still_ours = still_ours
+        self._still_ours, self._write = still_ours, write
         self._inside: set[Path] = set()
 
     def folder(self, table: str) -> Path | ObjectPath:
@@ -249,14 +257,13 @@ class TableStore:
             "complete": complete,
             "shards": [asdict(shard) for shard in shards],
         }
-        write = write_atomically
+        if isinstance(self.root, ObjectPath):
+            # A store knows two states apart by their content alone: that of two runs must differ.
+            content["written"] = secrets.token_hex(8)
         if self._still_ours is not None:
-            write = self._still_ours.write
-            if isinstance(self.root, ObjectPath):
-                # A store tells two states apart by their content: that of two runs must differ.
-                content["writer"] = self._still_ours.token
+            self._still_ours()
         try:
-            write(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
+            self._write(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise _not_written(self.folder(table) / "manifest.json", error) from error
 

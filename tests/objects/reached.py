@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pipeline import conditional, objects
+from pipeline import objects
+from pipeline.store import conditional
 
 
 @contextmanager

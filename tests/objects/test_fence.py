@@ -16,8 +16,12 @@ import pytest
 from reached import forget
 from store_server import BUCKET, KEY, SECRET, StoreServer
 
-from pipeline.conditional import Changed, current, ignores_conditions, put
 from pipeline.objects import ObjectError, place
+from pipeline.runtime import sight
+from pipeline.runtime.exclusive import exclusive
+from pipeline.runtime.failures import WorkerUnfit
+from pipeline.runtime.sight import Sight
+from pipeline.store.conditional import Changed, current, ignores_conditions, put
 from pipeline.store.lease import Lease, Taken
 from pipeline.store.tables import StoreError, TableStore
 from schemas import make_table
@@ -32,7 +36,7 @@ from pipeline.store.lease import Lease
 from pipeline.store.tables import StoreError, TableStore
 lease = Lease(place(sys.argv[1]), renew=0.2, lease=1.0)
 lease.take()
-store, number = TableStore(sys.argv[1], lease), 0
+store, number = TableStore(sys.argv[1], lease, lease.write), 0
 try:
     while True:
         number += 1
@@ -49,6 +53,10 @@ def leased(lease: float = 30.0, renew: float = 0.2) -> Lease:
     taken = Lease(place(ROOT), renew, lease)
     taken.take()
     return taken
+
+
+def fenced(lease: Lease) -> TableStore:
+    return TableStore(ROOT, lease, lease.write)
 
 
 def manifest(server: StoreServer) -> dict[str, Any]:
@@ -88,10 +96,10 @@ def forget_claims(server: StoreServer) -> None:
 def test_a_manifest_that_was_under_way_while_another_took_over_is_refused(server, before: str) -> None:
     if before == "written by an earlier run":
         earlier = leased()
-        TableStore(ROOT, earlier).write_manifest("errors", "earlier", [], complete=True)
+        fenced(earlier).write_manifest("errors", "earlier", [], complete=True)
         earlier.give_back()
     first = leased(renew=30.0)
-    store = TableStore(ROOT, first)
+    store = fenced(first)
     if before == "written by the first":
         store.write_manifest("errors", "", [], complete=False)
     said = []
@@ -109,13 +117,13 @@ def test_a_manifest_that_was_under_way_while_another_took_over_is_refused(server
         forget_claims(server)
         second = leased()
         # What the first may have seen there: only who wrote it differs.
-        TableStore(ROOT, second).write_manifest("errors", "", [], complete=False)
+        fenced(second).write_manifest("errors", "", [], complete=False)
         theirs = manifest(server)
         go.set()
         thread.join()
     assert [text[: len(LOST)] for text in said] == [LOST]
     assert manifest(server) == theirs and theirs["fingerprint"] == ""
-    TableStore(ROOT, second).write_manifest("errors", "second", [], complete=True)
+    fenced(second).write_manifest("errors", "second", [], complete=True)
     with pytest.raises(StoreError, match="another run took it away"):
         store.write_manifest("runs", "r", [], complete=True)
     first.give_back()
@@ -156,7 +164,7 @@ def test_a_process_that_was_frozen_stops_and_leaves_the_manifests_of_its_success
             started = time.monotonic()
             second = leased(lease=1.0)
             assert 0.5 < time.monotonic() - started < 10
-            store = TableStore(ROOT, second)
+            store = fenced(second)
             row = {"stage": "s", "label": "a", "image_id": None, "uri": None, "reason": "x", "retry": False}
             shard = store.write("errors", "f/label=a/u.parquet", make_table("errors", [row]), "a")
             store.write_manifest("errors", "second", [shard], complete=True)
@@ -208,7 +216,7 @@ def test_a_store_that_ignores_conditions_is_told_and_has_one_writer_all_the_same
     lease.give_back()
     lease = leased()
     assert lease.unfenced == "the store ignores the conditions of conditional writes"
-    TableStore(ROOT, lease).write_manifest("errors", "a", [], complete=True)
+    fenced(lease).write_manifest("errors", "a", [], complete=True)
     # One that can, and one that cannot because it has no credentials for it, keep each other out.
     server.ignores_conditions = False
     with pytest.raises(Taken):
@@ -216,7 +224,7 @@ def test_a_store_that_ignores_conditions_is_told_and_has_one_writer_all_the_same
     forget_claims(server)
     time.sleep(0.6)
     with pytest.raises(StoreError, match="another run took it away"):
-        TableStore(ROOT, lease).write_manifest("errors", "b", [], complete=True)
+        fenced(lease).write_manifest("errors", "b", [], complete=True)
     assert manifest(server)["fingerprint"] == "a"
 
 
@@ -273,3 +281,25 @@ def test_profiles_reach_the_store_too(server, tmp_path: Path, monkeypatch: pytes
     monkeypatch.delitem(sys.modules, "obstore.auth.boto3", raising=False)
     forget()
     assert "the profile other needs boto3" in ignores_conditions(place(ROOT) / "x")
+
+
+@pytest.mark.parametrize("fences", [True, False])
+def test_a_worker_sees_whose_the_prefix_is(server, fences: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.ignores_conditions = not fences
+    monkeypatch.setattr(sight, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(sight, "AGAIN_SECONDS", 0.0)
+    with exclusive(place(ROOT)) as first:
+        seen = Sight.of(place(ROOT), first)
+        seen.check()
+        elsewhere = Sight(place(f"s3://{BUCKET}/elsewhere"), seen.marker, seen.token)
+        with pytest.raises(WorkerUnfit, match="does not see the run in s3://bucket/elsewhere: set the same variables"):
+            elsewhere.check()
+        forget_claims(server)
+        with exclusive(place(ROOT)) as second:
+            Sight.of(place(ROOT), second).check()
+            with pytest.raises(StoreError, match="the claim on s3://bucket/out is lost: another run took it away"):
+                seen.check()
+            server.refuses = lambda request: True
+            with pytest.raises(StoreError, match="cannot read .*the store refuses access"):
+                seen.check()
+            server.refuses = lambda request: False

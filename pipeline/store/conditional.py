@@ -63,6 +63,17 @@ def current(path: ObjectPath) -> Seen | None:
     return None
 
 
+def version_of(path: ObjectPath) -> Version | None:
+    """The object's version, without its content; as `current`."""
+    try:
+        with _told(path):
+            return _version(_store(path.scheme, path.bucket).head(path.key))
+    except ObjectError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    return None
+
+
 def put(path: ObjectPath, content: bytes, version: Version | None) -> Version:
     """Write the object if it is still `version`, or with None if there is none yet; returns its new version.
 
