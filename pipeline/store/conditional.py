@@ -127,10 +127,13 @@ def _told(path: ObjectPath) -> Iterator[None]:
 
     try:
         yield
+    except ObjectError:
+        raise
     except NotSupportedError:
         raise ObjectError(errno.ENOTSUP, "the store knows no conditional writes", str(path)) from None
     except (BaseError, OSError, ValueError) as error:
-        reason = told(error, path)
+        # What comes behind repeats it for who wrote the library.
+        reason = told(OSError(str(error).partition("Debug source:")[0]), path)
         if reason.errno == errno.EIO and isinstance(error, FileNotFoundError):
             raise ObjectError(errno.ENOENT, "there is no such object", str(path)) from None
         raise reason from None

@@ -29,9 +29,9 @@ def shared(tmp_path: Path) -> Path:
 def test_a_node_without_the_shared_folder_ends_the_run_and_keeps_nothing(shared: Path, tmp_path: Path) -> None:
     output = shared / "out"
     with small_cluster(tmp_path / "nodes.log", hidden_from(shared)) as (cluster, environment):
-        command = [sys.executable, "-m", "jobs.summarize", "--images", "demo", "--model", "demo", "--output", str(output)]
+        command = [sys.executable, "-m", "jobs.summarize", "--images", "demo", "--model", "demo"]
         result = subprocess.run(
-            [*command, "--address", cluster.address, "data.demo_images_per_class=2"],
+            [*command, "--output", str(output), "--address", cluster.address, "data.demo_images_per_class=2"],
             cwd=ROOT,
             env=environment,
             capture_output=True,

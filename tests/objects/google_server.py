@@ -1,6 +1,6 @@
 """A real server of Google's JSON interface on loopback (gcp-storage-emulator), in a process of its own.
 
-Of the XML interface, by which conditional writes go, it knows how to read; those writes are made here.
+Of the XML interface, by which conditional writes go, it knows how to read; they are made here.
 
 pyarrow keeps Python's lock while it waits for Google's answers, so no thread of the tests' process could give them.
 """
@@ -77,7 +77,7 @@ def serve(switch: Path) -> None:
         disable_nagle_algorithm = True
 
         def answer(self) -> None:
-            if switch.exists() and self.command != "GET":
+            if switch.exists() and self.command not in ("GET", "HEAD"):
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 response = Response(self)
                 response.status = HTTPStatus.FORBIDDEN
@@ -88,6 +88,10 @@ def serve(switch: Path) -> None:
             with turn:
                 if self.command == "PUT" and "x-goog-if-generation-match" in self.headers:
                     self.write_if()
+                elif self.command == "HEAD":
+                    self.send_response(HTTPStatus.OK if self.generation() else HTTPStatus.NOT_FOUND)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
                 else:
                     Router(self).handle(self.command)
 
@@ -120,7 +124,7 @@ def serve(switch: Path) -> None:
                 self.send_header("Last-Modified", self.date_time_string())
             super().end_headers()
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
     logging.disable(logging.CRITICAL)
     storage = Storage(use_memory_fs=True)
