@@ -132,6 +132,18 @@ def test_a_manifest_that_was_under_way_while_another_took_over_is_refused(server
     assert manifest(server)["fingerprint"] == "second" and server.keys(CLAIMS) == []
 
 
+def test_what_another_wrote_before_we_first_look_is_not_taken_for_an_earlier_runs(server) -> None:
+    first = leased(renew=30.0)
+    forget_claims(server)
+    second = leased()
+    fenced(second).write_manifest("errors", "second", [], complete=False)
+    with pytest.raises(StoreError, match="another run took it away"):
+        fenced(first).write_manifest("errors", "too late", [], complete=True)
+    assert manifest(server)["fingerprint"] == "second"
+    first.give_back()
+    second.give_back()
+
+
 def test_a_claim_whose_renewal_was_under_way_while_another_took_over_is_not_made_anew(server) -> None:
     first = leased(renew=0.3)
     with held(server, writes("/.claims/")) as (came, go):
