@@ -306,14 +306,14 @@ def _file_system(scheme: str, bucket: str) -> tuple[Any, str]:
     from pyarrow import fs
 
     if scheme == "s3":
-        return fs.S3FileSystem(**_s3_options(bucket, fs.resolve_s3_region)), bucket
+        return fs.S3FileSystem(**s3_options(bucket, fs.resolve_s3_region)), bucket
     options = {"retry_time_limit": timedelta(seconds=GOOGLE_RETRY_SECONDS)}
     if bucket.startswith(ANONYMOUS):
         options["anonymous"] = True
     return fs.GcsFileSystem(**options), bucket.removeprefix(ANONYMOUS)
 
 
-def _s3_options(bucket: str, region_of: Callable[[str], str]) -> dict[str, Any]:
+def s3_options(bucket: str, region_of: Callable[[str], str]) -> dict[str, Any]:
     """How to reach S3, by the variables that Amazon's own tools obey; pyarrow itself obeys some of them."""
     from pyarrow.fs import AwsStandardS3RetryStrategy
 
@@ -352,9 +352,14 @@ REASONS = (
         "no credentials for the store can be used: set them ({keys}), also on the workers of a cluster; what is public "
         "is gs://anonymous@<bucket>",
     ),
+    (
+        r"169\.254\.|metadata\.google",
+        errno.EACCES,
+        "neither the environment nor this machine has credentials for the store: set them ({keys})",
+    ),
     (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, NO_BUCKET),
     (
-        r"ACCESS_DENIED|AccessDenied|HTTP status 403|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED",
+        r"ACCESS_DENIED|AccessDenied|HTTP status 403|403 Forbidden|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED",
         errno.EACCES,
         "the store refuses access: set credentials that may do this ({keys}), also on the workers of a cluster",
     ),
@@ -365,12 +370,12 @@ REASONS = (
         "the store does not accept the credentials: they are wrong or have run out",
     ),
     (
-        r"NETWORK_CONNECTION|curlCode|CURL error|REQUEST_TIMEOUT|Could not connect|Timeout|timed out",
+        r"NETWORK_CONNECTION|curlCode|CURL error|REQUEST_TIMEOUT|Could not connect|Timeout|timed out|sending request",
         errno.EHOSTUNREACH,
         "the store cannot be reached: check the network{endpoint}",
     ),
     (
-        r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d|SlowDown|UNAVAILABLE",
+        r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|(HTTP status|status code:) 50[0234]|SlowDown|UNAVAILABLE",
         errno.EBUSY,
         "the store is overloaded or out of order",
     ),

@@ -1,7 +1,8 @@
 """A run opened for writing: inputs, state, workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from pipeline.runtime.kept import kept_tables
 from pipeline.runtime.observability import watched_run
 from pipeline.runtime.records import RunState, error_shards
 from pipeline.runtime.session import ray_session, resources_now
+from pipeline.runtime.sight import Sight
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.stages.context import FATAL_IN_WORKER, WorkerSetup
 from pipeline.stages.inputs import Inputs, catalog_errors, gather_inputs
@@ -24,7 +26,7 @@ from pipeline.stages.networks import network_name
 from pipeline.stages.order import STAGES
 from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
-from pipeline.store.atomic import TEMPORARY_SUFFIX
+from pipeline.store.atomic import TEMPORARY_SUFFIX, Ours, write_atomically
 from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore, digest
 
@@ -57,7 +59,7 @@ def opened_run(
             state.kept = kept_tables(state.store, STAGES)
             check_unchanged(state, adds)
         if inputs.answers:
-            network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=True)
+            network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=state.write)
         if STAGES[0].writes not in state.kept:
             state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))
         with (
@@ -74,7 +76,10 @@ def opened_run(
             # Imported late: Ray takes a second that a dry run need not spend.
             from pipeline.runtime.workers import Workers
 
-            workers = Workers(config.ray, worker_setup(state), partial(resources_now, config.ray), FATAL_IN_WORKER)
+            if still_ours.unfenced:
+                state.watch.warn("late writes are not refused", reason=still_ours.unfenced)
+            setup = replace(worker_setup(state), sight=Sight.of(config.output.path, still_ours))
+            workers = Workers(config.ray, setup, partial(resources_now, config.ray), FATAL_IN_WORKER)
             try:
                 yield state, workers
             finally:
@@ -93,14 +98,18 @@ def remove_unfinished(state: RunState) -> None:
 
 
 def start_state(
-    config: RunConfig, inputs: Inputs, console: Console, still_ours: Callable[[], None] | None = None
+    config: RunConfig, inputs: Inputs, console: Console, still_ours: Ours | None = None
 ) -> RunState:
     """The state of a run that has done nothing yet."""
-    store = TableStore(config.output.path, still_ours)
+    write = write_atomically if still_ours is None else still_ours.write
+    store = TableStore(config.output.path, still_ours, write)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     run = f"{started}-{digest(config.model_dump(mode='json'))[:8]}"
     plan = Plan(config, store, inputs, shards={})
-    return RunState(config, inputs, store, console, plan, run, STAGES, inputs.weights_digest, recorded(inputs))
+    recorded_inputs = recorded(inputs)
+    return RunState(
+        config, inputs, store, console, plan, run, STAGES, inputs.weights_digest, recorded_inputs, write=write
+    )
 
 
 def worker_setup(state: RunState) -> WorkerSetup:

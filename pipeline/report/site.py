@@ -13,7 +13,7 @@ comes last, from the cards that the class pages return.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +33,31 @@ GLANCE_BYTES = 150_000
 """Their size at most: the overview of a thousand classes shall stay below a megabyte."""
 
 
-def write_site(directory: Path, content: IndexContent) -> Path:
+def write_site(
+    directory: Path, content: IndexContent, write: Callable[[Path, bytes], Any] = write_file
+) -> Path:
     """Write the pages about the run, the overview last.
+
+    Args:
+        write: writes a file, whole.
 
     Returns:
         The path of the overview.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name, data in shared_files().items():
-        write_file(directory / name, data)
+        write(directory / name, data)
     common: dict[str, Any] = {"content": content, "root": "", "previous": None, "next": None}
-    write_file(directory / "plots.html", render("plots.html", **common))
-    write_file(directory / "methods.html", render("methods.html", longest=_longest(content), **common))
+    write(directory / "plots.html", render("plots.html", **common))
+    write(directory / "methods.html", render("methods.html", longest=_longest(content), **common))
     reasons = Counter((error.stage, error.reason) for error in content.errors)
     errors = {"reasons": reasons.most_common(), "errors": content.errors[:ALL_ERRORS_SHOWN]}
     hidden = max(0, len(content.errors) - ALL_ERRORS_SHOWN)
-    write_file(directory / "errors.html", render("errors.html", errors_not_shown=hidden, **errors, **common))
+    write(directory / "errors.html", render("errors.html", errors_not_shown=hidden, **errors, **common))
     cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
     page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
-    return write_file(directory / "index.html", page)
+    write(directory / "index.html", page)
+    return directory / "index.html"
 
 
 def _glance(plots: Sequence[Plot]) -> list[Plot]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.objects import ObjectPath
+from pipeline.runtime.sight import Sight
 from pipeline.runtime.units import Unit
 from pipeline.store.tables import TableStore
 
@@ -21,16 +22,21 @@ class Context:
         gpu: whether Ray reserved a GPU for this worker.
     """
 
-    def __init__(self, output: Path | ObjectPath, gpu: bool = False, board: Any = None) -> None:
-        """`board`: the line to where progress is told, if it is."""
+    def __init__(
+        self, output: Path | ObjectPath, gpu: bool = False, board: Any = None, sight: Sight | None = None
+    ) -> None:
+        """`board`: the line to where progress is told, if it is; `sight`: of the driver's folder."""
         self.output, self.gpu, self._board = output, gpu, board
         self.store = TableStore(output, None if board is None else board.check)
+        self._sight = sight
         self._told = 0.0
         self._unit: Unit | None = None
         self._done, self._work = 0, 0.0
 
     def begin(self, unit: Unit) -> None:
-        """Count a unit's progress from nothing."""
+        """Count a unit's progress from nothing; raises as `Sight.check`."""
+        if self._sight is not None:
+            self._sight.check()
         self._unit, self._done, self._work = unit, 0, 0.0
 
     def advance(self, unit: Unit, images: int = 1) -> None:

@@ -168,6 +168,10 @@ class RunWatch:
         """Watch a stage that begins; `StageWatch.close` says that it is over."""
         return StageWatch(self._log, self._metrics, name)
 
+    def warn(self, event: str, **values: Any) -> None:
+        """Log what a person should know of the run as a whole."""
+        self._log.event(event, level="warning", **values)
+
 
 @contextmanager
 def watched_run(

@@ -19,6 +19,7 @@ from pipeline.runtime.provenance import host_resources, library_versions
 from pipeline.runtime.settings import RunInputs, RunSettings
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Failure, Outcome, Unit, error_row
+from pipeline.store.atomic import Write, write_atomically
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
 
@@ -29,7 +30,8 @@ class RunState:
 
     `stages` are all that a run has, in order; `kept` are tables that stay as they are. `weights` is what the table
     `runs` says that the stages computed with, `recorded` what it says of all inputs: JSON. `lost` are the images of
-    units that failed, (class, image id) by stage; `incomplete` the tables that lack something by that.
+    units that failed, (class, image id) by stage; `incomplete` the tables that lack something by that. `write` writes
+    what runs overwrite beside the tables.
     """
 
     config: RunSettings
@@ -49,6 +51,7 @@ class RunState:
     incomplete: set[str] = field(default_factory=set)
     invalidated: bool = False
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    write: Write = write_atomically
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.store, self.run)

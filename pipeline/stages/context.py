@@ -23,6 +23,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath
 from pipeline.runtime import failures
 from pipeline.runtime.context import Context
+from pipeline.runtime.sight import Sight
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.classifier import classifier_of
 from pipeline.stages.squares import Squares
@@ -46,6 +47,7 @@ class WorkerSetup:
     class_names: tuple[str, ...] = ()
     threads: int = 1
     answers: tuple[float, ...] = ()
+    sight: Sight | None = None
 
     def __call__(self, gpu: bool, board: Any) -> "WorkerContext":
         """The context of this process, which is a worker's from now on."""
@@ -59,7 +61,7 @@ class WorkerContext(Context):
     """A stage's view of its worker: tables, photographs and the classifier, loaded when first needed."""
 
     def __init__(self, setup: WorkerSetup, gpu: bool = False, board: Any = None) -> None:
-        super().__init__(setup.output, gpu, board)
+        super().__init__(setup.output, gpu, board, setup.sight)
         self.setup, self.config = setup, setup.config
 
     @cached_property

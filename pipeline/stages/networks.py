@@ -9,21 +9,23 @@ import numpy as np
 
 from pipeline.models.answers import same_answers
 from pipeline.objects import ObjectPath
-from pipeline.store.atomic import write_atomically
+from pipeline.store.atomic import Write
 from pipeline.store.tables import MEND, StoreError, digest
 
 FILE = "networks.json"
 DIGITS = 7
 
 
-def network_name(folder: Path | ObjectPath, weights: str, found: Sequence[float], remember: bool = False) -> str:
+def network_name(
+    folder: Path | ObjectPath, weights: str, found: Sequence[float], remember: Write | None = None
+) -> str:
     """The name by which the tables in `folder` know the network of these weights that answers so.
 
     Args:
         folder: of the run; it need not be there.
         weights: digest of the network's weights.
         found: its answers, see `pipeline.models.answers.answers`.
-        remember: whether to write down one that is not known; only while nobody else writes there.
+        remember: writes down one that is not known; only while nobody else writes there.
 
     Raises:
         StoreError: the file is there and cannot be read, or it cannot be written.
@@ -35,11 +37,11 @@ def network_name(folder: Path | ObjectPath, weights: str, found: Sequence[float]
             return name
     written = [float(f"{value:.{DIGITS}g}") for value in own.tolist()]
     name = digest(weights, written)
-    if remember:
+    if remember is not None:
         known[name] = (weights, written)
         entries = [{"name": one, "weights": of, "answers": said} for one, (of, said) in known.items()]
         try:
-            write_atomically(folder / FILE, json.dumps({"networks": entries}) + "\n")
+            remember(folder / FILE, json.dumps({"networks": entries}) + "\n")
         except OSError as error:
             raise StoreError(f"cannot write {folder / FILE}: {error.strerror or error}; {MEND}") from error
     return name

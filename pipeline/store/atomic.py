@@ -3,14 +3,42 @@
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pipeline.objects import ObjectPath
 
 TEMPORARY_SUFFIX = ".part.tmp"
+
+
+Write = Callable[[Path | ObjectPath, bytes | str], None]
+
+
+class Ours(Protocol):
+    """The right to write into an output folder; called, it raises a StoreError where another run has taken it over.
+
+    Attributes:
+        marker: path below the folder of what holds `token`, as long as it is ours.
+        token: names this holder alone.
+        unfenced: why what is written too late is not refused; empty where it is.
+    """
+
+    marker: str
+    token: str
+    unfenced: str
+
+    def __call__(self) -> None: ...
+
+    def write(self, path: Path | ObjectPath, content: bytes | str) -> None:
+        """Write a file or object that runs overwrite, whole, or not at all where another run has taken over.
+
+        Raises:
+            StoreError: another run has.
+            OSError: the disk or store refuses.
+        """
+        ...
 
 
 @contextmanager

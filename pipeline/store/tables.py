@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.objects import ObjectError, ObjectPath, place
-from pipeline.store.atomic import TEMPORARY_SUFFIX, atomic_file, write_atomically
+from pipeline.store.atomic import TEMPORARY_SUFFIX, Write, atomic_file, write_atomically
 from pipeline.store.content import content_digest
 from pipeline.store.shards import read_shard, row_groups
 from schemas import TABLES, empty_table, validate
@@ -73,8 +74,15 @@ def digest(*parts: Any) -> str:
 class TableStore:
     """All tables of one output folder, on a disk or an object store."""
 
-    def __init__(self, root: str | Path | ObjectPath, still_ours: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path | ObjectPath,
+        still_ours: Callable[[], None] | None = None,
+        write: Write = write_atomically,
+    ) -> None:
         """`still_ours` is called before anything is written or removed; it raises where another has taken over.
+
+        `write` writes it; an object store can refuse it even then, see `Lease.write`.
 
         Raises:
             StoreError: an address that cannot be used.
@@ -83,7 +91,7 @@ class TableStore:
             self.root = place(root)
         except ObjectError as error:
             raise StoreError(str(error)) from None
-        self._still_ours = still_ours
+        self._still_ours, self._write = still_ours, write
         self._inside: set[Path] = set()
 
     def folder(self, table: str) -> Path | ObjectPath:
@@ -275,8 +283,11 @@ class TableStore:
             "shards": [asdict(shard) for shard in shards],
         }
         self._check_ours()
+        if isinstance(self.root, ObjectPath):
+            # A store knows two states apart by their content alone: that of two runs must differ.
+            content["written"] = secrets.token_hex(8)
         try:
-            write_atomically(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
+            self._write(self.folder(table) / "manifest.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise _not_written(self.folder(table) / "manifest.json", error) from error
 

@@ -72,8 +72,8 @@ class SmallCluster:
 
 
 @contextmanager
-def small_cluster(log: Path) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
-    """The cluster, and the environment that a job needs to be let in."""
+def small_cluster(log: Path, below: Sequence[str] = ()) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
+    """The cluster, and the environment that a job needs to be let in; `below`: a command that starts it."""
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -85,7 +85,7 @@ def small_cluster(log: Path) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
     }
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
+            [*below, sys.executable, str(Path(__file__).with_name("nodes.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -96,14 +96,14 @@ def small_cluster(log: Path) -> Iterator[tuple[SmallCluster, dict[str, str]]]:
         try:
             yield SmallCluster(process), environment
         finally:
-            below = psutil.Process(process.pid).children(recursive=True)
+            remaining = psutil.Process(process.pid).children(recursive=True)
             process.stdin.close()
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for left in below:
+            for left in remaining:
                 if left.is_running():
                     left.kill()
             process.stdout.close()

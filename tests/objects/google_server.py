@@ -1,5 +1,7 @@
 """A real server of Google's JSON interface on loopback (gcp-storage-emulator), in a process of its own.
 
+Of the XML interface, by which conditional writes go, it knows how to read; they are made here.
+
 pyarrow keeps Python's lock while it waits for Google's answers, so no thread of the tests' process could give them.
 """
 
@@ -58,8 +60,11 @@ def serve(switch: Path) -> None:
     from http import HTTPStatus
     from http.server import ThreadingHTTPServer
     from threading import Lock
+    from urllib.parse import unquote, urlsplit
 
+    from gcp_storage_emulator.exceptions import NotFound
     from gcp_storage_emulator.handlers.buckets import create_bucket
+    from gcp_storage_emulator.handlers.objects import _checksums, _make_object_resource
     from gcp_storage_emulator.server import RequestHandler, Response, Router
     from gcp_storage_emulator.storage import Storage
 
@@ -72,7 +77,7 @@ def serve(switch: Path) -> None:
         disable_nagle_algorithm = True
 
         def answer(self) -> None:
-            if switch.exists() and self.command != "GET":
+            if switch.exists() and self.command not in ("GET", "HEAD"):
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 response = Response(self)
                 response.status = HTTPStatus.FORBIDDEN
@@ -81,9 +86,45 @@ def serve(switch: Path) -> None:
                 return
             # Its storage is not made for several threads.
             with turn:
-                Router(self).handle(self.command)
+                if self.command == "PUT" and "x-goog-if-generation-match" in self.headers:
+                    self.write_if()
+                elif self.command == "HEAD":
+                    self.send_response(HTTPStatus.OK if self.generation() else HTTPStatus.NOT_FOUND)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                else:
+                    Router(self).handle(self.command)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
+        def write_if(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            bucket, _, name = unquote(urlsplit(self.path).path)[1:].partition("/")
+            kind = self.headers["Content-Type"]
+            response = Response(self)
+            if self.headers["x-goog-if-generation-match"] != (self.generation() or "0"):
+                response.status = HTTPStatus.PRECONDITION_FAILED
+            elif storage.get_bucket(bucket) is None:
+                response.status = HTTPStatus.NOT_FOUND
+                response.write("<Error><Code>NoSuchBucket</Code></Error>")
+            else:
+                written = _make_object_resource("", bucket, name, kind, str(len(content)))
+                storage.create_file(bucket, name, content, _checksums(content, written))
+            response.close()
+
+        def generation(self) -> str | None:
+            bucket, _, name = unquote(urlsplit(self.path).path)[1:].partition("/")
+            try:
+                return storage.get_file_obj(bucket, name)["generation"]
+            except NotFound:
+                return None
+
+        def end_headers(self) -> None:
+            if found := self.generation():
+                self.send_header("x-goog-generation", found)
+                self.send_header("ETag", f'"{found}"')
+                self.send_header("Last-Modified", self.date_time_string())
+            super().end_headers()
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
     logging.disable(logging.CRITICAL)
     storage = Storage(use_memory_fs=True)

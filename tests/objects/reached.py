@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pipeline import objects
+from pipeline.store import conditional
 
 
 @contextmanager
@@ -12,10 +13,16 @@ def reaching(environment: Mapping[str, str]) -> Iterator[None]:
     """Lead to a server by the environment; afterwards it is as before."""
     before = dict(os.environ)
     os.environ.update(environment)
-    objects._file_system.cache_clear()
+    forget()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        objects._file_system.cache_clear()
+        forget()
+
+
+def forget() -> None:
+    """Ask the environment again when a store is next reached."""
+    objects._file_system.cache_clear()
+    conditional._store.cache_clear()

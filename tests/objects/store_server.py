@@ -16,16 +16,20 @@ from werkzeug.serving import make_server
 
 KEY, SECRET = "AKIAONLYFORTESTS", "a-secret-that-is-only-for-tests"
 BUCKET = "bucket"
+CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 REFUSED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
 
 
 @dataclass
 class StoreServer:
-    """`refuses`: which requests (WSGI environments) get a 403 instead of an answer."""
+    """`refuses`: which requests (WSGI environments) get a 403 instead of an answer; `ignores_conditions`: as older
+    servers do."""
 
     address: str = ""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     refuses: Callable[[dict[str, Any]], bool] = lambda request: False
+    ignores_conditions: bool = False
+    _turn: Any = field(default_factory=threading.Lock)
     _server: Any = None
     _application: Any = None
 
@@ -34,7 +38,13 @@ class StoreServer:
         if self.refuses(request):
             start("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(REFUSED)))])
             return [REFUSED]
-        return self._application(request, start)
+        if not any(condition in request for condition in CONDITIONS):
+            return self._application(request, start)
+        if self.ignores_conditions:
+            return self._application({key: request[key] for key in request if key not in CONDITIONS}, start)
+        # moto looks and writes one after the other; a store does both at once.
+        with self._turn:
+            return self._application(request, start)
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one; what was stored is there again."""

@@ -18,6 +18,7 @@ from pipeline.objects import ObjectError, place, states_of  # noqa: E402
 from pipeline.runtime.exclusive import exclusive  # noqa: E402
 from pipeline.runtime.failures import RunFailed  # noqa: E402
 from pipeline.store import lease as leases  # noqa: E402
+from pipeline.store.conditional import NEVER_WRITTEN, Changed, Seen, current, put  # noqa: E402
 from pipeline.store.lease import Lease, Taken  # noqa: E402
 from pipeline.store.tables import StoreError, TableStore  # noqa: E402
 from schemas import make_table  # noqa: E402
@@ -111,6 +112,20 @@ def test_one_writer_at_a_time(google, monkeypatch) -> None:
             with exclusive(place(OUTPUT)):
                 pass
         still_ours()
+        assert still_ours.unfenced == ""
+        store = TableStore(OUTPUT, write=still_ours.write)
+        store.write_manifest("errors", "ours", [], complete=True)
+        store.write_manifest("errors", "ours again", [], complete=True)
+        manifest = place(OUTPUT) / "tables/errors/manifest.json"
+        theirs = put(manifest, b"theirs", current(manifest).version)
+        with pytest.raises(StoreError, match="the claim on .* is lost: another run took it away"):
+            store.write_manifest("errors", "too late", [], complete=True)
+        assert current(manifest) == Seen(b"theirs", theirs)
+        for version in (None, NEVER_WRITTEN):
+            with pytest.raises(Changed):
+                put(manifest, b"too late", version)
+        manifest.unlink()
+    with exclusive(place(OUTPUT)) as still_ours:
         for name in place(f"{OUTPUT}/.claims").states():
             place(f"{OUTPUT}/.claims/{name}").unlink()
         time.sleep(0.6)

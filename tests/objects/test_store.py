@@ -142,20 +142,20 @@ def test_addresses_with_credentials_are_refused_without_repeating_them(server) -
 
 
 def test_environment_leads_to_the_store(server, monkeypatch) -> None:
-    from pipeline.objects import _s3_options
+    from pipeline.objects import s3_options
 
     for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
-    assert _s3_options("b", lambda bucket: "asked")["region"] == "asked"
+    assert s3_options("b", lambda bucket: "asked")["region"] == "asked"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://minio.example:9000/")
-    options = _s3_options("b", pytest.fail)
+    options = s3_options("b", pytest.fail)
     assert (options["scheme"], options["endpoint_override"]) == ("https", "minio.example:9000")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://other:1")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    options = _s3_options("b", pytest.fail)
+    options = s3_options("b", pytest.fail)
     assert (options["scheme"], options["endpoint_override"], options["region"]) == ("http", "other:1", "eu-west-1")
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    assert "endpoint_override" not in _s3_options("b", pytest.fail)
+    assert "endpoint_override" not in s3_options("b", pytest.fail)
 
 
 def test_paths_of_objects_behave_as_paths(server) -> None:
@@ -217,7 +217,7 @@ def test_the_dead_leave_the_way_free_at_once_here_and_after_a_while_elsewhere(se
     server.refuses = lambda request: True
     time.sleep(2.5)
     with pytest.raises(StoreError, match="could not be renewed for 2 s"):
-        lease.check()
+        lease()
     server.refuses = lambda request: False
     lease.give_back()
     assert server.keys() == []

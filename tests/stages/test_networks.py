@@ -19,28 +19,29 @@ from pipeline.stages.context import WorkerContext, WorkerSetup
 from pipeline.stages.inputs import gather_inputs
 from pipeline.stages.networks import FILE, network_name
 from pipeline.stages.order import STAGES
+from pipeline.store.atomic import write_atomically
 from pipeline.store.tables import StoreError
 
 ANSWERS = np.linspace(-3, 5, 300).astype(np.float32)
 
 
 def test_a_network_keeps_its_name_on_another_processor(tmp_path) -> None:
-    first = network_name(tmp_path, "weights", ANSWERS, remember=True)
+    first = network_name(tmp_path, "weights", ANSWERS, remember=write_atomically)
     rounded = ANSWERS + np.random.default_rng(0).normal(size=300).astype(np.float32) * 1e-5
     assert network_name(tmp_path, "weights", rounded) == network_name(tmp_path, "weights", ANSWERS) == first
     assert network_name(tmp_path / "elsewhere", "weights", rounded) != first
     # Not one step after another away from where it was.
     for step in range(1, 12):
-        network_name(tmp_path, "weights", ANSWERS + step * 1e-3, remember=True)
+        network_name(tmp_path, "weights", ANSWERS + step * 1e-3, remember=write_atomically)
     assert len({network_name(tmp_path, "weights", ANSWERS + step * 1e-3) for step in range(12)}) > 1
 
 
 def test_other_weights_or_other_answers_are_another_network(tmp_path) -> None:
     names = [
-        network_name(tmp_path, "weights", ANSWERS, remember=True),
-        network_name(tmp_path, "others", ANSWERS, remember=True),
-        network_name(tmp_path, "weights", ANSWERS * 0.99, remember=True),
-        network_name(tmp_path, "weights", ANSWERS[:-1], remember=True),
+        network_name(tmp_path, "weights", ANSWERS, remember=write_atomically),
+        network_name(tmp_path, "others", ANSWERS, remember=write_atomically),
+        network_name(tmp_path, "weights", ANSWERS * 0.99, remember=write_atomically),
+        network_name(tmp_path, "weights", ANSWERS[:-1], remember=write_atomically),
     ]
     assert len(set(names)) == 4
     assert names[0] == network_name(tmp_path, "weights", ANSWERS)
@@ -59,9 +60,9 @@ def test_only_who_may_write_writes(tmp_path) -> None:
      b'{"networks": [{"name": "a", "weights": "weights", "answers": ["x"]}]}'],
 )  # fmt: skip
 def test_a_damaged_list_is_begun_anew(tmp_path, content: bytes) -> None:
-    expected = network_name(tmp_path, "weights", ANSWERS, remember=True)
+    expected = network_name(tmp_path, "weights", ANSWERS, remember=write_atomically)
     (tmp_path / FILE).write_bytes(content)
-    assert network_name(tmp_path, "weights", ANSWERS, remember=True) == expected
+    assert network_name(tmp_path, "weights", ANSWERS, remember=write_atomically) == expected
     assert len(json.loads((tmp_path / FILE).read_text())["networks"]) == 1
 
 
@@ -106,7 +107,7 @@ def test_results_do_not_survive_a_change_of_the_networks_code(tmp_path, monkeypa
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         importlib.invalidate_caches()
         inputs = gather_inputs(config)
-        network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=True)
+        network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=write_atomically)
         return [stage.fingerprint(config, inputs) for stage in STAGES]
 
     before = fingerprints(NETWORK.format(argument="images"))

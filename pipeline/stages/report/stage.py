@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.config import RunConfig, annotated_default
+from pipeline.objects import ObjectPath
 from pipeline.report import plots
 from pipeline.report.class_pages import write_class_page, written_card
 from pipeline.report.content import ClassCard, IndexContent, StageContent
+from pipeline.report.files import write_file
 from pipeline.report.rendering import look
 from pipeline.report.site import write_site
 from pipeline.runtime.records import RunState
@@ -130,7 +132,9 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         configuration=annotated_default(config),
         versions="\n".join(f"{name}: {value}" for name, value in facts.items()),
     )
-    return str(write_site(store.root / FOLDER, content))
+    # A page in an object store is refused if another run has taken over.
+    write = state.write if isinstance(store.root, ObjectPath) else write_file
+    return str(write_site(store.root / FOLDER, content, write))
 
 
 def stage_rows(store: TableStore, without: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from pipeline.stages.networks import network_name
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
 from pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
 from pipeline.stages.studies.study import StudiesStage, Study
+from pipeline.store.atomic import write_atomically
 from pipeline.store.tables import digest
 
 # What transfer removes pixels by, whatever the run's maps were made with: all explainers are asked the same.
@@ -162,7 +163,7 @@ class TransferStudy(MapStudy):
                 network.name,
                 network.classes,
                 network.side,
-                network_name(config.output.path, network.digest, network.answers, remember=True),
+                network_name(config.output.path, network.digest, network.answers, remember=write_atomically),
             ]
             for network in _networks(config)
         ]
