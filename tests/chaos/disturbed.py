@@ -1,4 +1,5 @@
-"""Runs of the real job on a small Ray cluster whose processes are killed, and what must be true of them afterwards."""
+"""Runs of the real job on a small Ray cluster whose processes are killed and frozen, and what must be true of them
+afterwards, on a disk or in a bucket."""
 
 import os
 import secrets
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +30,21 @@ SETTINGS = (
     "explain.policy=all",
     "proposals.limit=80",
     # More deaths of one unit than a round causes: none may be taken for the fault of a photograph.
-    "ray.attempts=10",
+    "ray.attempts=20",
+    # Shorter than a freeze.
+    "ray.unit_timeout=12",
 )
 # Measured, so the same in no two runs.
 MEASURED = {"maps": ["seconds"]}
 # What the run says of itself, and what other jobs add.
 NOT_COMPARED = ("runs", "costs", "measurements", "ratings")
-KINDS = ("worker", "actor", "node", "driver")
+KILLS = ("worker", "actor", "node", "driver")
+FREEZES = ("frozen actor", "frozen driver")
+KINDS = (*KILLS, *FREEZES)
 RUN_SECONDS = 900.0
+# Longer than a unit may stand still and than a claim lives that is not renewed, see `short_claims.py`.
+FREEZE_SECONDS = 20.0
+GIVES_UP_SECONDS = 60.0
 NODE_GONE_SECONDS = 4.0
 
 
@@ -126,6 +134,9 @@ class Job:
     environment: dict[str, str]
     log: Path
     process: subprocess.Popen | None = None
+    in_bucket: bool = False
+    outlived: list[int] = field(default_factory=list)
+    """Exit statuses of drivers that were frozen while another took over."""
 
     def start(self) -> None:
         with self.log.open("a") as log:
@@ -137,23 +148,33 @@ class Job:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def freeze(self) -> None:
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
     @property
     def running(self) -> bool:
         return self.process.poll() is None
 
 
-def job(data: Path, photographs: Path, output: Path, cluster: SmallCluster, environment: dict[str, str]) -> Job:
-    """The job over the photographs, by the cluster's address."""
+def job(
+    data: Path,
+    photographs: Path,
+    output: Path,
+    cluster: SmallCluster,
+    environment: dict[str, str],
+    bucket: str | None = None,
+) -> Job:
+    """The job over the photographs, by the cluster's address; its output below `bucket`, where that is given."""
     options = {
         "--images": photographs,
         "--model": "torchvision:squeezenet1_1",
         "--weights": data / "weights" / "squeezenet1_1.safetensors",
-        "--output": output,
+        "--output": f"{bucket}/{output.name}" if bucket else output,
         "--address": cluster.address,
     }
     listed = [str(part) for option in options.items() for part in option]
-    command = [sys.executable, "-m", "jobs.summarize", *listed, *SETTINGS]
-    return Job(command, environment, output.with_name(f"{output.name}.log"))
+    command = [sys.executable, str(Path(__file__).with_name("short_claims.py")), *listed, *SETTINGS]
+    return Job(command, environment, output.with_name(f"{output.name}.log"), in_bucket=bucket is not None)
 
 
 @dataclass
@@ -174,16 +195,32 @@ def disturbed(
     started = time.monotonic()
     happened = Disturbances()
     waiting = sorted(planned)
+    frozen: list[tuple[float, psutil.Process]] = []
     running.start()
     try:
         while running.running:
             now = time.monotonic() - started
             if now > RUN_SECONDS:
                 raise TimeoutError(f"the run hangs, after {happened.done}: see {running.log}")
-            if waiting and now >= waiting[0][0] and _disturb(waiting[0][1], running, cluster, choose):
-                happened.done.append((now, waiting.pop(0)[1]))
+            for moment, process in [one for one in frozen if now >= one[0]]:
+                frozen.remove((moment, process))
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+            if waiting and now >= waiting[0][0]:
+                kind = waiting[0][1]
+                if kind == "frozen actor":
+                    victim = _frozen_actor(cluster, choose)
+                    frozen += [(now + FREEZE_SECONDS, victim)] if victim else []
+                    done = victim is not None
+                else:
+                    done = _disturb(kind, running, cluster, choose)
+                if done:
+                    happened.done.append((now, waiting.pop(0)[1]))
             time.sleep(0.01)
     finally:
+        for _, process in frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
         if running.running:
             running.kill()
     happened.seconds = time.monotonic() - started
@@ -195,6 +232,8 @@ def _disturb(kind: str, running: Job, cluster: SmallCluster, choose: Callable[[i
     if kind == "driver":
         running.kill()
         running.start()
+    elif kind == "frozen driver":
+        _freeze_driver(running)
     elif kind == "node":
         cluster.tell("lose")
         # The other one works on alone until the loss has been noticed.
@@ -209,6 +248,38 @@ def _disturb(kind: str, running: Job, cluster: SmallCluster, choose: Callable[[i
         except psutil.NoSuchProcess:
             return False
     return True
+
+
+def _frozen_actor(cluster: SmallCluster, choose: Callable[[int], int]) -> psutil.Process | None:
+    """A worker stopped in the middle of a unit, if any is in one."""
+    victims = cluster.workers("ray::Worker.run")
+    if not victims:
+        return None
+    victim = victims[choose(len(victims))]
+    try:
+        victim.suspend()
+    except psutil.NoSuchProcess:
+        return None
+    return victim
+
+
+def _freeze_driver(running: Job) -> None:
+    """Freeze the driver; in a bucket, where no lock tells that it lives, the same command is started beside it and
+    takes over, and the frozen one wakes up in the midst of that. It must end by itself."""
+    running.freeze()
+    time.sleep(FREEZE_SECONDS / 2)
+    first = running.process
+    if running.in_bucket:
+        running.start()
+    time.sleep(FREEZE_SECONDS / 2)
+    os.killpg(first.pid, signal.SIGCONT)
+    if running.in_bucket:
+        try:
+            running.outlived.append(first.wait(GIVES_UP_SECONDS))
+        except subprocess.TimeoutExpired:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+            raise
 
 
 def compared(name: str) -> bool:

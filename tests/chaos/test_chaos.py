@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import (
-    KINDS,
+    KILLS,
     SmallCluster,
     choose_photographs,
     differences,
@@ -36,11 +36,11 @@ def test_kills_of_every_kind_do_not_show_in_the_tables(cluster, data_directory: 
     assert shards(tmp_path / "undisturbed")["maps"]
     assert differences(tmp_path / "undisturbed", tmp_path / "undisturbed") == []
 
-    planned = [(generator.uniform(0.05, 0.9) * quiet.seconds, kind) for kind in KINDS]
+    planned = [(generator.uniform(0.05, 0.9) * quiet.seconds, kind) for kind in KILLS]
     running = job(data_directory, photographs, tmp_path / "run", *cluster)
     happened = disturbed(running, cluster[0], planned, generator.randrange)
     assert running.process.returncode == 0, running.log.read_text()
-    assert sorted(kind for _, kind in happened.done) == sorted(KINDS)
+    assert sorted(kind for _, kind in happened.done) == sorted(KILLS)
     assert differences(tmp_path / "run", tmp_path / "undisturbed") == []
 
 
