@@ -42,4 +42,5 @@ def test_a_node_without_the_shared_folder_ends_the_run_and_keeps_nothing(shared:
     said = [line for line in result.stderr.splitlines() if "does not see" in line]
     assert len(said) == 1 and "Traceback" not in result.stderr, result.stderr
     assert f"the node {socket.gethostname()} does not see the run's folder {output}: mount it on every node" in said[0]
-    assert not list(output.rglob("*.parquet"))
+    # The driver's own rows of errors are all that there is.
+    assert {path.relative_to(output / "tables").parts[0] for path in output.rglob("*.parquet")} <= {"errors"}
