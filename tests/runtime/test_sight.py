@@ -13,6 +13,7 @@ from pipeline.runtime.context import Context
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import FATAL_IN_WORKER, RunFailed, WorkerUnfit
 from pipeline.runtime.sight import Sight
+from pipeline.runtime.units import Unit
 
 
 def moved(seen: Sight, folder: Path) -> Sight:
@@ -33,11 +34,11 @@ def test_a_folder_is_the_drivers_if_its_marker_is(tmp_path: Path, monkeypatch: p
         # A second driver that is turned away leaves the marker.
         with pytest.raises(RunFailed), exclusive(ours):
             pass
-        Context(ours, sight=moved(seen, ours)).begin()
+        Context(ours, sight=moved(seen, ours)).begin(Unit("a", ()))
         message = f"the node {socket.gethostname()} does not see the run's folder "
         for wrong in (other, empty):
             with pytest.raises(WorkerUnfit, match=f"{message}{wrong}: mount it on every node"):
-                Context(wrong, sight=moved(seen, wrong)).begin()
+                Context(wrong, sight=moved(seen, wrong)).begin(Unit("a", ()))
         assert not empty.exists()
     assert issubclass(WorkerUnfit, FATAL_IN_WORKER)
     with exclusive(ours):
