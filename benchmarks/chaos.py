@@ -18,9 +18,11 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from photographs import data_directory
@@ -62,7 +64,8 @@ def main() -> int:
         cluster, environment = stack.enter_context(small_cluster(options.folder / "nodes.log"))
 
         def round_of(name: str, planned: list[tuple[float, str]], bucket: str | None):  # noqa: ANN202
-            running = job(data, photographs, options.folder / name, cluster, environment, bucket)
+            holder = partial(holder_of, server, name) if server and bucket else None
+            running = job(data, photographs, options.folder / name, cluster, environment, bucket, holder)
             return disturbed(running, cluster, planned, generator.randrange), running
 
         expected = options.folder / "undisturbed"
@@ -88,7 +91,7 @@ def main() -> int:
                 fetch(server, name, options.folder / name)
             status = running.process.returncode
             different = differences(options.folder / name, expected) if status == 0 else ["unfinished"]
-            different += ["a frozen driver went on"] if 0 in running.outlived else []
+            different += ["a frozen driver went on for too long"] if -signal.SIGKILL in running.outlived else []
             told = ", ".join(f"{kind} {after:.1f}" for after, kind in result.done)
             ended, found = ", ".join(map(str, running.outlived)), "; ".join(different) or "nothing"
             print(f"| {number} | {told} | {result.seconds:.0f} | {status} | {ended} | {found} |", flush=True)
@@ -100,6 +103,15 @@ def main() -> int:
             done.write_text(json.dumps(said))
     print(f"\nDone: {', '.join(f'{happened[kind]} × {kind}' for kind in options.kinds)}. Rounds gone wrong: {wrong}.")
     return 1 if wrong else 0
+
+
+def holder_of(server: StoreServer, prefix: str) -> int | None:
+    """The process that holds the claim below a prefix."""
+    try:
+        found = server.client.get_object(Bucket=BUCKET, Key=f"{prefix}/.claims/holder.json")
+    except server.client.exceptions.NoSuchKey:
+        return None
+    return json.loads(found["Body"].read())["process"]
 
 
 def fetch(server: StoreServer, prefix: str, folder: Path) -> None:

@@ -134,7 +134,8 @@ class Job:
     environment: dict[str, str]
     log: Path
     process: subprocess.Popen | None = None
-    in_bucket: bool = False
+    holder: Callable[[], int | None] | None = None
+    """Which process holds the claim on the bucket, if the output is in one."""
     outlived: list[int] = field(default_factory=list)
     """Exit statuses of drivers that were frozen while another took over."""
 
@@ -163,6 +164,7 @@ def job(
     cluster: SmallCluster,
     environment: dict[str, str],
     bucket: str | None = None,
+    holder: Callable[[], int | None] | None = None,
 ) -> Job:
     """The job over the photographs, by the cluster's address; its output below `bucket`, where that is given."""
     options = {
@@ -174,7 +176,7 @@ def job(
     }
     listed = [str(part) for option in options.items() for part in option]
     command = [sys.executable, str(Path(__file__).with_name("short_claims.py")), *listed, *SETTINGS]
-    return Job(command, environment, output.with_name(f"{output.name}.log"), in_bucket=bucket is not None)
+    return Job(command, environment, output.with_name(f"{output.name}.log"), holder=holder)
 
 
 @dataclass
@@ -264,22 +266,27 @@ def _frozen_actor(cluster: SmallCluster, choose: Callable[[int], int]) -> psutil
 
 
 def _freeze_driver(running: Job) -> None:
-    """Freeze the driver; in a bucket, where no lock tells that it lives, the same command is started beside it and
-    takes over, and the frozen one wakes up in the midst of that. It must end by itself."""
-    running.freeze()
-    time.sleep(FREEZE_SECONDS / 2)
+    """Freeze the driver. In a bucket, where no lock tells that it lives, the same command is started beside it and
+    takes over; only then does the frozen one wake up, and it must end by itself."""
     first = running.process
-    if running.in_bucket:
-        running.start()
-    time.sleep(FREEZE_SECONDS / 2)
-    os.killpg(first.pid, signal.SIGCONT)
-    if running.in_bucket:
+    running.freeze()
+    try:
+        if running.holder is None:
+            time.sleep(FREEZE_SECONDS)
+        else:
+            running.start()
+            deadline = time.monotonic() + GIVES_UP_SECONDS
+            while running.running and running.holder() != running.process.pid and time.monotonic() < deadline:
+                time.sleep(0.2)
+            time.sleep(FREEZE_SECONDS / 4)
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    if running.holder is not None:
         try:
             running.outlived.append(first.wait(GIVES_UP_SECONDS))
         except subprocess.TimeoutExpired:
             os.killpg(first.pid, signal.SIGKILL)
-            first.wait()
-            raise
+            running.outlived.append(first.wait())
 
 
 def compared(name: str) -> bool:
