@@ -17,7 +17,7 @@ LONGEST_LINE, LONGEST_MESSAGE = 500, 8000
 def message_of(error: BaseException) -> str:
     """What an error says, fit for a terminal: names from data may hold signs that move its cursor, or be endless."""
     lines = str(error).splitlines() or [type(error).__name__]
-    lines = [shown(line) for line in lines]
+    lines = ["".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in shown(line)) for line in lines]
     lines = [line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…" for line in lines]
     message = "\n".join(lines)
     return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
