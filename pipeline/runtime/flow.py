@@ -270,6 +270,8 @@ class _Flow:
         """Now and then, and of earlier stages first: what a manifest lists was made from what the earlier ones list."""
         if time.monotonic() < self._manifests_due:
             return
+        # Even where nothing has changed: who waits for workers that another run has should not wait for ever.
+        self._state.store.check_ours()
         started = time.monotonic()
         self._state.ledger.write()
         for walk in self._walks[self._closed :]:

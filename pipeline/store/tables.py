@@ -122,7 +122,7 @@ class TableStore:
                     for group in row_groups(table, rows):
                         writer.write_table(group)
                     writer.add_key_value_metadata({CONTENT: content})
-                self._check_ours()
+                self.check_ours()
                 if isinstance(target, ObjectPath):
                     data = file.getbuffer()
                     sha256 = hashlib.sha256(data).hexdigest()
@@ -226,7 +226,7 @@ class TableStore:
         Raises:
             StoreError: an object store refuses.
         """
-        self._check_ours()
+        self.check_ours()
         try:
             (self.folder(table) / path).unlink(missing_ok=True)
         except ObjectError as error:
@@ -282,7 +282,7 @@ class TableStore:
             "complete": complete,
             "shards": [asdict(shard) for shard in shards],
         }
-        self._check_ours()
+        self.check_ours()
         if isinstance(self.root, ObjectPath):
             # A store knows two states apart by their content alone: that of two runs must differ.
             content["written"] = secrets.token_hex(8)
@@ -291,7 +291,7 @@ class TableStore:
         except OSError as error:
             raise _not_written(self.folder(table) / "manifest.json", error) from error
 
-    def _check_ours(self) -> None:
+    def check_ours(self) -> None:
         if self._still_ours is not None:
             self._still_ours()
 

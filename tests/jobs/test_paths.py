@@ -152,5 +152,6 @@ def said_by(command: str, path: Path, folder: Path, capsys) -> None:  # noqa: AN
     said = capsys.readouterr().err
     assert status in (1, 2), said
     assert said.startswith("visual-summaries: ") and "Traceback" not in said
-    assert str(path) in said, said
+    # A line that is longer than a terminal's is cut.
+    assert str(path)[:300] in said, said
     assert not {one for one in folder.rglob("*") if "out" not in one.name} - there

@@ -24,7 +24,7 @@ from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_p
 from pipeline.runtime.units import Failure, Outcome, Output, Unit
 from pipeline.runtime.work import Work
 from pipeline.runtime.workers import IDLE_SECONDS, Workers
-from pipeline.store.tables import Shard, TableStore, digest
+from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import TABLES, make_table
 
 for module in (imageless, sys.modules[__name__]):
@@ -201,6 +201,29 @@ def test_earlier_stages_are_planned_first(tmp_path) -> None:
     assert workers.did == [("per shard", lost.partition("label=")[2][0])]
     assert promised["maps"] < 6 and promised["regions"] == promised["metrics"] == 0
     assert names_alone(tmp_path) == before
+
+
+def test_a_run_that_another_has_replaced_does_not_wait_for_its_workers(tmp_path, monkeypatch) -> None:
+    class Idle(ByHand):
+        """Nobody works: another run has all processors."""
+
+        waited = 0
+
+        def advance(self) -> None:
+            time.sleep(0.02)
+            self.waited += 1
+            assert self.waited < 200
+
+    def replaced() -> None:
+        if workers.waited > 2:
+            raise StoreError("the claim is lost")
+
+    monkeypatch.setattr("pipeline.runtime.flow.MANIFEST_INTERVAL_SECONDS", 0.0)
+    state = state_of(tmp_path)
+    workers = Idle(state.store, None)
+    state.store = state.plan.store = TableStore(tmp_path, replaced)
+    with pytest.raises(StoreError, match="the claim is lost"):
+        run_stages(state, STAGES, workers)
 
 
 def test_what_is_computed_again_the_same_ends_there(tmp_path) -> None:
