@@ -274,4 +274,7 @@ def _number_of_classes(module: nn.Module, preprocessing: Preprocessing, name: st
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ClassifierError(f"{name} fails on an image of {side} × {side} pixels: {reason}") from error
-    return logits_tensor(output, name).shape[1]
+    logits = logits_tensor(output, name)
+    if logits.isnan().any() or logits.isposinf().any():
+        raise ClassifierError(f"{name} gives scores that are not numbers, on a black image: its weights are damaged")
+    return logits.shape[1]

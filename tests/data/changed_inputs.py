@@ -363,7 +363,8 @@ def _network() -> nn.Module:
 def _read_weights(path: Path) -> None:
     state = read_weights(path)
     fit_weights(_network(), state, path, "the network")
-    assert torch.isfinite(_network().eval()(torch.zeros(1, 4))).all()
+    # Of what the network makes of finite values, nothing is promised here: `load_classifier` tries it.
+    assert all(tensor.isfinite().all() for tensor in state.values())
 
 
 def _read_table_manifest(path: Path) -> None:

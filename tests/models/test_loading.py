@@ -141,6 +141,16 @@ def test_bad_names_say_what_to_do(spec: str, weights: str | Path | None, message
     assert "\n" not in str(raised.value)
 
 
+def test_finite_weights_whose_scores_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    state = torchvision.models.squeezenet1_1(num_classes=3).state_dict()
+    save_file(state, tmp_path / "whole.safetensors")
+    assert len(load_classifier("torchvision:squeezenet1_1", tmp_path / "whole.safetensors").class_names) == 3
+    state["classifier.1.bias"][1] = 3e38
+    save_file(state, tmp_path / "damaged.safetensors")
+    with pytest.raises(ClassifierError, match="damaged.safetensors.* gives scores that are not numbers"):
+        load_classifier("torchvision:squeezenet1_1", tmp_path / "damaged.safetensors")
+
+
 def test_impossible_sizes() -> None:
     with pytest.raises(ClassifierError, match="resize_side 100 is less than crop_side 224"):
         load_classifier("torchvision:squeezenet1_1", "random", resize_side=100)
