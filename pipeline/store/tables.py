@@ -333,7 +333,7 @@ class TableStore:
             if error.errno != errno.ENOENT:
                 raise Unreachable(f"cannot read {error}; {MEND}") from error
             return "", False
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "", False
 
     def _no_table(self, table: str) -> StoreError:
