@@ -177,7 +177,7 @@ def test_foreseeable_mistakes_are_one_line(format_name: str, named_run: Path, tm
     (tmp_path / "file").write_text("in the way")
     assert export(named_run, format_name, tmp_path / "file") == 1
     error = capsys.readouterr().err
-    assert "cannot write to" in error and error.count("\n") == 1
+    assert "cannot write" in error and error.count("\n") == 1
     if format_name != "duckdb":
         command = ["--run", str(named_run), "--run", str(named_run), "--format", format_name, "--output", str(tmp_path)]
         assert main(command) == 2 and "takes one run" in capsys.readouterr().err
