@@ -57,7 +57,8 @@ def member_of(uri: str) -> Member:
     """Take the address of a photograph in an archive apart.
 
     Raises:
-        ValueError: it is none, or its archive is no absolute path and no address of a store.
+        ValueError: it is none, or its archive is no absolute path.
+        ObjectError: its archive is no address of a store.
     """
     found = _TAR.fullmatch(uri) or _PARQUET.fullmatch(uri)
     if found is None or SEPARATOR in found["archive"]:
@@ -71,6 +72,14 @@ def member_of(uri: str) -> Member:
     kind = TAR if found.re is _TAR else PARQUET
     size = int(found["size"]) if kind == TAR else 0
     return Member(kind, found["archive"], int(found["at"]), size, found["name"])
+
+
+def archive_of(uri: str) -> str | None:
+    """Path or address of the archive that a photograph is in; None where it is in none."""
+    try:
+        return member_of(uri).archive if is_member(uri) else None
+    except (OSError, ValueError):
+        return None
 
 
 def archive_address(archive: Path | ObjectPath) -> str:
