@@ -62,9 +62,11 @@ class RangeFile:
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes from `start` on, fewer than `length` at the end of the file."""
+        if start >= self.size:
+            return b""
         try:
             self.file.seek(start)
-            return self.file.read(max(0, min(length, self.size - start)))
+            return self.file.read(min(length, self.size - start))
         except (OSError, ValueError) as error:
             if isinstance(self._location, ObjectPath):
                 raise told(error, self._location) from None

@@ -24,6 +24,8 @@ from pipeline.objects import ObjectPath
 CLASS, DOCUMENT = "cls", "json"
 FIELDS = ("label", "cls", "class")
 LONGEST_CLASS, LONGEST_DOCUMENT = 2**12, 2**20
+# 100 TB: what is said to be larger is damaged.
+LARGEST = 10**14
 # Of names; tarfile reads headers whole, however long they say they are.
 LONGEST_HEADER = 2**16
 LOCAL_BLOCK, REMOTE_BLOCK = 2**13, 2**22
@@ -111,8 +113,8 @@ def _members(location: Path | ObjectPath, headers: _Headers, found: Contents) ->
             if member is None:
                 _check_end(headers, archive.offset)
                 return
-            if archive.offset <= last or member.size < 0:
-                raise Damaged("the length of a member is negative")
+            if archive.offset <= last or not 0 <= member.size <= LARGEST:
+                raise Damaged(f"a member of {member.size} bytes")
         except OSError:
             raise
         except Exception as error:
