@@ -104,7 +104,7 @@ class _TarReader:
 
     def read(self, member: Member) -> bytes:
         """The bytes of a member, checked against its header, which lies before it."""
-        if member.at < BLOCK:
+        if member.at < BLOCK or member.at % BLOCK:
             raise Damaged("no member of the archive begins there")
         content = self._ranges.read(member.at - BLOCK, BLOCK + member.size)
         try:
