@@ -14,7 +14,7 @@ from pipeline.data.archives.contents import Contents, Fault, Photograph
 from pipeline.data.archives.reading import Damaged, RangeFile
 from pipeline.data.class_map import CatalogError
 from pipeline.names import readable
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectPath, told
 
 
 def parquet_contents(location: Path | ObjectPath) -> Contents:
@@ -41,6 +41,8 @@ def parquet_contents(location: Path | ObjectPath) -> Contents:
     except CatalogError as error:
         raise CatalogError(f"{location}: {error}") from None
     except (OSError, ValueError, pyarrow.ArrowException) as error:
+        if isinstance(location, ObjectPath) and isinstance(error, OSError):
+            error = told(error, location)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CatalogError(f"{location} cannot be read as Parquet: {reason}") from None
     finally:
