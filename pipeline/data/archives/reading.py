@@ -21,7 +21,8 @@ from pipeline.objects import ObjectPath, place, told
 
 MOST_OPEN = 4
 BLOCK = tarfile.BLOCKSIZE
-NEAR = 2**20
+# What is read ahead must be wanted: photographs of mixed classes are asked for one by one.
+NEAR = 2**16
 FIRST_AHEAD, MOST_AHEAD = 2**18, 2**23
 ROWS_AT_ONCE = 8
 PARQUET_BUFFER = 2**22
@@ -85,7 +86,7 @@ class AheadReader:
 
     def read(self, start: int, length: int) -> bytes:
         """As `RangeFile.read`."""
-        follows = 0 <= start - self._end <= NEAR
+        follows = 0 <= start - self._end <= max(NEAR, 2 * length)
         self._end = start + length
         held_to = self._start + len(self._held)
         if not (self._start <= start and start + length <= held_to):
