@@ -32,7 +32,9 @@ def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
         epilog="Every setting can be given as section.key=value; --print-config lists them all.",
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with the settings that differ from the default")
-    parser.add_argument("--images", metavar="FOLDER", help="folder <class>/**/*.jpg, or 'demo' (data.images)")
+    parser.add_argument(
+        "--images", metavar="PLACE", help="folder <class>/**/*.jpg, .tar or .parquet files, or 'demo' (data.images)"
+    )
     parser.add_argument("--manifest", metavar="FILE", help="CSV or Parquet: uri, label (data.manifest)")
     parser.add_argument("--model", metavar="SPEC", help="torchvision:<name>, module:function or demo (model.name)")
     parser.add_argument("--weights", metavar="FILE", help="weights file, enum name or random (model.weights)")

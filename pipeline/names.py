@@ -35,9 +35,9 @@ def shown_lines(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
-def address_of(path: str) -> str:
-    """The path itself where it is UTF-8; a `file://` address, which says every byte, where it is not."""
-    return f"file://{quote(os.fsencode(path))}" if _BYTE.search(path) else path
+def address_of(path: str, quoted: bool = False) -> str:
+    """The path itself where it is UTF-8; else, or if `quoted`, a `file://` address, which says every byte."""
+    return f"file://{quote(os.fsencode(path))}" if quoted or _BYTE.search(path) else path
 
 
 def path_of(address: str) -> str:

@@ -15,7 +15,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class DataSettings(Section):
     """Which photographs and classes, and how they are split."""
 
-    images: Location | None = Field(None, description="folder <class>/**/*.jpg; 'demo' draws the built-in demo set")
+    images: Location | None = Field(
+        None, description="folder <class>/**/*.jpg, or .tar or .parquet files; 'demo' draws the built-in demo set"
+    )
     manifest: Location | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
     class_map: Location | None = Field(
         None, description="JSON, YAML or CSV: label → class index; default: recognized by name or WordNet id"

@@ -173,6 +173,11 @@ def print_plan(config: RunConfig, console: Console) -> None:
 
 
 def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
+    console.print(inputs.found, markup=False, highlight=False)
+    if inputs.faults:
+        first = inputs.faults[0]
+        said = f"{len(inputs.faults)} left out of them, such as {first.uri}: {first.reason}"
+        console.print(shown(said), markup=False, highlight=False)
     classes = Table(title=f"{len(inputs.classes)} classes, {inputs.image_count} images")
     for name in ("class", "index", "name", "to explain", "held-out", "test"):
         classes.add_column(name, justify="left" if name in ("class", "name") else "right")

@@ -52,6 +52,8 @@ def opened_run(
     check_links(config.output.path)
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = inputs or gather_inputs(config)
+        if inputs.found:
+            console.print(inputs.found, markup=False, highlight=False)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds is not None:

@@ -15,7 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from pipeline.config import ConfigurationError
-from pipeline.data.catalog import EXTENSIONS
+from pipeline.data.archives.address import SUFFIXES
+from pipeline.data.found import EXTENSIONS
 
 # What the dashboard of a cluster takes at most.
 LARGEST_PACKAGE = 100 * 2**20
@@ -115,8 +116,8 @@ def chosen_files(
     """What is sent of a folder: what git tracks in it; and what of the following lies in it.
 
     Args:
-        named: files that settings name, and folders, of which the photographs are sent. Other paths, absolute ones
-            and those of other folders, are not looked at.
+        named: files that settings name, and folders, of which photographs and archives of them are sent. Other paths,
+            absolute ones and those of other folders, are not looked at.
         modules: that networks come from. A module is sent with the modules and packages of the folder that it imports.
         sent: files and folders that a person asks for. A file is sent whatever it is; of a folder neither secrets
             nor what is hidden.
@@ -130,7 +131,7 @@ def chosen_files(
     for path in named:
         if not os.path.isabs(path) and _inside(chosen.root, path):
             for name in _below(chosen.root, path):
-                if not (chosen.root / path).is_dir() or name.lower().endswith(EXTENSIONS):
+                if not (chosen.root / path).is_dir() or name.lower().endswith((*EXTENSIONS, *SUFFIXES)):
                     chosen._admit(name)
     for name in _imported(chosen.root, modules):
         chosen._admit(name)

@@ -16,28 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
+from pipeline.data.folders import image_folder
+from pipeline.data.found import Found, Listing
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath, read_buffer
 from pipeline.suggestions import did_you_mean
 
-# torchvision.datasets.folder.IMG_EXTENSIONS
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 NUL = "\0"
 COLUMNS = ("uri", "label")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A photograph: where it is, and its name relative to its root, which is the same on every machine."""
-
-    uri: str
-    name: str
-
-
-Listing = Mapping[str, Sequence[Found]]
-"""Photographs by label; a label may have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +80,7 @@ def load_catalog(
     images: Path | ObjectPath | None = None,
     manifest: Path | ObjectPath | None = None,
     listing: Listing | None = None,
+    indices: Mapping[str, int] | None = None,
     class_names: Sequence[str],
     wordnet_ids: Sequence[str] | None = None,
     class_map: Path | ObjectPath | Mapping[str, int | str] | None = None,
@@ -106,6 +96,7 @@ def load_catalog(
         images: a folder as for `image_folder`; or else
         manifest: a file as for `read_manifest`; or else
         listing: what one of these gave.
+        indices: labels of the listing that are class indices themselves, whatever the classes are called.
         class_names, wordnet_ids: the classifier's.
         class_map: file as for `read_class_map`, or label → class index, for labels that `ClassMap` does not find.
         classes: labels, or class names, to keep; all when None.
@@ -121,84 +112,14 @@ def load_catalog(
     source = "class map"
     if isinstance(class_map, Path | ObjectPath):
         source, class_map = str(class_map), read_class_map(class_map)
+    own = {label: index for label, index in (indices or {}).items() if 0 <= index < len(class_names)}
+    class_map = {**own, **(class_map or {})}
     names = ClassMap(class_names, wordnet_ids, class_map, source)
     if classes is not None:
         listing = select_classes(listing, classes, names)
     return make_catalog(
         listing, names.find(listing), images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
     )
-
-
-def image_folder(root: Path | ObjectPath) -> Listing:
-    """Photographs in `root/<label>/**`, as torchvision's ImageFolder finds them; hidden files and folders are left out.
-
-    Returns:
-        label → photographs; folders without any are there, empty.
-
-    Raises:
-        CatalogError: no such folder, no folders in it, or no photographs in them.
-    """
-    root = root.absolute()
-    if isinstance(root, ObjectPath):
-        return _bucket_folder(root)
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "does not exist"
-        raise CatalogError(f"{root} {problem}; give a folder with one folder of images for each class")
-    listing: dict[str, list[Found]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        # A name may be what another one is shown as: both are of the class that they say.
-        listing.setdefault(readable(folder.name), []).extend(
-            _found(path, path.removeprefix(str(root)).replace(os.sep, "/").lstrip("/")) for path in _image_files(folder)
-        )
-    if not listing:
-        hint = "; it holds images, but not in folders" if any(_is_image(path.name) for path in root.iterdir()) else ""
-        raise CatalogError(f"{root} has no folders{hint}; put the images of each class into a folder of its own")
-    if not any(listing.values()):
-        raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
-    return listing
-
-
-def _bucket_folder(root: ObjectPath) -> Listing:
-    """As `image_folder`, by one listing of all objects below `root`."""
-    try:
-        root.check_bucket()
-        names = sorted(root.states())
-    except ObjectError as error:
-        raise CatalogError(f"cannot list the images in {error}") from None
-    listing: dict[str, list[Found]] = {}
-    for name in names:
-        label, separator, rest = name.partition("/")
-        if not separator or any(part.startswith(".") for part in name.split("/")[:-1]):
-            continue
-        found = listing.setdefault(label, [])
-        if _is_image(rest.rpartition("/")[2]):
-            found.append(Found(f"{root}/{name}", name))
-    if not listing:
-        problem = "holds images, but not in folders" if any(map(_is_image, names)) else "has no folders with files"
-        raise CatalogError(f"{root} {problem}; put the images of each class below a prefix of its own")
-    if not any(listing.values()):
-        raise CatalogError(f"{root}: no images ({', '.join(EXTENSIONS)}) in its {len(listing)} folders")
-    return dict(sorted(listing.items()))
-
-
-def _image_files(folder: Path) -> Iterator[str]:
-    visited = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        # Links are followed, as torchvision does, but never in a circle.
-        if (real := os.path.realpath(parent)) in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if _is_image(name))
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-
-
-def _found(path: str, name: str) -> Found:
-    return Found(address_of(path), readable(name))
 
 
 def read_manifest(path: Path | ObjectPath) -> Listing:
@@ -246,6 +167,9 @@ def read_manifest(path: Path | ObjectPath) -> Listing:
 
 
 def _resolved(folder: Path | ObjectPath, written: str) -> Found:
+    if is_member(written):
+        member_of(written)
+        return Found(written, written)
     if "://" in written and not written.startswith("file://"):
         # Not for its result: what is no address of a store, or holds credentials or settings, is refused.
         ObjectPath.of(written)
@@ -257,7 +181,8 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
     folder = Path("/") if isinstance(folder, ObjectPath) else folder
     location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
     inside = location.is_relative_to(folder)
-    return _found(str(location), location.relative_to(folder).as_posix() if inside else str(location))
+    name = location.relative_to(folder).as_posix() if inside else str(location)
+    return Found(address_of(str(location)), readable(name))
 
 
 def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:

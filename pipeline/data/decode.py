@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.data.archives.address import is_member, member_of
+from pipeline.data.archives.reading import read_member
 from pipeline.names import path_of
 from pipeline.objects import ObjectPath
 
@@ -89,7 +91,8 @@ def read_image(uri: str) -> DecodedImage:
     """Read and decode an image.
 
     Args:
-        uri: a path, a `file://` URI, or the URI of another file system that pyarrow knows (`s3://`, `gs://`).
+        uri: a path, a `file://` URI, the URI of an object (`s3://`, `gs://`), or the address of a photograph in an
+            archive (`tar://`, `parquet://`).
 
     Raises:
         DecodeError: the file cannot be read or decoded.
@@ -129,6 +132,12 @@ def read_bytes(uri: str) -> bytes:
         DecodeError: they cannot be read.
     """
     try:
+        if is_member(uri):
+            member = member_of(uri)
+            _check_bytes(member.size)
+            content = read_member(member)
+            _check_bytes(len(content))
+            return content
         # A scheme of one letter is a Windows drive.
         if "://" not in uri or len(scheme := urlsplit(uri).scheme) < 2:
             return _local_bytes(Path(uri))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.data.archives.address import archive_of
 from pipeline.data.decode import local_path
 from pipeline.export.placing import PlacedMask, View, placed_mask, placed_points
 from pipeline.models.preprocessing import Preprocessing
@@ -31,7 +32,7 @@ class Photograph:
     """An explained photograph.
 
     number: from 1, over the whole run, in the order of the tables.
-    path: absolute; None where the photograph is on another file system, see `uri`.
+    path: absolute; None where the photograph is on another file system or in an archive, see `uri`.
     view: the rectangle of it that the classifier saw, edges of pixels.
     """
 
@@ -89,6 +90,7 @@ class Counts:
 
     photographs: int = 0
     missing: int = 0
+    archived: int = 0
     example_missing: str = ""
     regions: int = 0
     invisible: int = 0
@@ -107,7 +109,7 @@ def export_contents(
     Args:
         preprocessing: the run's classifier's.
         advance: told (class, images) when a class is done.
-        local: leave out photographs that are not on this machine's file systems.
+        local: leave out photographs that are no files on this machine's file systems.
 
     Raises:
         StoreError: a table is missing or damaged, the preprocessing is not the run's, or every photograph is missing.
@@ -138,6 +140,11 @@ def export_contents(
                 receiver.member(member)
         receiver.class_done()
         advance(label, seen)
+    if counts.archived == counts.missing > 0 and not counts.photographs and local:
+        raise StoreError(
+            f"the run's photographs lie in archives, e.g. {counts.example_missing}, and this format names files: take "
+            "another format, or run on the photographs as files"
+        )
     if counts.missing and not counts.photographs:
         raise StoreError(
             f"none of the run's photographs is there any more, e.g. {counts.example_missing}: call the job where their "
@@ -160,8 +167,11 @@ def _photograph(
     if not row["explained"]:
         return None
     path = local_file(row["uri"])
-    if (path is None and local) or (path is not None and not path.is_file()):
+    archive = archive_of(row["uri"])
+    holder = path if archive is None else local_file(archive)
+    if (path is None and local) or (holder is not None and not holder.is_file()):
         counts.missing += 1
+        counts.archived += archive is not None
         counts.example_missing = counts.example_missing or row["uri"]
         return None
     counts.photographs += 1
@@ -180,7 +190,7 @@ def _photograph(
 
 
 def local_file(uri: str) -> Path | None:
-    """Absolute path of a photograph; None where its URI is of another file system."""
+    """Absolute path of a photograph; None where its URI is of another file system, or of an archive."""
     if uri.startswith("file://"):
         return local_path(uri)
     return None if "://" in uri else Path(os.path.abspath(uri))

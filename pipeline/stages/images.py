@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.config import RunConfig
+from pipeline.data.archives.address import TAR, is_member, member_of
 from pipeline.data.catalog import CatalogEntry
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.models.preprocessing import Preprocessing
@@ -156,17 +157,31 @@ def split_by_content(image_id: str, test: float, held_out: float, seed: int) -> 
 def file_states(uris: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Size and modification time (ns) of each file, −1 where it is not there: a changed file is read again.
 
+    Of a photograph in an archive it is its own size, −1 where that is not known, and the time of the archive.
+
     Raises:
         ObjectError: an object store does not answer.
     """
     uris = list(uris)
-    states = states_of(uri for uri in uris if is_remote(uri))
-    return {uri: states.get(uri, (-1, -1)) if is_remote(uri) else _file_state(uri) for uri in uris}
+    members = {uri: member_of(uri) for uri in uris if is_member(uri)}
+    # Each archive once, for all its photographs.
+    files = {uri: uri for uri in uris if uri not in members} | {uri: one.archive for uri, one in members.items()}
+    places = list(dict.fromkeys(files.values()))
+    states = {one: _MISSING for one in places} | states_of(one for one in places if is_remote(one))
+    states |= {one: _file_state(one) for one in places if not is_remote(one)}
+    found = {uri: states[file] for uri, file in files.items()}
+    for uri, member in members.items():
+        if found[uri] != _MISSING:
+            found[uri] = (member.size if member.kind == TAR else -1, found[uri][1])
+    return found
+
+
+_MISSING = (-1, -1)
 
 
 def _file_state(uri: str) -> tuple[int, int]:
     try:
         state = place(uri).stat()
     except (OSError, ValueError):
-        return (-1, -1)
+        return _MISSING
     return (state.st_size, state.st_mtime_ns)

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.annotations import read_boxes, read_landmarks
-from pipeline.data.catalog import CatalogClass, Listing, image_folder, load_catalog, read_manifest
+from pipeline.data.archives.contents import Fault
+from pipeline.data.catalog import CatalogClass, load_catalog
 from pipeline.data.class_map import read_class_map
 from pipeline.data.parts import read_parts
+from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
@@ -39,6 +41,8 @@ class Inputs:
         model: what the configuration calls it.
         answers: the classifier's on fixed images; empty where it was not loaded.
         network: by what name the run's folder knows the classifier of these weights and answers.
+        found: where the photographs lie, in words, where they were looked for.
+        faults: what of archives was left out before any photograph was read.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -52,6 +56,8 @@ class Inputs:
     model: str
     answers: tuple[float, ...] = ()
     network: str = ""
+    found: str = ""
+    faults: tuple[Fault, ...] = ()
 
     @property
     def image_count(self) -> int:
@@ -87,16 +93,17 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
     parts = data.parts and data.parts.path
     check_files(config)
-    listing = None if data.images == DEMO else _listing(config)
+    source = None if data.images == DEMO else _source(config)
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
-    if listing is None:
+    if source is None:
         images, parts = _demo_set(config, demo_below)
-        listing = image_folder(images)
+        source = find_photographs(images)
     found = tuple(answers(classifier).tolist())
+    classes = _classes(config, source, classifier)
     return Inputs(
-        _classes(config, listing, classifier),
+        classes,
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
@@ -105,12 +112,14 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         config.model.name,
         found,
         network_name(config.output.path, classifier.weights_digest, found),
+        _found(source, classes),
+        source.faults,
     )
 
 
 def catalog_errors(config: RunConfig, inputs: Inputs) -> list[dict[str, Any]]:
-    """Rows of `errors` that say which classes are empty or too small to have summaries."""
-    rows = []
+    """Rows of `errors`: what of archives is left out, and which classes are empty or too small to have summaries."""
+    rows = [error_row("catalog", fault.label, fault.reason, uri=fault.uri) for fault in inputs.faults]
     minimum = config.pruning.minimum_members
     for group in inputs.classes:
         fit = sum(entry.split == "fit" for entry in group.entries)
@@ -161,15 +170,27 @@ def check_files(config: RunConfig) -> None:
             raise ConfigurationError(f"{setting}: there is no file {path}")
 
 
-def _listing(config: RunConfig) -> Listing:
+def _source(config: RunConfig) -> Source:
     data = config.data
-    return image_folder(data.images.path) if data.images else read_manifest(data.manifest.path)
+    return find_photographs(data.images and data.images.path, data.manifest and data.manifest.path)
 
 
-def _classes(config: RunConfig, listing: Listing, classifier: Classifier) -> tuple[CatalogClass, ...]:
+def _found(source: Source, classes: Collection[CatalogClass]) -> str:
+    images = sum(len(group.entries) for group in classes)
+    said = f"{source.said}, {counted(images, 'image', 'images')} of {counted(len(classes), 'class', 'classes')}"
+    return f"{said}\n{source.note}" if source.note else said
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def _classes(config: RunConfig, source: Source, classifier: Classifier) -> tuple[CatalogClass, ...]:
     data = config.data
     return load_catalog(
-        listing=listing,
+        listing=source.listing,
+        indices=source.indices,
         class_names=classifier.class_names,
         wordnet_ids=classifier.wordnet_ids,
         class_map=data.class_map and data.class_map.path,

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ import pyarrow.parquet
 import safetensors.torch
 import torch
 from odd_images import FORMATS, encoded, picture
+from packed import tar_bytes
+from PIL import Image
 from torch import nn
 
 from pipeline.commands.failures import FORESEEN, LONGEST_MESSAGE, message_of
@@ -27,8 +30,10 @@ from pipeline.data.catalog import load_catalog
 from pipeline.data.class_map import ClassMap, read_class_map
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.data.parts import read_parts
+from pipeline.data.sources import find_photographs
 from pipeline.models.labels import read_labels
 from pipeline.models.weights import fit_weights, read_weights
+from pipeline.stages.images import file_states
 from pipeline.store.tables import TableStore
 from schemas import make_table
 
@@ -328,6 +333,19 @@ def _read_landmarks(path: Path) -> None:
         assert np.isfinite(list(places.values())).all()
 
 
+def _read_archive(path: Path) -> None:
+    source = find_photographs(path)
+    _must_be_storable([*source.listing, *(text for fault in source.faults for text in (fault.uri, fault.reason))])
+    found = [one for some in source.listing.values() for one in some]
+    _must_be_storable(text for one in found for text in (one.uri, one.name))
+    file_states(one.uri for one in found)
+    for one in found:
+        try:
+            read_image(one.uri)
+        except DecodeError as error:
+            _must_be_storable([str(error)])
+
+
 def _read_parts(path: Path) -> None:
     for key, parts in read_parts(path).items():
         _must_be_storable([key, *(text for names in parts for text in names)])
@@ -460,6 +478,48 @@ def _odd_checkpoint(_: bytes, generator: random.Random) -> bytes:
     return _torch({"model": content} if generator.random() < 0.2 else content)
 
 
+def _tars(image: Image.Image) -> Iterable[bytes]:
+    """Tar files of each layout and format of headers."""
+    content = encoded(image, "JPEG")
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        yield tar_bytes([(f"cat/{'long' * 20}/{'name' * 20}{number}.jpg", content) for number in range(3)], form)
+    yield tar_bytes([("0.cls", b"1"), ("0.jpg", content), ("1.jpg", content), ("1.json", b'{"label": "cat"}')])
+
+
+def _image_columns(_: bytes, generator: random.Random) -> bytes:
+    """A Parquet file of photographs with columns of other types, and without some of its values."""
+    content = b"\xff\xd8\xff"
+    images = (
+        [{"bytes": content, "path": "a"}, None, {"bytes": None, "path": "../../etc/passwd"}],
+        [{"bytes": None, "path": None}] * 3,
+        [{"bytes": "text", "path": "a"}] * 3,
+        [{"path": "a"}] * 3,
+        [{"bytes": content, "path": 3}] * 3,
+        pa.array([content, None, b""], pa.large_binary()),
+        pa.array([content] * 3, pa.binary(3)),
+        [[content]] * 3,
+    )
+    labels = ([0, 1, None], [-1, 2**62, 1], ["cat", "", "\x1b[2J"], ["a\0b", "x" * 5000, None], [0.5, 1.0, 2.0])
+    names = generator.choice((("image", "label"), ("image", "x"), ("a", "b"), ("", "label")))
+    columns = dict(zip(names, (generator.choice(images), generator.choice(labels)), strict=True))
+    if generator.random() < 0.3:
+        columns |= {generator.choice(("mask", "caption")): generator.choice((*images, *labels))}
+    table = pa.table(columns)
+    features = generator.choice((None, [], *({"label": {"names": n, "_type": "ClassLabel"}} for n in (["cat"], 3))))
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return _parquet(table)
+
+
+def _photographs(image: Image.Image) -> Iterable[bytes]:
+    """Parquet files of photographs, of each layout."""
+    content = encoded(image, "JPEG")
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    named = pa.table({"image": [{"bytes": content, "path": "a.jpg"}] * 3, "label": [0, 1, 1]})
+    yield _parquet(named.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}))
+    yield _parquet(pa.table({"picture": [content] * 3, "class": ["cat", "cat", "dog"]}))
+
+
 @cache
 def kinds() -> dict[str, Kind]:
     """All kinds by name."""
@@ -479,6 +539,8 @@ def kinds() -> dict[str, Kind]:
         Kind("image", ".jpg", tuple(images), lambda path: read_image(str(path)) and None, (_png_chunk, _header)),
         Kind("manifest.csv", ".csv", (manifest,), _read_manifest, TEXT),
         Kind("manifest.parquet", ".parquet", (_parquet(uris),), _read_manifest, (_columns,)),
+        Kind("tar", ".tar", tuple(_tars(small)), _read_archive, (_header,)),
+        Kind("photographs.parquet", ".parquet", tuple(_photographs(small)), _read_archive, (_columns, _image_columns)),
         Kind("class map.csv", ".csv", (b"label,class_index\ncat,1\n7,goldfish\n",), _read_class_map, TEXT),
         Kind("class map.json", ".json", (b'{"cat": 1, "7": "goldfish"}',), _read_class_map, TEXT),
         Kind("class map.yaml", ".yaml", (b"cat: 1\n7: goldfish\n",), _read_class_map, (*TEXT, _bomb)),

@@ -11,16 +11,9 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from pipeline.data.catalog import (
-    EXTENSIONS,
-    CatalogError,
-    Found,
-    image_folder,
-    load_catalog,
-    make_catalog,
-    read_manifest,
-)
+from pipeline.data.catalog import CatalogError, Found, image_folder, load_catalog, make_catalog, read_manifest
 from pipeline.data.decode import local_path, read_image
+from pipeline.data.found import EXTENSIONS
 
 
 def touch(root: Path, *names: str) -> None:

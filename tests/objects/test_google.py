@@ -1,22 +1,33 @@
 """`gs://` on a real server of Google's interface: objects and tables, refusals, the lease, a whole run."""
 
 import errno
+import io
 import os
+import sys
 import time
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 pytest.importorskip("gcp_storage_emulator", reason="gcp-storage-emulator is not installed")
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+
 from google_server import ROOT, google_server  # noqa: E402
+from packed import tar_bytes  # noqa: E402
 from runs import run_job  # noqa: E402
 from small_runs import SETTINGS, comparable  # noqa: E402
 
 from pipeline import objects  # noqa: E402
 from pipeline.data.catalog import image_folder  # noqa: E402
+from pipeline.data.decode import read_bytes  # noqa: E402
+from pipeline.data.sources import find_photographs  # noqa: E402
 from pipeline.objects import ObjectError, place, states_of  # noqa: E402
 from pipeline.runtime.exclusive import exclusive  # noqa: E402
 from pipeline.runtime.failures import RunFailed  # noqa: E402
+from pipeline.stages.images import file_states  # noqa: E402
 from pipeline.store import lease as leases  # noqa: E402
 from pipeline.store.conditional import NEVER_WRITTEN, Changed, Seen, current, put  # noqa: E402
 from pipeline.store.lease import Lease, Taken  # noqa: E402
@@ -65,6 +76,19 @@ def test_objects_are_written_listed_read_and_removed(google) -> None:
         with pytest.raises(ObjectError, match="there is no such object") as caught:
             call()
         assert caught.value.errno == errno.ENOENT
+
+
+def test_archives_are_found_and_read(google) -> None:
+    contents = [(f"cat/{number}.jpg", os.urandom(5000)) for number in range(6)]
+    (place(ROOT) / "tars" / "a b.tar").write_bytes(tar_bytes(contents))
+    rows, file = [{"bytes": content, "path": name} for name, content in contents], io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"image": rows, "label": [3] * 6}), file, row_group_size=4)
+    (place(ROOT) / "rows.parquet").write_bytes(file.getvalue())
+    for root, said, label in ((f"{ROOT}/tars", "1 tar file", "cat"), (f"{ROOT}/rows.parquet", "1 Parquet file", "3")):
+        source = find_photographs(place(root))
+        found = source.listing[label]
+        assert source.said == said and [read_bytes(one.uri) for one in found] == [one for _, one in contents]
+        assert all(written > 0 for _, written in file_states(one.uri for one in found).values())
 
 
 def test_what_is_missing_or_refused_or_silent_is_one_message_each(google, monkeypatch) -> None:

@@ -1,0 +1,75 @@
+"""What was found in an archive, of either kind."""
+
+from dataclasses import dataclass, field
+
+from pipeline.names import readable
+
+NUL = "\0"
+LONGEST_LABEL = 1000
+LARGEST_INDEX = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is left out of an archive, before anything is read: where, and why.
+
+    label: empty where it is not known.
+    """
+
+    label: str
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A photograph in an archive.
+
+    Attributes:
+        label: text; of a class index its digits.
+        name: its name without the label, as it would be in the label's folder; None where the archive has none.
+        at, size: as in `Member`.
+    """
+
+    label: str
+    name: str | None
+    at: int
+    size: int
+
+
+@dataclass
+class Contents:
+    """Photographs of an archive in the order of their places.
+
+    Attributes:
+        address: of the archive, as `archive_address` names it.
+        indices: labels that are class indices themselves.
+        named: labels that are text.
+        read_again: bytes that are read if each class is read by itself, over those of the archive.
+    """
+
+    address: str
+    photographs: list[Photograph] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    indices: dict[str, int] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    read_again: float = 1.0
+
+    def label(self, value: int | str) -> str:
+        """The label that a value of an archive means; it is kept whether it is an index.
+
+        Raises:
+            ValueError: it cannot be one; the message says why.
+        """
+        if isinstance(value, int):
+            if not 0 <= value <= LARGEST_INDEX:
+                raise ValueError(f"the label {value}, which means none")
+            self.indices[str(value)] = value
+            return str(value)
+        text = readable(value).strip()
+        if not text:
+            raise ValueError("an empty label")
+        if NUL in text or len(text) > LONGEST_LABEL:
+            raise ValueError("a label that is no text of a line")
+        self.named.add(text)
+        return text
