@@ -313,14 +313,14 @@ class _Flow:
             heapq.heappush(self._ready, (walk.rank, part))
 
     def _plan(self, walk: StageWalk, part: int) -> Plan:
-        """What the stage sees: all, or one class alone."""
+        """What the stage sees: all, or of one class alone its shards and those about all classes."""
         whole = self._state.plan
         if not walk.stage.by_class:
             return whole
         group = whole.inputs.classes[part]
         own = {other.stage.writes: other.shards[part] for other in self._before[walk.rank] if other.stage.by_class}
         rest = {
-            table: [shard for shard in shards if shard.label == group.label]
+            table: [shard for shard in shards if shard.label in (group.label, "")]
             for table, shards in whole.shards.items()
             if table in walk.stage.reads and table not in own
         }

@@ -181,6 +181,23 @@ def test_a_class_goes_on_alone_and_what_is_about_all_waits(tmp_path) -> None:
     assert workers.did == [(name, label) for label in reversed(LABELS) for name in a_class] + [("about all", "")]
 
 
+def test_a_class_is_shown_what_is_about_all_classes_and_not_what_is_about_others(tmp_path) -> None:
+    class AfterAll(PerClass):
+        name, reads, writes = "after all", ("maps", "metrics"), "tags"
+
+        def units(self, plan: Plan) -> list[Unit]:
+            seen.append({table: [shard.label for shard in shards] for table, shards in plan.shards.items()})
+            return units_per_class(plan, ("maps",))
+
+    seen = []
+    stages = [*STAGES, AfterAll()]
+    state = state_of(tmp_path, stages)
+    workers = ByHand(state.store, lambda waiting: len(waiting) - 1)
+    run_stages(state, stages, workers)
+    assert seen == [{"maps": [label, label], "metrics": [""]} for label in LABELS]
+    assert workers.did[-4:] == [("about all", "")] + [("after all", label) for label in reversed(LABELS)]
+
+
 def test_earlier_stages_are_planned_first(tmp_path) -> None:
     run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
     before = names_alone(tmp_path)
