@@ -46,7 +46,7 @@ class Unreachable(StoreError):
     """An object store that does not answer: whether the table is there is not known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """One complete file of a table.
 
