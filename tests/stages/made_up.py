@@ -14,6 +14,7 @@ from pipeline.runtime.stage import Plan, PlannedShard, Stage
 from pipeline.runtime.units import Unit
 from pipeline.stages.context import WorkerContext, WorkerSetup
 from pipeline.stages.inputs import Inputs
+from pipeline.stages.order import STAGES
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import TABLES, make_table
 
@@ -21,7 +22,7 @@ DIMENSIONS = 6
 
 
 class CountingStore(TableStore):
-    """Counts the shards that are read, by table."""
+    """Counts the shards that are read, by table, and how often a manifest is, by `manifest`."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -31,6 +32,10 @@ class CountingStore(TableStore):
         shards = list(shards)
         self.counts[table] += len(shards)
         return super().read(table, shards, *args, **named)
+
+    def manifest(self, table: str) -> list[Shard]:
+        self.counts["manifest"] += 1
+        return super().manifest(table)
 
 
 class MadeUp:
@@ -54,7 +59,7 @@ class MadeUp:
         setup = WorkerSetup(self.config, folder, self.inputs.preprocessing, "0", self.inputs.class_names)
         self.worker = WorkerContext(setup)
         self.worker.store = self.store
-        self.plan = Plan(self.config, self.store, self.inputs, {})
+        self.plan = Plan(self.config, self.store, self.inputs, {stage.writes: [] for stage in STAGES})
         self._listed: dict[str, list[Shard]] = {}
         self._generator = np.random.default_rng(classes)
         for at, label in enumerate(self.labels):
@@ -63,10 +68,10 @@ class MadeUp:
         for table in self.plan.shards:
             self.manifest(table)
 
-    def add(self, table: str, label: str, rows: list[dict[str, Any]]) -> None:
-        """One more shard of a table; columns that are not named are empty."""
+    def add(self, table: str, label: str, rows: list[dict[str, Any]], of: str = "") -> None:
+        """One more shard of a table, the only one `of` these or of the class; columns that are not named are empty."""
         known = {field.name: _empty(field.type) for field in TABLES[table].schema if not field.nullable}
-        path = self.store.shard_path(table, "f", label, digest(label, table))
+        path = self.store.shard_path(table, "f", label, digest(label, of))
         shard = self.store.write(table, path, make_table(table, [known | row for row in rows]), label)
         self.plan.shards.setdefault(table, []).append(PlannedShard(path, label, len(rows), shard.content))
         self._listed.setdefault(table, []).append(shard)
@@ -124,4 +129,6 @@ def _empty(kind: pa.DataType) -> Any:
         return []
     if pa.types.is_binary(kind):
         return b""
+    if pa.types.is_boolean(kind):
+        return False
     return "" if pa.types.is_string(kind) or pa.types.is_dictionary(kind) else 0

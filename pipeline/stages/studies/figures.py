@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,17 +57,20 @@ class Curve:
     high: np.ndarray
 
 
-def figures(store: TableStore, seed: int = 0, label: str | None = None) -> list[Figure]:
+def figures(
+    store: TableStore, seed: int = 0, label: str | None = None, shards: Sequence[str] | None = None
+) -> list[Figure]:
     """All figures of a run's measurements, in order; reads a shard at a time.
 
-    `label`: those of one class alone, or, if it is empty, those over all classes alone.
+    `label`: those of one class alone, or, if it is empty, those over all classes alone. `shards`: paths of those with
+    that class's rows; default: as the manifest says.
     """
+    if shards is None:
+        shards = [shard.path for shard in store.manifest("measurements") if not label or shard.label == label]
     columns = ["image_id", "label", "summary", "study", "variant", "model", "explainer", "value"]
     values: dict[tuple[str, ...], array] = defaultdict(lambda: array("d"))
-    for shard in store.manifest("measurements"):
-        if label and shard.label != label:
-            continue
-        for row in store.read("measurements", [shard.path], columns).to_pylist():
+    for path in shards:
+        for row in store.read("measurements", [path], columns).to_pylist():
             of = "images" if row["image_id"] else "classes" if row["summary"] is None else "summaries"
             key = (row["model"], row["explainer"], row["study"], row["variant"], of)
             for whose in (row["label"], ""):
