@@ -22,15 +22,20 @@ DIMENSIONS = 6
 
 
 class CountingStore(TableStore):
-    """Counts the shards that are read, by table, and how often a manifest is, by `manifest`."""
+    """Counts the shards that are read, by table, and how often a manifest is, by `manifest`.
+
+    `most`: shards of a table read at once.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.counts: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
 
     def read(self, table: str, shards: Any, *args: Any, **named: Any) -> Any:
         shards = list(shards)
         self.counts[table] += len(shards)
+        self.most[table] = max(self.most[table], len(shards))
         return super().read(table, shards, *args, **named)
 
     def manifest(self, table: str) -> list[Shard]:
