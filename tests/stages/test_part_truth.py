@@ -140,6 +140,7 @@ def test_the_outcome_says_how_many_parts_are_found(parts: Path, tmp_path, monkey
         return SimpleNamespace(to_pylist=lambda: rows if table == "metrics" else [])
 
     monkeypatch.setattr(TableStore, "read_all", read_all)
+    monkeypatch.setattr(TableStore, "manifest", lambda self, table: [])
     printed = StringIO()
     print_outcome(SimpleNamespace(output=Location(str(tmp_path))), Console(file=printed, width=200))
     lines = printed.getvalue().splitlines()
