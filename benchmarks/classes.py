@@ -1,6 +1,6 @@
 """How a run's time and memory grow with the number of classes, by the real job over small drawn pictures.
 
-    python benchmarks/classes.py FOLDER [--sizes 50 100 200 --images 3] [section.key=value ...]
+    python benchmarks/classes.py FOLDER [section.key=value ...] [--images 3] [--sizes 50 100 200]
 
 Draws so many pictures of each class, runs the job once for each number of classes, in FOLDER, smallest first, with the
 settings of benchmarks/soak.py and the cheapest explainer, and samples the memory of its processes. A size that is
