@@ -13,6 +13,7 @@ import argparse
 import heapq
 import io
 import os
+import pickle
 import platform
 import shutil
 import time
@@ -81,7 +82,8 @@ class SimulatedWorkers:
         self.free[gpu] += 1
         self.did[work.stage.name] += 1
         self.spans[work.stage.name][1] = self.now
-        work.finished(self.outcome(work.stage, unit))
+        # As it comes back from a worker: nothing in it is the driver's own.
+        work.finished(pickle.loads(pickle.dumps(self.outcome(work.stage, unit))))
 
     def sample(self) -> None:
         """Keep how things stand."""

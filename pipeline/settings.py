@@ -324,6 +324,7 @@ class SpecialistSettings(Section):
 
     regularization: float = Field(1.0, gt=0, description="C of the linear support vector machines")
     negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
+    negatives: int = Field(5000, ge=1, description="negative images drawn from all classes together at most")
 
 
 class EvaluationSettings(Section):

@@ -276,6 +276,14 @@ _ALL = [
         column("share", pa.float32(), "members that have it among their best labels", "share"),
     ),
     table(
+        "negatives",
+        "the photographs that every specialist is trained against, but for those of its own class: one draw over all "
+        "classes",
+        LABEL,
+        IMAGE,
+        column("features", pa.binary(), "classifier features, float16 [D]"),
+    ),
+    table(
         "specialists",
         "one linear support vector machine per kept summary, on L2-normalized classifier features",
         LABEL,

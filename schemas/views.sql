@@ -355,6 +355,18 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('tags'));
 
+-- the photographs that every specialist is trained against, but for those of its own class: one draw over all classes
+SET VARIABLE negatives_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'negatives');
+CREATE OR REPLACE VIEW negatives AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "label",
+    NULL::VARCHAR AS "image_id",
+    NULL::BLOB AS "features"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('negatives'));
+
 -- one linear support vector machine per kept summary, on L2-normalized classifier features
 SET VARIABLE specialists_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'specialists');
 CREATE OR REPLACE VIEW specialists AS

@@ -1,6 +1,7 @@
 """The job `compare`: the same classes under several classifiers or explainers, from their finished runs."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
 
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
-    stores = [TableStore(folder) for folder in folders]
+    stores = [FinishedTables(folder) for folder in folders]
     for store in stores:
         check_links(store.root)
     configs = [stored_run(folder).config for folder in folders]
@@ -60,6 +61,24 @@ def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     shown = [[compared_pictures(store, one.label) for store in stores] for one in classes]
     page = write_comparison(folder, runs, classes, shown)
     return path, str(page)
+
+
+class FinishedTables(TableStore):
+    """Tables that nobody changes meanwhile: each manifest is read once, not for every class."""
+
+    def __init__(self, root: str | Path | ObjectPath) -> None:
+        super().__init__(root)
+        self._by_label: dict[str, dict[str, list[str]]] = {}
+
+    def read_all(self, table: str, columns: Sequence[str] | None = None, label: str | None = None) -> pa.Table:
+        if label is None:
+            return super().read_all(table, columns)
+        if table not in self._by_label:
+            found: dict[str, list[str]] = {}
+            for shard in self.manifest(table):
+                found.setdefault(shard.label, []).append(shard.path)
+            self._by_label[table] = found
+        return self.read(table, self._by_label[table].get(label, ()), columns)
 
 
 def run_names(names: list[str], folders: list[str]) -> list[str]:

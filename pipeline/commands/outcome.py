@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow.compute as compute
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -91,9 +92,10 @@ def known_parts(overall: Mapping[str, Mapping[str, Any]]) -> str:
 def _class_names(store: TableStore) -> dict[str, str]:
     """Label → label with the classifier's name for it, where they differ (as WordNet ids do)."""
     columns = ["label", "class_index", "prediction", "prediction_name"]
-    names = {
-        row["label"]: row["prediction_name"].split(",")[0]
-        for row in store.read_all("images", columns).to_pylist()
-        if row["prediction"] == row["class_index"]
-    }
+    names = {}
+    for shard in store.manifest("images"):
+        table = store.read("images", [shard.path], columns)
+        right = compute.equal(table.column("prediction"), table.column("class_index"))
+        for row in table.filter(right).slice(0, 1).to_pylist():
+            names[row["label"]] = row["prediction_name"].split(",")[0]
     return {label: label if name.lower() == label.lower() else f"{label} {name}" for label, name in names.items()}

@@ -34,9 +34,9 @@ def run_report(run: StoredRun, config: RunConfig, console: Console) -> str:
         )
     inputs = recorded_inputs(config, run.recorded, store)
     with opened_run(config, console, adds=(), inputs=inputs) as (state, workers):
-        for stage in STAGES:
-            found = state.store.manifest(stage.writes)
-            state.plan.shards[stage.writes] = [
+        for table in {stage.writes for stage in STAGES}.intersection(ReportStage.reads):
+            found = state.store.manifest(table)
+            state.plan.shards[table] = [
                 PlannedShard(shard.path, shard.label, shard.rows, shard.content or shard.sha256) for shard in found
             ]
         return draw_report(state, workers)

@@ -77,11 +77,11 @@ def perform(context: Context, stage: Stage, unit: Unit, excluded: Mapping[str, s
     items = tuple(item for item in unit.items if item not in excluded)
     output = stage.compute(context, unit, items)
     if not stage.writes:
-        return Outcome(unit, value=output.value)
+        return Outcome(unit.called, value=output.value)
     errors = [*output.errors, *(stage.excluded_row(unit, item, reason) for item, reason in excluded.items())]
     table = output.table if output.table is not None else make_table(stage.writes, output.rows)
     shard, error_shard = write_unit(context.store, stage.writes, unit, table, errors)
-    return Outcome(unit, shard, error_shard)
+    return Outcome(unit.called, shard, error_shard)
 
 
 def _keep_beating(line: Line) -> None:

@@ -3,6 +3,7 @@
 import heapq
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from pipeline.runtime.records import (
     write_manifest,
 )
 from pipeline.runtime.stage import Plan, PlannedShard, Stage
-from pipeline.runtime.units import Failure, Outcome, Unit
+from pipeline.runtime.units import Failure, Outcome, Unit, UnitName
 from pipeline.runtime.work import Work
 
 MANIFEST_INTERVAL_SECONDS = 2.0
@@ -77,9 +78,11 @@ class StageWalk:
         self._kept = state.kept.get(stage.writes)
         self._work = Work(stage, self._finished, self._told, rank=rank, begun=self._begin, stalled=self._stalled)
         self._found: Found | None = None
-        self._units: dict[int, list[Unit]] = {}
+        self._units: dict[int, list[UnitName]] = {}
+        self._missing: dict[str, Unit] = {}
         self._left: dict[int, int] = {}
         self._done: dict[str, Outcome] = {}
+        self._planned: dict[str, PlannedShard] = {}
         self._failures: list[Failure] = []
         self._line: StageProgress | None = None
         self._started: tuple[datetime, float] | None = None
@@ -101,14 +104,18 @@ class StageWalk:
         if self._kept is not None:
             units = units_as_kept(self._kept, self.stage, units, there, self.state.store)
         missing = [unit for unit in units if unit.name not in there]
-        self._units[part], self._left[part] = units, len(missing)
+        self._units[part], self._left[part] = [unit.called for unit in units], len(missing)
+        self._missing |= {unit.name: unit for unit in missing}
+        if self.stage.writes:
+            own = {unit.name: unit for unit in units if unit.name in there}
+            self._planned |= {name: PlannedShard.of(there[name].shard, unit) for name, unit in own.items()}
         self._done |= there
         self._changed = True
         if missing and not self.state.invalidated:
             invalidate_after(self.state, self.stage)
             self.write_manifest()
         if self._line is not None:
-            self._show_planned(units)
+            self._show_planned(self._units[part])
         elif missing:
             self._open()
         if missing:
@@ -152,7 +159,7 @@ class StageWalk:
             self._work.watch.close()
             self._line = self._work.watch = None
 
-    def _record(self) -> tuple[list[Outcome], list[Unit]]:
+    def _record(self) -> tuple[list[Outcome], list[UnitName]]:
         """Write manifest and errors; what they were written of."""
         outcomes, units = self._outcomes(), self._all_units()
         incomplete = not self.over or self._failures or self.state.incomplete.intersection(self.stage.reads)
@@ -168,7 +175,7 @@ class StageWalk:
     def _outcomes(self) -> list[Outcome]:
         return [self._done[unit.name] for unit in self._all_units() if unit.name in self._done]
 
-    def _all_units(self) -> list[Unit]:
+    def _all_units(self) -> list[UnitName]:
         return [unit for part in sorted(self._units) for unit in self._units[part]]
 
     def _open(self) -> None:
@@ -184,7 +191,7 @@ class StageWalk:
             self._work.watch.begun()
         self._line.begin(unit)
 
-    def _show_planned(self, units: Sequence[Unit]) -> None:
+    def _show_planned(self, units: Sequence[UnitName]) -> None:
         missing = [unit for unit in units if unit.name not in self._done]
         self._work.watch.planned(units, missing)
         there = sum(unit.size for unit in units) - sum(unit.size for unit in missing)
@@ -199,7 +206,7 @@ class StageWalk:
         self.state.console.print(f"{self.stage.name}: {of}{reason}", markup=False, highlight=False)
 
     def _finished(self, result: Outcome | Failure) -> None:
-        unit = result.unit
+        unit = self._missing.pop(result.unit.name)
         self._line.finish(unit, failed=isinstance(result, Failure))
         self._work.watch.finished(result)
         if isinstance(result, Failure):
@@ -207,9 +214,12 @@ class StageWalk:
             count_lost(self.state, self.stage, unit)
             self._check_failures()
         else:
-            self._done[unit.name] = result
+            # A worker's result comes with its own copy of every text.
+            shard = result.shard and replace(result.shard, label=unit.label)
+            result = self._done[unit.name] = replace(result, unit=unit.called, shard=shard)
             self._changed = True
             if self.stage.writes:
+                self._planned[unit.name] = PlannedShard.of(result.shard, unit)
                 self.state.ledger.enter(self.stage.name, result)
         part = self._part_of[unit.label] if self.stage.by_class else EVERYTHING
         self._left[part] -= 1
@@ -227,9 +237,9 @@ class StageWalk:
             check_tolerance(self.state)
 
     def _settle(self, part: int) -> None:
-        done = [self._done[unit.name] for unit in self._units[part] if unit.name in self._done]
         if self.stage.writes:
-            self.shards[part] = [PlannedShard.of(one.shard, one.unit) for one in done]
+            names = (unit.name for unit in self._units[part])
+            self.shards[part] = [self._planned.pop(name) for name in names if name in self._planned]
         self.settled.add(part)
         if self.over:
             self._seconds = time.perf_counter() - self._started[1]
@@ -315,14 +325,14 @@ class _Flow:
             heapq.heappush(self._ready, (walk.rank, part))
 
     def _plan(self, walk: StageWalk, part: int) -> Plan:
-        """What the stage sees: all, or one class alone."""
+        """What the stage sees: all, or of one class alone its shards and those about all classes."""
         whole = self._state.plan
         if not walk.stage.by_class:
             return whole
         group = whole.inputs.classes[part]
         own = {other.stage.writes: other.shards[part] for other in self._before[walk.rank] if other.stage.by_class}
         rest = {
-            table: [shard for shard in shards if shard.label == group.label]
+            table: [shard for shard in shards if shard.label in (group.label, "")]
             for table, shards in whole.shards.items()
             if table in walk.stage.reads and table not in own
         }

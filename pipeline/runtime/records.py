@@ -18,7 +18,7 @@ from pipeline.runtime.observability import RunWatch
 from pipeline.runtime.provenance import host_resources, library_versions
 from pipeline.runtime.settings import RunInputs, RunSettings
 from pipeline.runtime.stage import Plan, Stage
-from pipeline.runtime.units import Failure, Outcome, Unit, error_row
+from pipeline.runtime.units import Failure, Outcome, Unit, UnitName, error_row
 from pipeline.store.atomic import Write, write_atomically
 from pipeline.store.tables import Shard, TableStore, digest
 from schemas import make_table
@@ -94,7 +94,7 @@ def find_outcomes(
             errors = store.find("errors", path, unit.label, found.errors, found.error_sizes)
             if retries and errors is not None and _may_succeed(store, path):
                 continue
-            outcomes[unit.name] = Outcome(unit, shard, errors, cached=True)
+            outcomes[unit.name] = Outcome(unit.called, shard, errors, cached=True)
     return outcomes
 
 
@@ -138,7 +138,7 @@ def error_shards(state: RunState, stage: str, rows: list[dict[str, Any]]) -> lis
 
 
 def record_errors(
-    state: RunState, stage: Stage, units: Sequence[Unit], outcomes: Sequence[Outcome], failures: Sequence[Failure]
+    state: RunState, stage: Stage, units: Sequence[UnitName], outcomes: Sequence[Outcome], failures: Sequence[Failure]
 ) -> None:
     """Gather the stage's rows of `errors`, in place of those of its last time, and write the table's manifest."""
     own = {state.store.shard_path("errors", unit.fingerprint, unit.label, unit.name) for unit in units}

@@ -22,7 +22,7 @@ class Resources:
     gpu: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedShard:
     """A shard that a stage will have written.
 

@@ -37,6 +37,21 @@ class Unit:
     name: str = ""
     fingerprint: str = ""
 
+    @property
+    def called(self) -> "UnitName":
+        """What is kept of it when it is done."""
+        return UnitName(self.label, self.name, self.fingerprint, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitName:
+    """Of a unit, what its shard is called by and how large it was; the driver may keep hundreds of thousands."""
+
+    label: str
+    name: str
+    fingerprint: str
+    size: int
+
 
 @dataclass
 class Output:
@@ -51,11 +66,11 @@ class Output:
     value: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What the driver learns of a finished unit: its shards (or another value) and its cost."""
 
-    unit: Unit
+    unit: UnitName
     shard: Shard | None = None
     errors: Shard | None = None
     seconds: float = 0.0

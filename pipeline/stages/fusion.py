@@ -1,17 +1,19 @@
 """What the network says of the images set aside, alone and together with the summaries' specialists."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as compute
 
 from pipeline.runtime.units import Unit
 from pipeline.stages.context import WorkerContext
-from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse, normalized
+from pipeline.summarize.specialists import ScoredClasses, Specialist, best_alpha, fuse, normalized, right_by_alpha
 
 IMAGE_COLUMNS = ("image_id", "label", "class_index", "split", "probabilities", "features")
+AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -52,38 +54,61 @@ def fused_predictions(worker: WorkerContext, unit: Unit, labels: Sequence[tuple[
         index = index_of[row["label"]]
         machines[index].append(Specialist(coefficients, row["intercept"], row["fit_accuracy"]))
         names[index].append((row["label"], row["summary"]))
-    rows = [
-        row
-        for path in unit.inputs["images"]
-        for row in worker.store.read("images", [path], IMAGE_COLUMNS).to_pylist()
-        if row["split"] != "fit" and row["features"] is not None
-    ]
-    splits = {name: [row for row in rows if row["split"] == name] for name in ("held-out", "test")}
-    if not splits["test"]:
-        return None
     classes = np.array(sorted(machines), dtype=int)
+    scored = ScoredClasses([machines[index] for index in classes])
+    right, held_out = np.zeros(1, int), 0
+    for batch in _batches(worker, unit, "held-out"):
+        held_out += len(batch.truth)
+        if machines:
+            right = right + right_by_alpha(batch.probabilities, scored.scores(batch.features), classes, batch.truth)
+    alpha = best_alpha(right)
+    image_ids: list[str] = []
+    deciding: list[tuple[str, int] | None] = []
+    columns: list[tuple[np.ndarray, ...]] = []
+    for batch in _batches(worker, unit, "test"):
+        after = fuse(batch.probabilities, scored.scores(batch.features), classes, alpha).argmax(axis=1)
+        columns.append((np.array(batch.labels), batch.truth, batch.probabilities.argmax(axis=1), after))
+        image_ids += batch.image_ids
+        decided = zip(batch.features, after.tolist(), strict=True)
+        deciding += [_surest(image, machines.get(index, ()), names.get(index, ())) for image, index in decided]
+    if not image_ids:
+        return None
+    told, truth, before, after = map(np.concatenate, zip(*columns, strict=True))
+    return Fusion(image_ids, told, truth, before, after, deciding, alpha, held_out)
 
-    def arrays(chosen: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        probabilities = np.stack([np.frombuffer(row["probabilities"], np.float32) for row in chosen])
-        features = np.stack([np.frombuffer(row["features"], np.float16) for row in chosen])
-        scores = class_scores(features, [machines[index] for index in classes])
-        return probabilities, scores, np.array([row["class_index"] for row in chosen]), features
 
-    alpha = 1.0
-    if splits["held-out"] and machines:
-        probabilities, scores, truth, _ = arrays(splits["held-out"])
-        alpha = choose_alpha(probabilities, scores, classes, truth)
-    probabilities, scores, truth, features = arrays(splits["test"])
-    after = fuse(probabilities, scores, classes, alpha).argmax(axis=1)
-    return Fusion(
-        [row["image_id"] for row in splits["test"]],
-        np.array([row["label"] for row in splits["test"]]),
-        truth,
-        probabilities.argmax(axis=1),
-        after,
-        [_surest(image, machines[index], names[index]) for image, index in zip(features, after.tolist(), strict=True)],
-        alpha,
-        len(splits["held-out"]),
+@dataclass(frozen=True)
+class _Batch:
+    """Some images with what the network says of them: `[n]`, truth int64, probabilities `[n,K]`, features `[n,D]`."""
+
+    image_ids: list[str]
+    labels: list[str]
+    truth: np.ndarray
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+def _batches(worker: WorkerContext, unit: Unit, split: str) -> Iterator[_Batch]:
+    """The images of a split, some at a time: all their probabilities would be millions of rows of a number a class."""
+    waiting: list[dict[str, Any]] = []
+    for path in unit.inputs["images"]:
+        table = worker.store.read("images", [path], IMAGE_COLUMNS, where=("split", [split]))
+        waiting += table.filter(compute.is_valid(table.column("features"))).to_pylist()
+        worker.step()
+        while len(waiting) >= AT_ONCE:
+            yield _batch(waiting[:AT_ONCE])
+            del waiting[:AT_ONCE]
+    if waiting:
+        yield _batch(waiting)
+
+
+def _batch(rows: Sequence[Mapping[str, Any]]) -> _Batch:
+    return _Batch(
+        [row["image_id"] for row in rows],
+        [row["label"] for row in rows],
+        np.array([row["class_index"] for row in rows]),
+        np.stack([np.frombuffer(row["probabilities"], np.float32) for row in rows]),
+        np.stack([np.frombuffer(row["features"], np.float16) for row in rows]),
     )
 
 

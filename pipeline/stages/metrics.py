@@ -1,14 +1,17 @@
 """Stage `metrics`: all tables → `metrics`: the run's figures, per class and over all classes."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.config import RunConfig
 from pipeline.evaluate.intervals import mean_interval
 from pipeline.evaluate.part_truth import part_scores
+from pipeline.objects import ObjectPath
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.constants import constants
@@ -16,7 +19,7 @@ from pipeline.stages.context import WorkerContext
 from pipeline.stages.copies import copies_between_labels
 from pipeline.stages.fusion import fused_predictions
 from pipeline.stages.metric_rows import mean_row, metric_row
-from pipeline.stages.part_truth import class_truths, truth_digest, truth_rows
+from pipeline.stages.part_truth import class_truths, known_parts, truth_digest, truth_rows
 from pipeline.summarize.specialists import choose_alpha
 
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
@@ -30,6 +33,22 @@ MAP_FIGURES = {
     "binarization_error": ("0..1", "mean 4m(1−m) of the map, 0 for a binary one; mean"),
 }
 OVER_IMAGES = " over explained images, 95 % bootstrap interval over images"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The run's classes with their indices, the shards of each by table, and the CSV of true parts, if there is one."""
+
+    labels: Sequence[tuple[str, int]]
+    shards: Mapping[str, Mapping[str, tuple[str, ...]]]
+    parts: Path | ObjectPath | None
+
+    def units(self, whole: Unit) -> list[Unit]:
+        """What a unit over all classes reads of each, so that one class at a time is held."""
+        return [
+            replace(whole, label=label, inputs={table: found.get(label, ()) for table, found in self.shards.items()})
+            for label, _ in self.labels
+        ]
 
 
 class MetricsStage(Stage):
@@ -48,6 +67,7 @@ class MetricsStage(Stage):
     def units(self, plan: Plan) -> list[Unit]:
         inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in TABLES_READ}
         contents = [[table, [shard.content for shard in plan.shards[table]]] for table in TABLES_READ]
+        shards = {table: plan.by_label(table) for table in TABLES_READ}
         parts = plan.inputs.parts
         truth = truth_digest(parts) if parts else None
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
@@ -57,47 +77,55 @@ class MetricsStage(Stage):
                 identity=(contents, truth, labels),
                 items=("",),
                 inputs=inputs,
-                payload=(labels, parts),
+                payload=Classes(labels, shards, parts),
                 quadratic=True,
                 size=sum(shard.size for shard in plan.shards["images"]),
             )
         ]
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        labels, parts = unit.payload
+        classes: Classes = unit.payload
+        own = classes.units(unit)
         rows = [
-            *self._map_figures(worker, unit),
-            *self._summary_figures(worker, unit, [label for label, _ in labels]),
-            *self._specialization(worker, unit, labels),
+            *self._map_figures(worker, own),
+            *self._summary_figures(worker, own),
+            *self._specialization(worker, unit, classes.labels),
         ]
-        if parts:
-            rows += truth_rows(class_truths(worker, unit, parts), worker.config.seed)
-        images = worker.store.read("images", unit.inputs["images"], ["image_id", "uri", "label"])
-        said = copies_between_labels(images)
+        if classes.parts:
+            known = known_parts(classes.parts)
+            truths = [one for each in own if each.label in known.names for one in class_truths(worker, each, known)]
+            rows += truth_rows(truths, worker.config.seed)
+        said = copies_between_labels(_possible_copies(worker, own))
         return Output(rows, [error_row(self.name, label, reason) for label, reason in said.items()])
 
-    def _map_figures(self, worker: WorkerContext, unit: Unit) -> list[dict[str, Any]]:
-        values = defaultdict(list)
-        for row in worker.read(unit, "maps", ["label", *MAP_FIGURES]):
+    def _map_figures(self, worker: WorkerContext, classes: Sequence[Unit]) -> list[dict[str, Any]]:
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        values: dict[str, list[np.ndarray]] = {}
+        for own in classes:
+            table = worker.store.read("maps", own.inputs["maps"], list(MAP_FIGURES))
             for figure in MAP_FIGURES:
-                if row[figure] is not None:
-                    values["", figure].append(row[figure])
-                    values[row["label"], figure].append(row[figure])
-        return [
-            self._mean_row(worker, label, figure.replace("_", " "), numbers, unit_of, method + OVER_IMAGES)
-            for (label, figure), numbers in values.items()
-            for unit_of, method in (MAP_FIGURES[figure],)
-        ]
+                numbers = table.column(figure).drop_null().to_numpy().astype(np.float64)
+                if len(numbers):
+                    # The place of the figure over all classes, which comes before those of single ones.
+                    rows.setdefault(("", figure), {})
+                    values.setdefault(figure, []).append(numbers)
+                    rows[own.label, figure] = self._map_row(worker, own.label, figure, numbers)
+        for figure, numbers in values.items():
+            rows["", figure] = self._map_row(worker, "", figure, np.concatenate(numbers))
+        return list(rows.values())
 
-    def _summary_figures(self, worker: WorkerContext, unit: Unit, labels: list[str]) -> list[dict[str, Any]]:
-        rows = [row for row in worker.read(unit, "summaries", ["label", "kept", "added"]) if row["kept"]]
-        kept = dict.fromkeys(labels, 0) | Counter(row["label"] for row in rows)
+    def _map_row(self, worker: WorkerContext, label: str, figure: str, values: np.ndarray) -> dict[str, Any]:
+        unit, method = MAP_FIGURES[figure]
+        return self._mean_row(worker, label, figure.replace("_", " "), values, unit, method + OVER_IMAGES)
+
+    def _summary_figures(self, worker: WorkerContext, classes: Sequence[Unit]) -> list[dict[str, Any]]:
+        kept, accounted = {}, {}
+        for own in classes:
+            added = [row["added"] for row in worker.read(own, "summaries", ["kept", "added"]) if row["kept"]]
+            kept[own.label], accounted[own.label] = len(added), sum(one or 0.0 for one in added)
         if not worker.config.summaries.by_evidence:
             method = "clusters that survive pruning by structural similarity"
             return self._of_classes(worker, "summaries", kept, "", method)
-        accounted = dict.fromkeys(labels, 0.0)
-        for row in rows:
-            accounted[row["label"]] += row["added"]
         method = "the fewest parts that account for the salient evidence of the class's photographs"
         share = "salient pixels of the class's photographs that are in a summary, photographs' copies counted once"
         return [
@@ -137,18 +165,38 @@ class MetricsStage(Stage):
                 f"difference of the two, image by image, {share}",
             ),
         }
-        result = []
-        for label in ["", *(label for label, _ in labels)]:
-            chosen = found.labels == label if label else np.ones(len(found.truth), bool)
-            if chosen.any():
-                result += [
-                    self._mean_row(worker, label, name, values[chosen], "share", method)
-                    for name, (values, method) in figures.items()
-                ]
-        return result
+        order = np.argsort(found.labels, kind="stable")
+        there, starts = np.unique(found.labels[order], return_index=True)
+        images_of = dict(zip(there.tolist(), np.split(order, starts[1:]), strict=True))
+        images_of[""] = np.arange(len(order))
+        return [
+            self._mean_row(worker, label, name, values[images_of[label]], "share", method)
+            for label in ["", *(label for label, _ in labels)]
+            if label in images_of
+            for name, (values, method) in figures.items()
+        ]
 
     def _mean_row(
         self, worker: WorkerContext, label: str, metric: str, values: Sequence[float], unit: str, method: str
     ) -> dict[str, Any]:
         worker.step()
         return mean_row(label, metric, values, unit, method, worker.config.seed)
+
+
+def _possible_copies(worker: WorkerContext, classes: Sequence[Unit]) -> pa.Table:
+    """Rows of `images` of which several may be of one file, among them all that are."""
+
+    def hashes(own: Unit) -> np.ndarray:
+        ids = worker.store.read("images", own.inputs["images"], ["image_id"]).column("image_id").to_pylist()
+        worker.step()
+        return np.fromiter(map(hash, ids), np.int64, len(ids))
+
+    every, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *map(hashes, classes)]), return_counts=True)
+    several = every[counts > 1]
+    columns = ["image_id", "uri", "label"]
+    found = [worker.store.read("images", (), columns)]
+    for own in classes if len(several) else ():
+        there = np.isin(hashes(own), several)
+        if there.any():
+            found.append(worker.store.read("images", own.inputs["images"], columns).filter(pa.array(there)))
+    return pa.concat_tables(found)

@@ -9,6 +9,7 @@ from pipeline.stages.images import ImagesStage
 from pipeline.stages.match import MatchStage
 from pipeline.stages.members import MembersStage
 from pipeline.stages.metrics import MetricsStage
+from pipeline.stages.negatives import NegativesStage
 from pipeline.stages.neighbors import NeighborsStage
 from pipeline.stages.parts import PartsStage
 from pipeline.stages.propose import ProposeStage
@@ -31,6 +32,7 @@ STAGES: list[Stage] = [
     MembersStage(),
     SummarizeStage(),
     TagsStage(),
+    NegativesStage(),
     SpecializeStage(),
     MetricsStage(),
 ]

@@ -56,17 +56,30 @@ def truth_digest(path: Path | ObjectPath) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def class_truths(worker: WorkerContext, unit: Unit, path: Path | ObjectPath) -> list[ClassTruth]:
-    """The truth about each class of the unit that has discriminative parts, in order of labels.
+@dataclass(frozen=True)
+class KnownParts:
+    """True boxes of parts, and the names of each class's discriminative ones."""
 
-    Reads `images`, `members` and `summaries` of the unit; `path` as for `read_parts`.
-    """
-    truth = read_parts(path)
+    boxes: Parts
+    names: Mapping[str, Sequence[str]]
+
+
+def known_parts(path: Path | ObjectPath) -> KnownParts:
+    """Read a CSV as for `read_parts`."""
+    boxes = read_parts(path)
     names: dict[str, set[str]] = defaultdict(set)
-    for boxes in truth.values():
-        for (label, part), (_, discriminative) in boxes.items():
+    for own in boxes.values():
+        for (label, part), (_, discriminative) in own.items():
             if discriminative:
                 names[label].add(part)
+    return KnownParts(boxes, {label: tuple(sorted(parts)) for label, parts in names.items()})
+
+
+def class_truths(worker: WorkerContext, unit: Unit, known: KnownParts) -> list[ClassTruth]:
+    """The truth about each class of the unit that has discriminative parts, in order of labels.
+
+    Reads `images`, `members` and `summaries` of the unit.
+    """
     columns = ["image_id", "label", "uri", "width", "height"]
     photographs = {(row["label"], row["image_id"]): row for row in worker.read(unit, "images", columns)}
     kept = {
@@ -82,12 +95,12 @@ def class_truths(worker: WorkerContext, unit: Unit, path: Path | ObjectPath) -> 
         _class_truth(
             worker,
             label,
-            tuple(sorted(names[label])),
+            tuple(known.names[label]),
             {kept[key]: members[key] for key in sorted(kept, key=kept.get) if key[0] == label},
             photographs,
-            truth,
+            known.boxes,
         )
-        for label in sorted({label for label, _ in photographs} & set(names))
+        for label in sorted({label for label, _ in photographs} & set(known.names))
     ]
 
 

@@ -111,10 +111,11 @@ def recorded_inputs(config: RunConfig, known: Recorded, store: TableStore) -> In
     """
     entries: dict[str, list[CatalogEntry]] = defaultdict(list)
     indices = {one.label: one.class_index for one in known.classes}
-    for row in store.read_all("images", ["label", "uri", "split"]).to_pylist():
-        if row["label"] in indices:
-            own = CatalogEntry(row["uri"], row["label"], indices[row["label"]], row["split"])
-            entries[row["label"]].append(own)
+    for shard in store.manifest("images"):
+        for row in store.read("images", [shard.path], ["label", "uri", "split"]).to_pylist():
+            if row["label"] in indices:
+                own = CatalogEntry(row["uri"], row["label"], indices[row["label"]], row["split"])
+                entries[row["label"]].append(own)
     return Inputs(
         classes=tuple(CatalogClass(one.label, one.class_index, tuple(entries[one.label])) for one in known.classes),
         parts=None,

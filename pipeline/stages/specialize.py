@@ -2,59 +2,50 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.runtime.stage import Plan, Stage
+from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
-from pipeline.store.tables import digest
 from pipeline.summarize.specialists import train_specialist
 
-IMAGE_COLUMNS = ["image_id", "label", "split", "features"]
+OF_THE_CLASS = ("summaries", "members", "images")
 
 
 class SpecializeStage(Stage):
-    """Trains the specialists of a class against images of all others."""
+    """Trains the specialists of a class against the negatives of all others."""
 
     name = "specialize"
-    reads = ("images", "members", "summaries")
+    reads = (*OF_THE_CLASS, "negatives")
     writes = "specialists"
-    by_class = False
 
     def settings(self, config: RunConfig) -> Any:
-        return [config.specialists.model_dump(), config.seed, constants(train_specialist)]
+        return [config.specialists.regularization, config.seed, constants(train_specialist)]
 
     def units(self, plan: Plan) -> list[Unit]:
-        images = plan.by_label("images")
-        everything = tuple(path for paths in images.values() for path in paths)
-        members, summaries = plan.by_label("members"), plan.by_label("summaries")
-        contents = {table: plan.contents(table) for table in ("members", "summaries")}
-        others = digest(list(plan.contents("images").items()))
+        negatives = plan.shards["negatives"]
+        contents = tuple(shard.content for shard in negatives)
+        paths = {"negatives": tuple(shard.path for shard in negatives)}
         return [
-            Unit(
-                label=label,
-                identity=(contents["members"][label], contents["summaries"][label], others),
-                items=(label,),
-                size=plan.images_in("summaries", label),
-                inputs={"members": members[label], "summaries": paths, "images": everything},
-                quadratic=True,
-            )
-            for label, paths in summaries.items()
+            replace(unit, identity=(*unit.identity, contents), inputs={**unit.inputs, **paths})
+            for unit in units_per_class(plan, OF_THE_CLASS)
         ]
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
-        settings, seed = worker.config.specialists, worker.config.seed
         columns = ["summary", "cluster", "kept"]
         summaries = [row for row in worker.read(unit, "summaries", columns) if row["kept"]]
+        if not summaries:
+            return Output([])
         images_of = defaultdict(list)
         for row in worker.read(unit, "members", ["cluster", "image_id", "kept"]):
             if row["kept"]:
                 images_of[row["cluster"]].append(row["image_id"])
-        own, others = self._features(worker, unit, settings.negatives_per_class)
+        own, others = _own_features(worker, unit), _negative_features(worker, unit)
         output = Output(rows=[])
         for row in summaries:
             worker.step()
@@ -69,8 +60,8 @@ class SpecializeStage(Stage):
             machine = train_specialist(
                 np.stack([own[image_id] for image_id in positives]),
                 np.stack(negatives),
-                settings.regularization,
-                seed,
+                worker.config.specialists.regularization,
+                worker.config.seed,
             )
             output.rows.append(
                 {
@@ -85,26 +76,20 @@ class SpecializeStage(Stage):
             )
         return output
 
-    def _features(
-        self, worker: WorkerContext, unit: Unit, limit: int
-    ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-        """Features of the class's own images by id, and of at most `limit` images of each other class.
 
-        Only images of the split `fit` are used; shards are read one by one.
-        """
-        own: dict[str, np.ndarray] = {}
-        others: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
-        for path in unit.inputs["images"]:
-            worker.step()
-            for row in worker.store.read("images", [path], IMAGE_COLUMNS).to_pylist():
-                if row["split"] != "fit" or row["features"] is None:
-                    continue
-                features = np.frombuffer(row["features"], np.float16)
-                if row["label"] == unit.label:
-                    own[row["image_id"]] = features
-                else:
-                    rank = digest(worker.config.seed, row["image_id"], "negative")
-                    others[row["label"]].append((rank, features))
-            for label, candidates in others.items():
-                others[label] = sorted(candidates, key=lambda candidate: candidate[0])[:limit]
-        return own, [features for label in sorted(others) for _, features in others[label]]
+def _own_features(worker: WorkerContext, unit: Unit) -> dict[str, np.ndarray]:
+    """Features of the class's images of the split `fit` by id."""
+    return {
+        row["image_id"]: np.frombuffer(row["features"], np.float16)
+        for row in worker.read(unit, "images", ["image_id", "split", "features"])
+        if row["split"] == "fit" and row["features"] is not None
+    }
+
+
+def _negative_features(worker: WorkerContext, unit: Unit) -> list[np.ndarray]:
+    """Features of the photographs drawn of all other classes."""
+    return [
+        np.frombuffer(row["features"], np.float16)
+        for row in worker.read(unit, "negatives", ["label", "features"])
+        if row["label"] != unit.label
+    ]

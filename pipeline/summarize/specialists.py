@@ -46,6 +46,33 @@ def train_specialist(
     return Specialist(machine.coef_[0].astype(np.float32), float(machine.intercept_[0]), float(accuracy))
 
 
+class ScoredClasses:
+    """The machines of S specialized classes, laid together once to score many images."""
+
+    def __init__(self, machines: Sequence[Sequence[Specialist]]) -> None:
+        """`machines`: for each of the S classes, its specialists."""
+        self._count = len(machines)
+        self._filled = np.array([column for column, own in enumerate(machines) if own], dtype=int)
+        every = [machine for own in machines for machine in own]
+        if every:
+            self._weights = np.stack([machine.coefficients for machine in every]).T
+            self._offsets = np.array([machine.intercept for machine in every])
+            lengths = [len(machines[column]) for column in self._filled]
+            self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(int)
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Scores `[N,S]` of images with features `[N,D]`: see `class_scores`."""
+        if not len(self._filled):
+            return np.full((len(features), self._count), 1 / max(self._count, 1))
+        decisions = np.full((len(features), self._count), np.nan)
+        each = normalized(features) @ self._weights + self._offsets
+        decisions[:, self._filled] = np.maximum.reduceat(each, self._starts, axis=1)
+        lowest = np.nanmin(decisions, axis=1, keepdims=True)
+        decisions = np.where(np.isnan(decisions), lowest, decisions)
+        exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
 def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]]) -> np.ndarray:
     """Scores of the specialized classes, `[N,S]`, positive, each row of sum 1.
 
@@ -57,19 +84,7 @@ def class_scores(features: np.ndarray, machines: Sequence[Sequence[Specialist]])
         features: `[N,D]`.
         machines: for each of the S classes, its specialists.
     """
-    inputs = normalized(features)
-    decisions = np.full((len(inputs), len(machines)), np.nan)
-    for column, specialists in enumerate(machines):
-        if specialists:
-            weights = np.stack([machine.coefficients for machine in specialists])
-            offsets = np.array([machine.intercept for machine in specialists])
-            decisions[:, column] = (inputs @ weights.T + offsets).max(axis=1)
-    if not any(machines):
-        return np.full(decisions.shape, 1 / max(len(machines), 1))
-    lowest = np.nanmin(decisions, axis=1, keepdims=True)
-    decisions = np.where(np.isnan(decisions), lowest, decisions)
-    exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return ScoredClasses(machines).scores(features)
 
 
 def fuse(probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, alpha: float) -> np.ndarray:
@@ -89,12 +104,25 @@ def fuse(probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, alp
     return fused
 
 
+def right_by_alpha(
+    probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth: np.ndarray, steps: int = 20
+) -> np.ndarray:
+    """How many images are classified rightly with each weight α = 1, …, 0: int64 `[steps+1]`; sums over batches."""
+    return np.array(
+        [
+            (fuse(probabilities, scores, classes, alpha).argmax(axis=1) == truth).sum()
+            for alpha in np.linspace(1, 0, steps + 1)
+        ]
+    )
+
+
+def best_alpha(right: np.ndarray) -> float:
+    """The weight α with most right, of what `right_by_alpha` counted; of equals the highest, nearest the network."""
+    return float(np.linspace(1, 0, len(right))[int(np.argmax(right))])
+
+
 def choose_alpha(
     probabilities: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth: np.ndarray, steps: int = 20
 ) -> float:
-    """The weight α with the best accuracy on held-out images; of equals the highest, nearest the network."""
-    candidates = np.linspace(1, 0, steps + 1)
-    right = [
-        (fuse(probabilities, scores, classes, alpha).argmax(axis=1) == truth).sum() for alpha in candidates
-    ]
-    return float(candidates[int(np.argmax(right))])
+    """The weight α with the best accuracy on held-out images."""
+    return best_alpha(right_by_alpha(probabilities, scores, classes, truth, steps))

@@ -1,5 +1,6 @@
 """Classes go from stage to stage on their own: who may go on when, whatever the order, and on real workers."""
 
+import gc
 import json
 import random
 import sys
@@ -179,6 +180,39 @@ def test_a_class_goes_on_alone_and_what_is_about_all_waits(tmp_path) -> None:
     # The last that came first: every class is through the first three stages before the next is begun.
     a_class = ["first", "first", "per shard", "per shard", "per class"]
     assert workers.did == [(name, label) for label in reversed(LABELS) for name in a_class] + [("about all", "")]
+
+
+def test_of_a_unit_that_is_done_the_driver_keeps_its_name(tmp_path) -> None:
+    """Not what it read: a unit over all classes names the shards of all."""
+
+    class Returned(ByHand):
+        def advance(self) -> None:
+            gc.collect()
+            kept.append(sum(type(one) is Unit for one in gc.get_objects()) - before - len(self.waiting))
+            super().advance()
+
+    kept = []
+    before = sum(type(one) is Unit for one in gc.get_objects())
+    state = state_of(tmp_path)
+    run_stages(state, STAGES, Returned(state.store, lambda waiting: 0))
+    assert len(kept) == 16 and max(kept) <= 0
+
+
+def test_a_class_is_shown_what_is_about_all_classes_and_not_what_is_about_others(tmp_path) -> None:
+    class AfterAll(PerClass):
+        name, reads, writes = "after all", ("maps", "metrics"), "tags"
+
+        def units(self, plan: Plan) -> list[Unit]:
+            seen.append({table: [shard.label for shard in shards] for table, shards in plan.shards.items()})
+            return units_per_class(plan, ("maps",))
+
+    seen = []
+    stages = [*STAGES, AfterAll()]
+    state = state_of(tmp_path, stages)
+    workers = ByHand(state.store, lambda waiting: len(waiting) - 1)
+    run_stages(state, stages, workers)
+    assert seen == [{"maps": [label, label], "metrics": [""]} for label in LABELS]
+    assert workers.did[-4:] == [("about all", "")] + [("after all", label) for label in reversed(LABELS)]
 
 
 def test_earlier_stages_are_planned_first(tmp_path) -> None:

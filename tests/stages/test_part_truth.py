@@ -17,6 +17,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.runtime.settings import Location
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.part_truth import class_truths, truth_rows
+from pipeline.stages.part_truth import known_parts as known_parts_of
 from pipeline.stages.studies import STUDIES
 from pipeline.store.tables import TableStore
 
@@ -93,7 +94,7 @@ def parts(tmp_path) -> Path:  # noqa: ANN001
 
 
 def test_summaries_are_judged_by_the_true_boxes(parts: Path) -> None:
-    bird, fish = class_truths(Worker(), None, parts)
+    bird, fish = class_truths(Worker(), None, known_parts_of(parts))
     assert (bird.label, bird.parts, bird.summaries) == ("bird", ("head", "tail"), (0, 1, 2))
     np.testing.assert_allclose(bird.overlaps, [[0, 0.4], [0.8, 0], [0.6, 0]])
     assert (fish.label, fish.parts, fish.summaries) == ("fish", ("fin",), (0,))
@@ -101,7 +102,7 @@ def test_summaries_are_judged_by_the_true_boxes(parts: Path) -> None:
 
 
 def test_rows_by_hand(parts: Path) -> None:
-    rows = list(truth_rows(class_truths(Worker(), None, parts), seed=0))
+    rows = list(truth_rows(class_truths(Worker(), None, known_parts_of(parts)), seed=0))
     value = {(row["label"], row["metric"]): row["value"] for row in rows}
     assert len(value) == len(rows) == 2 + 3 + 1 + 3 + 3 + 3
     assert value["bird", "overlap with part: head"] == pytest.approx(0.8)
@@ -127,7 +128,7 @@ def test_rows_by_hand(parts: Path) -> None:
 
 
 def test_the_outcome_says_how_many_parts_are_found(parts: Path, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
-    rows = list(truth_rows(class_truths(Worker(), None, parts), seed=0))
+    rows = list(truth_rows(class_truths(Worker(), None, known_parts_of(parts)), seed=0))
     overall = {row["metric"]: row for row in rows if not row["label"]}
     sentence = (
         "Known parts: 2 of 3 found, each by one of 4 summaries: precision 0.50 (0.33 – 1.00), recall 0.67 "
@@ -139,6 +140,7 @@ def test_the_outcome_says_how_many_parts_are_found(parts: Path, tmp_path, monkey
         return SimpleNamespace(to_pylist=lambda: rows if table == "metrics" else [])
 
     monkeypatch.setattr(TableStore, "read_all", read_all)
+    monkeypatch.setattr(TableStore, "manifest", lambda self, table: [])
     printed = StringIO()
     print_outcome(SimpleNamespace(output=Location(str(tmp_path))), Console(file=printed, width=200))
     lines = printed.getvalue().splitlines()
@@ -150,7 +152,7 @@ def test_the_outcome_says_how_many_parts_are_found(parts: Path, tmp_path, monkey
 def test_without_any_summary_precision_is_unknown(parts: Path) -> None:
     worker = Worker()
     worker.tables["summaries"] = []
-    rows = list(truth_rows(class_truths(worker, None, parts), seed=0))
+    rows = list(truth_rows(class_truths(worker, None, known_parts_of(parts)), seed=0))
     overall = {row["metric"]: row for row in rows if not row["label"]}
     assert known_parts(overall) == (
         "Known parts: 0 of 3 found, each by one of 0 summaries: precision –, recall 0.00 (0.00 – 0.00), "
@@ -193,7 +195,10 @@ def test_another_truth_is_other_work(parts: Path) -> None:
     def units() -> list[Unit]:
         shards = {"summaries": {"bird": ("s",), "fish": ("t",)}, "members": {"bird": ("m",)}, "images": {}}
         plan = SimpleNamespace(
-            inputs=SimpleNamespace(parts=parts), by_label=shards.get, images_in=lambda table, label: 1
+            inputs=SimpleNamespace(parts=parts),
+            by_label=shards.get,
+            contents=shards.get,
+            images_in=lambda table, label: 1,
         )
         return STUDIES["truth"].units(plan)
 

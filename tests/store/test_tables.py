@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -309,3 +309,17 @@ def test_who_was_given_up_neither_writes_nor_removes(tmp_path) -> None:
         with pytest.raises(StoreError, match="another's"):
             act()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_manifest_has_a_line_for_each_shard_whatever_its_class_is_called(tmp_path) -> None:
+    store = TableStore(tmp_path)
+    labels = ["a", 'quoted "b"', "}, {", "line\nbreak", "", "日本"]
+    shards = [Shard(store.shard_path("errors", "f", label, "u"), label, 1, 2, "0", "c") for label in labels]
+    for own in (shards, []):
+        store.write_manifest("errors", "f", own, complete=True)
+        text = (tmp_path / "tables/errors/manifest.json").read_text()
+        assert json.loads(text) == {
+            "table": "errors", "fingerprint": "f", "complete": True, "shards": [asdict(shard) for shard in own]
+        }  # fmt: skip
+        assert store.manifest("errors") == own and store.settled("errors") == ("f", True)
+        assert sum(line.startswith("{") for line in text.splitlines()[1:]) == len(own)

@@ -1,7 +1,7 @@
 """What the pages of a class show, from the run's tables and the photographs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -76,7 +76,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
         metrics=metrics(rows_of_class(worker, unit, "metrics")),
-        evaluation=evaluation(worker.store, worker.config.seed, unit.label),
+        evaluation=evaluation(worker.store, worker.config.seed, unit.label, unit.inputs["measurements"]),
         errors=errors(rows_of_class(worker, unit, "errors")),
         distributions={
             name: asdict(Histogram().add([row[name] for row in maps.values()])) for name in DISTRIBUTIONS
@@ -185,8 +185,8 @@ def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]
 
 def _names(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, int]]]:
     """What people call the part of each summary, the most common name first; nothing where nobody was asked."""
-    rows = [row for row in current_ratings(worker.store) if row["label"] == unit.label]
-    return {own.summary: list(own.tags) for own in study_results(rows, worker.config.seed).names if own.tags}
+    found = study_results(list(unit.payload.ratings), worker.config.seed)
+    return {own.summary: list(own.tags) for own in found.names if own.tags}
 
 
 def _examples(
@@ -250,10 +250,15 @@ def metrics(rows: Iterable[Mapping[str, Any]]) -> list[MetricContent]:
     return [MetricContent(name=row["metric"], **{name: row[name] for name in names}) for row in rows]
 
 
-def evaluation(store: TableStore, seed: int, label: str = "") -> list[MetricContent]:
-    """What the job `evaluate` measured of a class, or of all; nothing if it did not run."""
+def evaluation(
+    store: TableStore, seed: int, label: str = "", shards: Sequence[str] | None = None
+) -> list[MetricContent]:
+    """What the job `evaluate` measured of a class, or of all; nothing if it did not run.
+
+    `shards`: paths of the class's, where they are known.
+    """
     try:
-        found = figures(store, seed, label)
+        found = figures(store, seed, label, shards)
     except StoreError:
         return []
     return [
@@ -299,5 +304,9 @@ def errors(rows: Iterable[Mapping[str, Any]]) -> list[ErrorContent]:
 
 
 def rows_of_class(worker: WorkerContext, unit: Unit, table: str) -> list[dict[str, Any]]:
-    """The class's rows of a table that is not kept by class."""
-    return worker.store.read(table, unit.inputs[table], where=("label", [unit.label])).to_pylist()
+    """The class's rows of a table that has shards about all classes, too; those were read when the unit was planned."""
+    found = []
+    for path in unit.inputs[table]:
+        known = unit.payload.said.get(path)
+        found += worker.store.read(table, [path]).to_pylist() if known is None else known
+    return found

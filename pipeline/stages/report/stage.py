@@ -1,8 +1,9 @@
 """Stage `report`: all tables → pages. Class pages are drawn by workers, those about the run by the driver."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.report.content import ClassCard, IndexContent, StageContent
 from pipeline.report.files import write_file
 from pipeline.report.rendering import look
 from pipeline.report.site import write_site
+from pipeline.review.export import current_ratings
 from pipeline.runtime.records import RunState
 from pipeline.runtime.stage import Plan, Stage
 from pipeline.runtime.units import Output, Unit
@@ -35,18 +37,23 @@ from pipeline.store.tables import StoreError, TableStore, digest
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
 SHARED = ("metrics", "errors")
-# Other jobs write these, so a run may lack them.
-ADDED = ("measurements", "ratings")
+# The job `evaluate` writes it, so a run may lack it.
+MEASURED = "measurements"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A class among the others: its index, labels and names of those beside it, and what its tables hold."""
+    """A class among the others: its index, labels and names of those beside it, and what its tables hold.
+
+    `said`: what shards about all classes say of it, rows by path. `ratings`: what people said of it.
+    """
 
     class_index: int
     previous: tuple[str, str] | None
     next: tuple[str, str] | None
-    contents: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    contents: Mapping[str, Sequence[str]]
+    said: Mapping[str, list[dict[str, Any]]]
+    ratings: Sequence[Mapping[str, Any]]
 
 
 class ReportStage(Stage):
@@ -61,9 +68,15 @@ class ReportStage(Stage):
         return []
 
     def units(self, plan: Plan) -> list[Unit]:
-        shards = {table: plan.by_label(table) for table in BY_CLASS}
-        contents = {table: plan.contents(table) for table in BY_CLASS}
-        shared = {table: tuple(shard.path for shard in plan.store.manifest(table)) for table in SHARED}
+        # What is about all classes is read once, not for each of them.
+        own = {table: plan.shards[table] for table in BY_CLASS}
+        own[MEASURED] = list(plan.store.listed(MEASURED).values())
+        shards = {table: _by_label((shard.label, shard.path) for shard in found) for table, found in own.items()}
+        contents = {table: _by_label((shard.label, shard.content) for shard in found) for table, found in own.items()}
+        said: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+        for table in SHARED:
+            shards[table] = _shared(plan.store, table, said)
+        ratings = _by_label((row["label"], row) for row in current_ratings(plan.store))
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
         beside = {own[0]: (before, after) for (before, own), (_, after) in pairwise(pairwise(line))}
@@ -72,11 +85,13 @@ class ReportStage(Stage):
                 label=group.label,
                 identity=(),
                 items=(group.label,),
-                inputs={table: paths.get(group.label, ()) for table, paths in shards.items()} | shared,
+                inputs={table: paths.get(group.label, ()) for table, paths in shards.items()},
                 payload=Place(
                     group.class_index,
                     *beside[group.label],
-                    tuple((table, found.get(group.label, ())) for table, found in contents.items()),
+                    {table: found.get(group.label, ()) for table, found in contents.items()},
+                    said.get(group.label, {}),
+                    ratings.get(group.label, ()),
                 ),
                 size=len(group.entries),
             )
@@ -94,19 +109,36 @@ class ReportStage(Stage):
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pages of a class are made from."""
-    shared = {table: rows_of_class(worker, unit, table) for table in SHARED}
-    added = {table: [shard.content for shard in _listed(worker.store, table, unit.label)] for table in ADDED}
-    name = worker.setup.class_names[unit.payload.class_index]
-    settings = [worker.config.report.model_dump(), worker.config.seed, name, asdict(unit.payload)]
-    return digest(look(), json.dumps(shared, default=str, sort_keys=True), added, settings)
+    place = unit.payload
+    rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
+    name = worker.setup.class_names[place.class_index]
+    settings = [worker.config.report.model_dump(), worker.config.seed]
+    beside = [name, place.class_index, place.previous, place.next]
+    return digest(look(), json.dumps(rows, default=str, sort_keys=True), place.contents, settings, beside)
 
 
-def _listed(store: TableStore, table: str, label: str) -> list[Any]:
-    """A class's shards of a table that may not be there."""
-    try:
-        return [shard for shard in store.manifest(table) if shard.label in (label, "")]
-    except StoreError:
-        return []
+def _by_label(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    found = defaultdict(list)
+    for label, one in pairs:
+        found[label].append(one)
+    return {label: tuple(own) for label, own in found.items()}
+
+
+def _shared(
+    store: TableStore, table: str, said: dict[str, dict[str, list[dict[str, Any]]]]
+) -> dict[str, tuple[str, ...]]:
+    """Paths of the shards that are about each class; rows of those about all are added to `said`, by class and path."""
+    pairs = []
+    for shard in store.manifest(table):
+        labels = [shard.label]
+        if not shard.label:
+            rows = store.read(table, [shard.path]).to_pylist()
+            own = {label: list(found) for label, found in _by_label((row["label"], row) for row in rows).items()}
+            for label, found in own.items():
+                said[label][shard.path] = found
+            labels = list(own)
+        pairs += [(label, shard.path) for label in labels]
+    return _by_label(pairs)
 
 
 def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:

@@ -2,11 +2,13 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 
 from pipeline.evaluate.intervals import class_mean_interval, mean_interval, wilson_interval
 from pipeline.store.tables import TableStore
@@ -16,6 +18,7 @@ EITHER_OR_STUDIES = ("adversarial", "color bias")
 EITHER_OR = ("right", "corrected", "spoiled", "pointing game", "regions found")
 # Protocols that report the mean of the classes' own accuracies.
 CLASS_MEANS = ("pointing game, torchray",)
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,20 @@ class Curve:
     high: np.ndarray
 
 
-def figures(store: TableStore, seed: int = 0, label: str | None = None) -> list[Figure]:
+def figures(
+    store: TableStore, seed: int = 0, label: str | None = None, shards: Sequence[str] | None = None
+) -> list[Figure]:
     """All figures of a run's measurements, in order; reads a shard at a time.
 
-    `label`: those of one class alone, or, if it is empty, those over all classes alone.
+    `label`: those of one class alone, or, if it is empty, those over all classes alone. `shards`: paths of those with
+    that class's rows; default: as the manifest says.
     """
+    if shards is None:
+        shards = [shard.path for shard in store.manifest("measurements") if not label or shard.label == label]
     columns = ["image_id", "label", "summary", "study", "variant", "model", "explainer", "value"]
     values: dict[tuple[str, ...], array] = defaultdict(lambda: array("d"))
-    for shard in store.manifest("measurements"):
-        if label and shard.label != label:
-            continue
-        for row in store.read("measurements", [shard.path], columns).to_pylist():
+    for path in shards:
+        for row in _rows(store.read("measurements", [path], columns)):
             of = "images" if row["image_id"] else "classes" if row["summary"] is None else "summaries"
             key = (row["model"], row["explainer"], row["study"], row["variant"], of)
             for whose in (row["label"], ""):
@@ -103,16 +109,28 @@ def _interval(
 
 def curves(store: TableStore) -> list[Curve]:
     """The curves of a run's measurements, over the images of all classes."""
-    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     for shard in store.manifest("measurements"):
-        rows = store.read("measurements", [shard.path], ["explainer", "variant", "curve"]).to_pylist()
-        for row in rows:
-            if row["curve"] is not None:
-                found[row["explainer"], row["variant"]].append(row["curve"])
-    return [
-        Curve(*key, len(lines), np.mean(lines, axis=0), *np.quantile(lines, (0.25, 0.75), axis=0))
-        for key, lines in sorted(found.items())
-    ]
+        table = store.read("measurements", [shard.path], ["explainer", "variant", "curve"])
+        grouped: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+        for row in _rows(table.filter(compute.is_valid(table.column("curve")))):
+            grouped[row["explainer"], row["variant"]].append(row["curve"])
+        for key, lines in grouped.items():
+            found[key].append(np.array(lines, np.float32))
+    return [_curve(key, np.concatenate(found.pop(key))) for key in sorted(found)]
+
+
+def _curve(key: tuple[str, str], lines: np.ndarray) -> Curve:
+    """The mean and the middle half of `lines` `[n,P]`, point by point: of all images they are hundreds of megabytes."""
+    points = [column.astype(np.float64) for column in lines.T]
+    low, high = np.array([np.quantile(point, (0.25, 0.75)) for point in points]).reshape(-1, 2).T
+    return Curve(*key, len(lines), np.array([point.mean() for point in points]), low, high)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, which may be of all images, some at a time."""
+    for batch in table.to_batches(ROWS_AT_ONCE):
+        yield from batch.to_pylist()
 
 
 def figures_table(found: list[Figure]) -> pa.Table:

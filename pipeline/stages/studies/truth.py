@@ -11,7 +11,14 @@ from pipeline.runtime.units import Output, Unit
 from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.inputs import DEMO
-from pipeline.stages.part_truth import LEAST_OVERLAP, LENIENT_OVERLAP, class_truths, named_scores, truth_digest
+from pipeline.stages.part_truth import (
+    LEAST_OVERLAP,
+    LENIENT_OVERLAP,
+    class_truths,
+    known_parts,
+    named_scores,
+    truth_digest,
+)
 from pipeline.stages.studies.study import Study
 
 LEVELS = (LEAST_OVERLAP, LENIENT_OVERLAP)
@@ -39,7 +46,7 @@ class TruthStudy(Study):
         return [replace(unit, identity=(truth, *unit.identity), payload=parts) for unit in units]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
-        for one in class_truths(worker, unit, unit.payload):
+        for one in class_truths(worker, unit, known_parts(unit.payload)):
             counts = {"parts": len(one.parts), "summaries": len(one.summaries)}
             for least in LEVELS:
                 found = one.found(least)

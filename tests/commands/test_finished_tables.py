@@ -1,0 +1,47 @@
+"""What `compare` reads of runs with many classes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands.compare import FinishedTables, compared_class, compared_pictures, compared_run
+from pipeline.store.tables import TableStore
+from schemas import make_table
+
+SCORES = {"prediction": 0, "prediction_name": "one", "class_index": 0, "uri": "", "split": "fit", "explained": True}
+
+
+def made_up(folder: Path, labels: list[str]) -> TableStore:
+    """Classes of two images each, in a shard an image."""
+    store = TableStore(folder)
+    for table in ("images", "maps", "summaries", "members"):
+        shards = []
+        for label in labels:
+            for number in range(2):
+                rows = [{"image_id": f"{label} {number}", "label": label} | SCORES] if table == "images" else []
+                path = store.shard_path(table, "f", label, str(number))
+                shards.append(store.write(table, path, make_table(table, rows), label))
+        store.write_manifest(table, "f", shards, complete=True)
+    return store
+
+
+def test_a_class_is_read_as_the_manifest_says_and_each_manifest_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [f"class {number}" for number in range(5)]
+    plain = made_up(tmp_path, labels)
+    stores = [FinishedTables(tmp_path), FinishedTables(tmp_path)]
+    for label in [*labels, "unknown"]:
+        assert stores[0].read_all("images", label=label).equals(plain.read_all("images", label=label))
+    assert stores[0].read_all("images").equals(plain.read_all("images"))
+    counts: Counter[str] = Counter()
+    read = TableStore.manifest
+    monkeypatch.setattr(TableStore, "manifest", lambda self, table: counts.update([table]) or read(self, table))
+    for store in stores:
+        compared_run("run", store, labels)
+    for label in labels:
+        compared_class(label, stores)
+        compared_pictures(stores[0], label)
+    # The images of one of the two had been read before.
+    assert counts == {"images": 1, "maps": 2, "summaries": 2, "members": 2}

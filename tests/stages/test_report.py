@@ -1,0 +1,97 @@
+"""The stage `report`: each class is told what is about it, and what that costs grows with the number of classes."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from made_up import MadeUp
+
+from pipeline.report.class_pages import written_card
+from pipeline.review.questions import computed_from, shards_by_class
+from pipeline.stages.metrics import MetricsStage
+from pipeline.stages.negatives import NegativesStage
+from pipeline.stages.report.content import class_content, rows_of_class
+from pipeline.stages.report.stage import FOLDER, ReportStage, class_state
+from pipeline.stages.specialize import SpecializeStage
+
+
+def told(folder: Path, classes: int) -> MadeUp:
+    """A run that has something to say of every class, in shards of its own and in shards about all."""
+    run = MadeUp(folder, classes)
+    for stage in (NegativesStage(), SpecializeStage(), MetricsStage()):
+        run.rows(stage)
+    for label in run.labels:
+        run.add("errors", label, [{"stage": "tags", "label": label, "reason": f"torn {label}"}], "tags")
+        run.add("errors", label, [{"stage": "explain", "label": label, "reason": f"dark {label}"}], "explain")
+        values = [{"label": label, "study": "faithfulness", "variant": "deletion", "value": 0.5, "image_id": "x"}]
+        run.add("measurements", label, values)
+    said = [{"stage": "catalog", "label": label, "reason": f"copy {label}"} for label in ("", *run.labels[::2])]
+    run.add("errors", "", said, "catalog")
+    run.manifest("errors")
+    run.manifest("measurements")
+    shards = shards_by_class(run.store, ("summaries", "maps"))
+    for label in run.labels:
+        protocol = json.dumps({"computed_from": computed_from("part name", label, shards)})
+        named = {"label": label, "kind": "part name", "summary": 0, "text": f"wing of {label}", "protocol": protocol}
+        run.add("ratings", label, [named | {"rater": "a", "answered": datetime(2026, 1, 1, tzinfo=UTC)}])
+    run.manifest("ratings")
+    return run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
+    return told(tmp_path_factory.mktemp("small"), 4)
+
+
+def test_a_class_is_told_all_that_is_about_it_in_order(small: MadeUp) -> None:
+    for unit in small.units(ReportStage()):
+        for table in ("errors", "metrics"):
+            expected = [row for row in small.store.read_all(table).to_pylist() if row["label"] == unit.label]
+            assert expected and rows_of_class(small.worker, unit, table) == expected
+        content = class_content(small.worker, unit)
+        reasons = [f"torn {unit.label}", f"dark {unit.label}"]
+        reasons += [f"copy {unit.label}"] if unit.label in small.labels[::2] else []
+        assert [error.reason for error in content.errors] == reasons
+        assert [(figure.name, figure.value) for figure in content.evaluation] == [("deletion", 0.5)]
+        assert content.summaries[0].names == [(f"wing of {unit.label}", 1)]
+
+
+def test_what_changes_of_a_class_draws_its_pages_again(small: MadeUp, tmp_path: Path) -> None:
+    def states(run: MadeUp) -> list[str]:
+        return [class_state(run.worker, unit) for unit in run.units(ReportStage())]
+
+    before = states(small)
+    assert states(small) == before and len(set(before)) == 4
+    other = told(tmp_path, 4)
+    assert states(other) == before
+    label = other.labels[1]
+    for table, row in (
+        ("errors", {"stage": "match", "label": label, "reason": "torn"}),
+        ("measurements", {"label": label, "value": 0.25}),
+        ("metrics", {"label": label, "metric": "drop", "value": 0.5}),
+    ):
+        other.add(table, "" if table == "metrics" else label, [row], "another")
+        other.manifest(table)
+        changed = states(other)
+        assert [one == two for one, two in zip(changed, before, strict=True)] == [True, False, True, True]
+        before = changed
+
+
+def test_what_is_read_for_the_report_grows_with_the_number_of_classes(tmp_path: Path) -> None:
+    counts, inputs = {}, {}
+    for classes in (4, 8, 16):
+        run = told(tmp_path / str(classes), classes)
+        run.store.counts.clear()
+        units = run.units(ReportStage())
+        planned = dict(run.store.counts)
+        for unit in units:
+            run.worker.store.counts["manifest"] = 0
+            ReportStage().compute(run.worker, unit, unit.items)
+            assert run.store.counts["manifest"] == 0
+            assert written_card(tmp_path / str(classes) / FOLDER, unit.label, class_state(run.worker, unit)) is not None
+        counts[classes] = sum(run.store.counts.values())
+        inputs[classes] = sum(len(paths) for unit in units for paths in unit.inputs.values())
+        assert planned["manifest"] <= 8
+    assert counts[16] - counts[8] == 2 * (counts[8] - counts[4])
+    assert inputs[16] - inputs[8] == 2 * (inputs[8] - inputs[4])
