@@ -34,6 +34,8 @@ FILES = {
     "data.parts": (f"{PLANNED} data.parts={{path}}", ".csv"),
     "data.boxes": (f"{PLANNED} data.boxes={{path}}", ".csv"),
     "data.landmarks": (f"{PLANNED} data.landmarks={{path}}", ".csv"),
+    "--images of tar": (f"summarize --dry-run --images {{path}} {NETWORK}", ".tar"),
+    "--images of Parquet": (f"summarize --dry-run --images {{path}} {NETWORK}", ".parquet"),
     "model.labels": (f"{PLANNED} model.labels={{path}}", ".txt"),
     "model.labels of CSV": (f"{PLANNED} model.labels={{path}}", ".csv"),
     "model.labels of JSON": (f"{PLANNED} model.labels={{path}}", ".json"),

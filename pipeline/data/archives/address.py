@@ -10,6 +10,7 @@ Numbers have a fixed width, so that addresses in order are places in order.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.names import address_of, shown
@@ -66,12 +67,17 @@ def member_of(uri: str) -> Member:
             "not the address of a photograph in an archive, which is tar://<file>.tar::<byte>+<bytes>/<name> or "
             "parquet://<file>.parquet::<row>/<name>"
         )
-    archive = place(found["archive"])
-    if isinstance(archive, Path) and not archive.is_absolute():
-        raise ValueError("the archive's path must be absolute")
+    _check(found["archive"])
     kind = TAR if found.re is _TAR else PARQUET
     size = int(found["size"]) if kind == TAR else 0
     return Member(kind, found["archive"], int(found["at"]), size, found["name"])
+
+
+@lru_cache(maxsize=4096)
+def _check(archive: str) -> None:
+    location = place(archive)
+    if isinstance(location, Path) and not location.is_absolute():
+        raise ValueError("the archive's path must be absolute")
 
 
 def archive_of(uri: str) -> str | None:

@@ -9,7 +9,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.data.archives.address import SEPARATOR, archive_address, tar_member
@@ -274,8 +274,8 @@ def _image(member: tarfile.TarInfo) -> _Image:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """A member's name as text, part by part, without what would lead anywhere (`/`, `.`, `..`)."""
-    return tuple(part for part in PurePosixPath(readable(name)).parts if part not in ("/", "//", "..", "."))
+    """A member's name as text, part by part, without what would lead anywhere (`/` before it, `.`, `..`)."""
+    return tuple(part for part in readable(name).split("/") if part not in ("", ".", ".."))
 
 
 def _text(content: bytes) -> int | str:
