@@ -23,6 +23,7 @@ STAGES = (
     "members",
     "summarize",
     "tags",
+    "negatives",
     "specialize",
     "metrics",
 )
@@ -41,6 +42,7 @@ TABLE_OF = dict(
             "members",
             "summaries",
             "tags",
+            "negatives",
             "specialists",
             "metrics",
         ),

@@ -28,8 +28,8 @@ def test_a_run_leaves_a_line_for_each_event(whole_run) -> None:
         finished = [entry for entry in events if entry["event"] == "unit finished" and entry["stage"] == stage]
         assert len({entry["unit"] for entry in finished}) == len(finished) == units[stage]
         assert all(entry["seconds"] >= 0 and entry["rows"] is not None for entry in finished)
-        # The stage metrics has a unit about all classes as well.
-        assert all(entry["class"] for entry in finished) or stage == "metrics"
+        # These have units about all classes.
+        assert all(entry["class"] for entry in finished) or stage in ("negatives", "metrics")
 
 
 def test_a_failed_run_says_so_and_stderr_has_the_same_lines(tmp_path, demo_folder) -> None:
