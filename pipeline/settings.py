@@ -44,6 +44,10 @@ class DataSettings(Section):
         return self
 
 
+# The word for the names of ImageNet's thousand classes.
+IMAGENET = "imagenet"
+
+
 class ModelSettings(Section):
     """The classifier and how images are brought to it."""
 
@@ -51,7 +55,7 @@ class ModelSettings(Section):
     weights: Location | None = Field(
         None, description="weights enum (downloads), .safetensors or weights-only .pt file, or 'random'"
     )
-    labels: Location | None = Field(None, description="file of class names (txt, csv, json)")
+    labels: Location | None = Field(None, description="file of class names (txt, csv, json), or 'imagenet'")
     resize: int | None = Field(None, ge=1, description="shorter side before cropping, px; default: the weights'")
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
@@ -65,6 +69,11 @@ class ModelSettings(Section):
         """The weights' name where they have one, as torchvision's and "random" have; else where they are."""
         is_name = self.weights is None or not {"/", "."} & set(self.weights)
         return self.weights if is_name else self.weights.path
+
+    @property
+    def labels_file(self) -> Location | None:
+        """Where the class names are, unless they are named by a word."""
+        return None if self.labels == IMAGENET else self.labels
 
 
 class GlasSection(Section):

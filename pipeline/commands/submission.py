@@ -223,7 +223,7 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
     further = {}
     for number, other in enumerate(config.evaluation.other_models):
         further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
-        further[f"evaluation.other_models.{number}.labels"] = other.labels
+        further[f"evaluation.other_models.{number}.labels"] = other.labels_file
     return further | {
         "data.images": None if data.images == "demo" else data.images,
         "data.manifest": data.manifest,
@@ -232,7 +232,7 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
         "data.boxes": data.boxes,
         "data.landmarks": data.landmarks,
         "model.weights": _weights_file(model),
-        "model.labels": model.labels,
+        "model.labels": model.labels_file,
         "explain.cam.edges": config.explain.cam.edges,
     }
 

@@ -160,7 +160,7 @@ def check_files(config: RunConfig) -> None:
     for location, read in readers:
         if location:
             read(location.path)
-    named = {"model.labels": model.labels and model.labels.path}
+    named = {"model.labels": model.labels_file and model.labels_file.path}
     if isinstance(model.weights_or_file, Path) and model.weights_or_file.suffix.lower() in SUFFIXES:
         named["model.weights"] = model.weights_or_file
     if config.explain.explainer == "feature-cam" and config.explain.cam.edges:

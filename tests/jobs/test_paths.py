@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs import compare, evaluate, export, report, review, summarize
+from pipeline.commands.submission import named_files
+from pipeline.config import ConfigurationError, load_config
+from pipeline.stages.inputs import check_files
 
 MAINS = {
     "summarize": summarize.main,
@@ -157,3 +160,11 @@ def said_by(command: str, path: Path, folder: Path, capsys) -> None:  # noqa: AN
     # A line that is longer than a terminal's is cut.
     assert str(path)[:300] in said, said
     assert not {one for one in folder.rglob("*") if "out" not in one.name} - there
+
+
+def test_the_names_of_imagenet_are_a_word_and_no_file() -> None:
+    config = load_config(values={"model": {"labels": "imagenet"}})
+    assert named_files(config)["model.labels"] is None
+    check_files(config)
+    with pytest.raises(ConfigurationError, match="model.labels: there is no file imagenet.txt"):
+        check_files(load_config(values={"model": {"labels": "imagenet.txt"}}))
