@@ -77,7 +77,8 @@ def run_command(action: Callable[..., int | None]) -> int:
     except OSError as error:
         if error.errno not in WRONG_PATH or error.filename is None:
             raise
-        print(f"visual-summaries: {error.filename}: {error.strerror}; name another", file=sys.stderr)
+        told = OSError(f"{error.filename}: {error.strerror}; name another")
+        print(f"visual-summaries: {message_of(told)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("visual-summaries: interrupted; run the same command again to go on from here", file=sys.stderr)

@@ -16,7 +16,15 @@ from pipeline.settings import RunConfig, Section
 from pipeline.suggestions import did_you_mean
 from pipeline.written import annotation_of, meant, read_yaml, value_of
 
-__all__ = ["ConfigurationError", "RunConfig", "annotated_default", "given_settings", "load_config", "validated"]
+__all__ = [
+    "ConfigurationError",
+    "RunConfig",
+    "annotated_default",
+    "given_settings",
+    "laid_over",
+    "load_config",
+    "validated",
+]
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -50,7 +58,7 @@ def load_config(
     """
     tree = given_settings(path, overrides, values)
     preset = tree.get("preset")
-    return validated(_beneath(tree, PRESETS.get(preset, {}) if isinstance(preset, str) else {}))
+    return validated(laid_over(tree, PRESETS.get(preset, {}) if isinstance(preset, str) else {}))
 
 
 def given_settings(
@@ -142,12 +150,12 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[last] = value
 
 
-def _beneath(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`tree`, and of `given` what it does not set."""
-    merged = dict(given) | dict(tree)
-    for name, value in given.items():
+def laid_over(tree: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `tree` says in place of its own, section by section."""
+    merged = dict(base) | dict(tree)
+    for name, value in base.items():
         if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping):
-            merged[name] = _beneath(tree[name], value)
+            merged[name] = laid_over(tree[name], value)
     return merged
 
 

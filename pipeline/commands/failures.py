@@ -3,7 +3,7 @@
 from pipeline.config import ConfigurationError
 from pipeline.data.catalog import CatalogError
 from pipeline.models.classifier import ClassifierError
-from pipeline.names import shown
+from pipeline.names import shown_lines
 from pipeline.runtime.failures import ClusterError, PoolError, RunFailed, WorkerUnfit
 from pipeline.store.tables import StoreError
 
@@ -16,8 +16,8 @@ LONGEST_LINE, LONGEST_MESSAGE = 500, 8000
 
 def message_of(error: BaseException) -> str:
     """What an error says, fit for a terminal: names from data may hold signs that move its cursor, or be endless."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    lines = ["".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in shown(line)) for line in lines]
+    said = shown_lines("\n".join(str(error).splitlines())) or type(error).__name__
+    lines = ["".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line) for line in said.split("\n")]
     lines = [line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…" for line in lines]
     message = "\n".join(lines)
     return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"

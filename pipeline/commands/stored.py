@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import ConfigurationError, RunConfig, validated
-from pipeline.models.loading import is_code
+from pipeline.config import ConfigurationError, RunConfig, laid_over, validated
+from pipeline.models.own_code import is_code
 from pipeline.runtime.settings import Location, Section
 from pipeline.stages.order import STAGES
 from pipeline.stages.recorded import Recorded, read_recorded
@@ -89,7 +89,7 @@ def reopened(
     Raises:
         ConfigurationError: a setting would change what is stored or could have no effect; or code is not named.
     """
-    changed = validated(_laid_over(given, run.config.model_dump()))
+    changed = validated(laid_over(given, run.config.model_dump()))
     before, after = dict(leaves(run.config)), dict(leaves(changed))
     for name in _named(given):
         if _may_change(name, changeable) or _same(before[name], after[name]):
@@ -186,16 +186,6 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, Location) and isinstance(second, Location):
         return first.path == second.path
     return first == second
-
-
-def _laid_over(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what `given` says in place of its own."""
-    return dict(base) | {
-        name: _laid_over(value, base[name])
-        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
-        else value
-        for name, value in given.items()
-    }
 
 
 def _named(given: Mapping[str, Any], section: type[Section] = RunConfig, prefix: str = "") -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from pipeline.commands.sent import Chosen
 from pipeline.config import ConfigurationError, RunConfig
+from pipeline.models.own_code import is_code
 from pipeline.runtime.failures import ClusterError, RunFailed
 from pipeline.settings import ModelSettings
 
@@ -244,7 +245,7 @@ def _weights_file(model: ModelSettings) -> str | None:
 def named_modules(config: RunConfig) -> list[str]:
     """The modules that networks are made by, where they are made by a module:function."""
     names = [model.name for model in (config.model, *config.evaluation.other_models)]
-    return [name.partition(":")[0] for name in names if ":" in name and not name.startswith("torchvision:")]
+    return [name.partition(":")[0] for name in names if is_code(name)]
 
 
 def unseen_files(paths: Mapping[str, str | None], chosen: Chosen) -> list[str]:

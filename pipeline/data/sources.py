@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.data.archives.address import COMPRESSED, PARQUET, SUFFIXES, TAR, parquet_row, tar_member
+from pipeline.data.archives.address import COMPRESSED, PARQUET, SUFFIXES, TAR, is_archive, parquet_row, tar_member
 from pipeline.data.archives.contents import Contents, Fault
 from pipeline.data.archives.parquet import parquet_contents
 from pipeline.data.archives.tar import DECOMPRESS, tar_contents
@@ -71,7 +71,7 @@ def find_photographs(
 
 
 def _is_file(root: Path | ObjectPath) -> bool:
-    if not root.name.lower().endswith((*SUFFIXES, *COMPRESSED)):
+    if not is_archive(root.name):
         return False
     try:
         return root.is_file()

@@ -17,6 +17,7 @@ from torch import nn
 
 from pipeline.models.classifier import Classifier, ClassifierError, logits_tensor
 from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
+from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
 from pipeline.objects import ObjectPath
@@ -24,11 +25,6 @@ from pipeline.suggestions import did_you_mean
 
 # torchvision's networks with auxiliary outputs for training, and where their weights are.
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-
-
-def is_code(spec: str) -> bool:
-    """Whether to load this classifier is to run somebody's own code: `module:function`."""
-    return ":" in spec and not spec.startswith("torchvision:")
 
 
 def load_classifier(

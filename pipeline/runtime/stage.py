@@ -62,17 +62,22 @@ class Plan:
 
     def by_label(self, table: str) -> dict[str, tuple[str, ...]]:
         """Shard paths of a table for each class, in class order."""
-        grouped: dict[str, list[str]] = {}
-        for shard in self.shards[table]:
-            grouped.setdefault(shard.label, []).append(shard.path)
-        return {label: tuple(paths) for label, paths in grouped.items()}
+        return self._grouped(table, "path")
 
     def contents(self, table: str) -> dict[str, tuple[str, ...]]:
         """What the shards of a table hold for each class, in class order: what a unit that reads them is named by."""
+        return self._grouped(table, "content")
+
+    def _grouped(self, table: str, attribute: str) -> dict[str, tuple[str, ...]]:
         grouped: dict[str, list[str]] = {}
         for shard in self.shards[table]:
-            grouped.setdefault(shard.label, []).append(shard.content)
-        return {label: tuple(contents) for label, contents in grouped.items()}
+            grouped.setdefault(shard.label, []).append(getattr(shard, attribute))
+        return {label: tuple(values) for label, values in grouped.items()}
+
+    def over_all(self, tables: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[Any]]:
+        """Shards that a unit about all classes reads, by table, and what they hold, which such a unit is named by."""
+        inputs = {table: tuple(shard.path for shard in self.shards[table]) for table in tables}
+        return inputs, [[table, [shard.content for shard in self.shards[table]]] for table in tables]
 
     def images_in(self, table: str, label: str) -> int:
         """Images of a class that a table is about."""

@@ -73,12 +73,7 @@ class WorkerContext(Context):
     def classifier(self) -> Classifier:
         """The classifier, checked to be the one that the driver planned with."""
         classifier = classifier_of(self.config)
-        if classifier.weights_digest != self.setup.weights_digest:
-            raise failures.WorkerUnfit(
-                f"the weights of {self.config.model.name} on this worker differ from the driver's: "
-                "put the same weights file at the same path on every node"
-            )
-        check_answers(classifier, self.setup.answers)
+        check_same(classifier, self.config.model.name, self.setup.weights_digest, self.setup.answers)
         use_precision(self.config.explain.precision)
         classifier.module.to(memory_format=torch.channels_last)
         return classifier.to(self.device)
@@ -134,8 +129,18 @@ class WorkerContext(Context):
         return torch.stack(list(images)).to(self.device).float().div_(255)
 
 
-def check_answers(classifier: Classifier, expected: Sequence[float]) -> None:
-    """Raise a WorkerUnfit where a classifier, still on the processor, answers otherwise than the driver's."""
+def check_same(classifier: Classifier, name: str, weights_digest: str, expected: Sequence[float]) -> None:
+    """Raise a WorkerUnfit where a classifier, still on the processor, is not the driver's.
+
+    Args:
+        name: what the weights are called in the message.
+        weights_digest, expected: the driver's, `expected` its answers; none are not compared.
+    """
+    if classifier.weights_digest != weights_digest:
+        raise failures.WorkerUnfit(
+            f"the weights of {name} on this worker differ from the driver's: put the same weights file at the same "
+            "path on every node"
+        )
     if len(expected) and not same_answers(np.asarray(expected, dtype=np.float32), answers(classifier)):
         raise failures.WorkerUnfit(
             f"{classifier.name} gives other scores on this worker than on the driver, with the same weights: put the "

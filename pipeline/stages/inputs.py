@@ -126,8 +126,8 @@ def catalog_errors(config: RunConfig, inputs: Inputs) -> list[dict[str, Any]]:
         if not group.entries:
             rows.append(error_row("catalog", group.label, "the class has no images"))
         elif fit < minimum:
-            noun = "image" if fit == 1 else "images"
-            reason = f"{fit} {noun} to explain: maps are made, but a summary needs {minimum} images"
+            explained = counted(fit, "image", "images")
+            reason = f"{explained} to explain: maps are made, but a summary needs {minimum} images"
             rows.append(error_row("catalog", group.label, reason))
     return rows
 

@@ -65,8 +65,7 @@ class MetricsStage(Stage):
         return [config.seed, config.summaries.selection, counted]
 
     def units(self, plan: Plan) -> list[Unit]:
-        inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in TABLES_READ}
-        contents = [[table, [shard.content for shard in plan.shards[table]]] for table in TABLES_READ]
+        inputs, contents = plan.over_all(TABLES_READ)
         shards = {table: plan.by_label(table) for table in TABLES_READ}
         parts = plan.inputs.parts
         truth = truth_digest(parts) if parts else None

@@ -1,8 +1,13 @@
 """What was found in an archive, of either kind."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pipeline.data.archives.address import archive_address
+from pipeline.data.archives.reading import Damaged, RangeFile
+from pipeline.data.class_map import CatalogError
 from pipeline.names import readable
+from pipeline.objects import ObjectPath
 
 NUL = "\0"
 LONGEST_LABEL = 1000
@@ -73,3 +78,19 @@ class Contents:
             raise ValueError("a label that is no text of a line")
         self.named.add(text)
         return text
+
+
+def opened(location: Path | ObjectPath) -> tuple[Contents, RangeFile]:
+    """An archive of which nothing has been found yet, and its file, open.
+
+    Raises:
+        CatalogError: it cannot be read, is no file, or its key has `::` in it.
+    """
+    try:
+        return Contents(archive_address(location)), RangeFile(location)
+    except Damaged as error:
+        raise CatalogError(f"{location}: {error}") from None
+    except OSError as error:
+        raise CatalogError(f"{location}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise CatalogError(str(error)) from None

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.data.archives.address import archive_address, parquet_row
+from pipeline.data.archives.address import parquet_row
 from pipeline.data.archives.columns import Columns, columns_of
-from pipeline.data.archives.contents import Contents, Fault, Photograph
-from pipeline.data.archives.reading import Damaged, RangeFile
+from pipeline.data.archives.contents import Contents, Fault, Photograph, opened
 from pipeline.data.class_map import CatalogError
 from pipeline.names import readable
 from pipeline.objects import ObjectPath, told
@@ -25,15 +24,7 @@ def parquet_contents(location: Path | ObjectPath) -> Contents:
     """
     import pyarrow.parquet
 
-    try:
-        found = Contents(archive_address(location))
-        file = RangeFile(location)
-    except Damaged as error:
-        raise CatalogError(f"{location}: {error}") from None
-    except OSError as error:
-        raise CatalogError(f"{location}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise CatalogError(str(error)) from None
+    found, file = opened(location)
     try:
         parquet = pyarrow.parquet.ParquetFile(file.file)
         columns = columns_of(parquet.schema_arrow)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.data.archives.address import SEPARATOR, archive_address, tar_member
-from pipeline.data.archives.contents import Contents, Fault, Photograph
+from pipeline.data.archives.address import SEPARATOR, tar_member
+from pipeline.data.archives.contents import Contents, Fault, Photograph, opened
 from pipeline.data.archives.reading import KINDS, Damaged, RangeFile
 from pipeline.data.class_map import CatalogError
 from pipeline.data.found import EXTENSIONS, is_image
@@ -40,15 +40,7 @@ def tar_contents(location: Path | ObjectPath) -> Contents:
     Raises:
         CatalogError: it cannot be read, is no tar file, is compressed, or its key has `::` in it.
     """
-    try:
-        found = Contents(archive_address(location))
-        file = RangeFile(location)
-    except Damaged as error:
-        raise CatalogError(f"{location}: {error}") from None
-    except OSError as error:
-        raise CatalogError(f"{location}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise CatalogError(str(error)) from None
+    found, file = opened(location)
     try:
         beginning = file.read(0, 8)
         for magic, name in BEGINNINGS:

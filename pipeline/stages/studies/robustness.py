@@ -18,13 +18,12 @@ from pipeline.explain.registry import make_explainer
 from pipeline.models.answers import answers
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
-from pipeline.runtime.failures import WorkerUnfit
 from pipeline.runtime.stage import Plan, units_per_shard
 from pipeline.runtime.units import Output, Unit, error_row
 from pipeline.settings import ModelSettings
 from pipeline.stages.classifier import classifier_of
 from pipeline.stages.constants import constants
-from pipeline.stages.context import WorkerContext, check_answers, decode_saliency, decoded_images, own_rows
+from pipeline.stages.context import WorkerContext, check_same, decode_saliency, decoded_images, own_rows
 from pipeline.stages.explain import image_generator, method_of, own_settings, stored_saliency
 from pipeline.stages.networks import network_name
 from pipeline.stages.regions import cut_of, salient_mask, salient_of
@@ -231,10 +230,5 @@ def _loaded(
 ) -> PreparedClassifier:
     """Another network, loaded and compared with the driver's once per worker."""
     classifier = classifier_of(RunConfig(model=model, seed=seed))
-    if classifier.weights_digest != network.digest:
-        raise WorkerUnfit(
-            f"the weights of {network.name} on this worker differ from the driver's: put the same weights file at the "
-            "same path on every node"
-        )
-    check_answers(classifier, network.answers)
+    check_same(classifier, network.name, network.digest, network.answers)
     return PreparedClassifier(classifier.to(device), precision)

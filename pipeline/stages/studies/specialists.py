@@ -24,10 +24,9 @@ class SpecialistsStudy(Study):
         return [constants(choose_alpha)]
 
     def units(self, plan: Plan) -> list[Unit]:
-        inputs = {table: tuple(shard.path for shard in plan.shards[table]) for table in ("images", "specialists")}
+        inputs, contents = plan.over_all(("images", "specialists"))
         labels = [(group.label, group.class_index) for group in plan.inputs.classes]
         size = sum(shard.size for shard in plan.shards["images"])
-        contents = [[table, [shard.content for shard in plan.shards[table]]] for table in inputs]
         identity = (contents, labels)
         return [Unit("", identity, ("",), inputs, payload=labels, size=size, quadratic=True)]
 
