@@ -28,7 +28,7 @@ class RegionsStage(Stage):
     writes = "regions"
     resources = Resources(gpu=True)
     depends_on = ("classifier",)
-    version = 2
+    version = 3
 
     def settings(self, config: RunConfig) -> Any:
         own = [cut_of(config), config.regions.minimum_area, blur_of(config)]

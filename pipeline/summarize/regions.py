@@ -34,16 +34,19 @@ def salient_pixels(
         threshold: pixels above this are salient (a pixel that equals it is not).
         smoothing: standard deviation of a Gaussian that the map is blurred with before, pixels; 0 for none.
         share: instead of `threshold`, the share of pixels that is salient, the highest first. Fewer where the
-            rest of the map is 0 or where pixels at the cut are equal, so that an empty map stays empty.
+            rest of the map is 0 or where pixels at the cut are equal; more where the highest are equal and more than
+            that, as on the plateau of an enlarged class activation map. In a map without differences none is.
 
     Returns:
         bool [H, W].
     """
     if smoothing:
         saliency = ndimage.gaussian_filter(saliency, smoothing, mode="nearest", truncate=3.0)
-    if share is not None:
-        threshold = max(0.0, np.quantile(saliency, 1 - share)) if saliency.size else 0.0
-    return saliency > threshold
+    if share is None or not saliency.size:
+        return saliency > threshold
+    highest = saliency.max()
+    salient = saliency > max(0.0, np.quantile(saliency, 1 - share))
+    return salient if salient.any() or highest == saliency.min() else saliency == highest
 
 
 def salient_regions(

@@ -89,6 +89,11 @@ def test_soft_maps_are_cut_by_share() -> None:
     sparse[2, 3] = 0.1
     assert salient_pixels(sparse, share=0.5).sum() == 1
     assert not salient_pixels(np.zeros((10, 10)), share=0.5).any()
+    # The plateau of a map that was enlarged from few cells is larger than the share, and all that is salient.
+    plateau = np.zeros((10, 10))
+    plateau[:5, :5], plateau[5:] = 1.0, 0.3
+    assert (salient_pixels(plateau, share=0.1) == (plateau == 1)).all()
+    assert not salient_pixels(np.ones((10, 10)), share=0.1).any()
     assert not salient_pixels(np.full((10, 10), 0.5)).any() and salient_pixels(np.full((10, 10), 0.51)).all()
 
 

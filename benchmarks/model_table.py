@@ -1,0 +1,204 @@
+"""Which explainer works on which network? A table, each entry tried on a network whose evidence is known.
+
+    python benchmarks/model_table.py FOLDER [--networks resnet50 …] [--explainers cam …] [--side 96] [--full]
+
+Every network is given weights with which only the upper left of a picture can matter (benchmarks/planted.py), and every
+explainer explains two such pictures. *works*: of the pixels that a run would call salient, at least `SHARE` lie in that
+corner, which is a quarter of the picture with what surrounds it. Otherwise the explainer must have refused, and the table holds its words. Anything else, "**wrong**",
+makes the exit status 1. Finished entries are kept in FOLDER. Needs no photographs and no weights; `--full` takes
+the explainers' own numbers of samples instead of few.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from planted import Planted, plant
+from torch import Tensor, nn
+
+from pipeline.config import RunConfig
+from pipeline.explain.engine import Item, explain_stream
+from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.models.preparation import PreparedClassifier
+from pipeline.settings import ExplainSettings
+from pipeline.stages.explain import image_generator, own_settings, stored_saliency
+from pipeline.stages.regions import salient_of
+
+# An even map would have .25 of its pixels there.
+SHARE = 0.6
+# How far around the texture a salient pixel may lie, share of the side: maps have cells, and masks soft borders.
+REACH = 0.125
+# Few samples instead of the explainers' own; the texture is large.
+QUICK = {
+    "rise": {"masks": 500},
+    "sampling": {"steps": 8, "noisy_copies": 8, "lime": 200},
+}
+
+
+def torchvision_network(name: str, **options: object) -> Callable[[int], nn.Module]:
+    def build(side: int) -> nn.Module:
+        if name.startswith("vit_"):
+            return torchvision.models.get_model(name, weights=None, num_classes=2, image_size=side, **options)
+        return torchvision.models.get_model(name, weights=None, num_classes=2, **options)
+
+    return build
+
+
+def timm_network(name: str, sized: bool = False) -> Callable[[int], nn.Module]:
+    def build(side: int) -> nn.Module:
+        import timm
+
+        sides = {"img_size": side} if sized else {}
+        return timm.create_model(name, pretrained=False, num_classes=2, **sides)
+
+    return build
+
+
+class CifarBlock(nn.Module):
+    """Two convolutions beside a shortcut, with a ReLU that is no module after the addition."""
+
+    def __init__(self, given: int, made: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(given, made, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(made)
+        self.conv2 = nn.Conv2d(made, made, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(made)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or given != made:
+            self.shortcut = nn.Sequential(nn.Conv2d(given, made, 1, stride, bias=False), nn.BatchNorm2d(made))
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner = torch.relu(self.bn1(self.conv1(images)))
+        return torch.relu(self.bn2(self.conv2(inner)) + self.shortcut(images))
+
+
+class CifarNetwork(nn.Module):
+    """The residual network that people train on CIFAR: no module but convolutions, norms and one layer for classes."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        blocks, given = [], width
+        for made, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
+            blocks += [CifarBlock(given, made, stride), CifarBlock(made, made, 1)]
+            given = made
+        self.layers = nn.Sequential(*blocks)
+        self.linear = nn.Linear(given, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out = self.layers(torch.relu(self.bn1(self.conv1(images))))
+        return self.linear(nn.functional.avg_pool2d(out, out.shape[2:]).flatten(1))
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "ResNet-50": torchvision_network("resnet50"),
+    "VGG16": torchvision_network("vgg16_bn"),
+    "DenseNet-121": torchvision_network("densenet121"),
+    "MobileNetV3": torchvision_network("mobilenet_v3_small"),
+    "EfficientNet-B0": torchvision_network("efficientnet_b0"),
+    "Inception v3": torchvision_network("inception_v3", aux_logits=False, init_weights=True),
+    "GoogLeNet": torchvision_network("googlenet", aux_logits=False, init_weights=True),
+    "RegNet": torchvision_network("regnet_y_400mf"),
+    "ConvNeXt": torchvision_network("convnext_tiny"),
+    "Swin": torchvision_network("swin_t"),
+    "ViT": torchvision_network("vit_b_16"),
+    "ResNet-26d (timm)": timm_network("resnet26d"),
+    "EfficientNet-Lite0 (timm)": timm_network("efficientnet_lite0"),
+    "ConvNeXt (timm)": timm_network("convnext_atto"),
+    "Swin (timm)": timm_network("swin_tiny_patch4_window7_224", sized=True),
+    "MobileViT (timm)": timm_network("mobilevit_xs"),
+    "ViT (timm)": timm_network("vit_tiny_patch16_224", sized=True),
+    "MaxViT (timm)": timm_network("maxvit_rmlp_pico_rw_256", sized=True),
+    "CIFAR ResNet": lambda _side: CifarNetwork(),
+}
+
+
+def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
+    """What an explainer makes of the planted pictures: `works`, `wrong` with why, or `refuses` with its words."""
+    settings = ExplainSettings.model_validate({"explainer": name} | ({} if full else QUICK))
+    started = time.perf_counter()
+    try:
+        explainer = make_explainer(name, *own_settings(settings))
+        prepared = PreparedClassifier(planted.classifier)
+        device = torch.device("cpu")
+        items = [
+            Item(number, picture, 1, image_generator(0, str(number), device))
+            for number, picture in enumerate(planted.pictures[:2])
+        ]
+        maps = [
+            stored_saliency(explanation) for _, explanation in explain_stream(explainer, prepared, items, device, len(items))
+        ]
+    except ValueError as error:
+        return {"said": "refuses", "why": str(error), "seconds": time.perf_counter() - started}
+    shares = [in_corner(one, planted.inside, name) for one in maps]
+    return {
+        "said": "works" if min(shares) >= SHARE else "wrong",
+        "why": f"{min(shares):.2f} of the salient pixels inside",
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def in_corner(stored: np.ndarray, inside: Tensor, name: str) -> float:
+    """The share of a map's salient pixels that lies in the corner; 0 where nothing is salient."""
+    salient = salient_of(stored, RunConfig.model_validate({"explain": {"explainer": name}}))
+    reach = round(REACH * inside.shape[0])
+    corner = nn.functional.max_pool2d(inside[None, None].float(), 2 * reach + 1, 1, reach)[0, 0].numpy() > 0
+    return float((salient & corner).sum() / max(1, salient.sum()))
+
+
+def main() -> int:
+    """Try, keep, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
+    parser.add_argument("--explainers", nargs="+", choices=[*EXPLAINERS], default=[*EXPLAINERS])
+    parser.add_argument("--side", type=int, default=128, help="of the pictures, px")
+    parser.add_argument("--full", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, dict]] = {}
+    for network in options.networks:
+        kept = options.folder / f"{network}.json".replace(" ", "_")
+        entries = json.loads(kept.read_text()) if kept.exists() else {}
+        missing = [name for name in options.explainers if name not in entries]
+        if missing:
+            torch.manual_seed(0)
+            planted = plant(NETWORKS[network](options.side), options.side, name=network)
+            for name in missing:
+                entries[name] = verdict(planted, name, options.full)
+                print(f"{network}: {name}: {entries[name]}", file=sys.stderr)
+                kept.write_text(json.dumps(entries, indent=1))
+        found[network] = entries
+    print(table(found, options.explainers))
+    return int(any(entry["said"] == "wrong" for entries in found.values() for entry in entries.values()))
+
+
+def table(found: dict[str, dict[str, dict]], explainers: list[str]) -> str:
+    """The table as Markdown; refusals are numbered, and told below it."""
+    reasons: list[str] = []
+    lines = ["| | " + " | ".join(explainers) + " |", "|---|" + "---|" * len(explainers)]
+    for network, entries in found.items():
+        cells = []
+        for name in explainers:
+            entry = entries[name]
+            if entry["said"] == "refuses":
+                if entry["why"] not in reasons:
+                    reasons.append(entry["why"])
+                cells.append(str(reasons.index(entry["why"]) + 1))
+            else:
+                cells.append({"works": "✓", "wrong": f"**wrong** ({entry['why']})"}[entry["said"]])
+        lines.append(f"| {network} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
