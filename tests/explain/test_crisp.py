@@ -188,7 +188,7 @@ def network(data_directory) -> Classifier:  # noqa: ANN001
 
 @pytest.fixture(scope="module")
 def photographs(data_directory, network: Classifier):  # noqa: ANN001, ANN201
-    """(classifier, images, targets): eight correctly classified photographs."""
+    """(classifier, images, targets): five correctly classified photographs."""
     classifier = network
     images, targets = [], []
     with open(data_directory / "imagenet/val.csv", newline="") as file:
@@ -198,7 +198,7 @@ def photographs(data_directory, network: Classifier):  # noqa: ANN001, ANN201
             if classifier.logits(image[None]).argmax() == int(row["class_index"]):
                 images.append(image)
                 targets.append(int(row["class_index"]))
-            if len(images) == 8:
+            if len(images) == 5:
                 break
     return PreparedClassifier(classifier), torch.stack(images), torch.tensor(targets)
 
