@@ -98,6 +98,32 @@ class CifarNetwork(nn.Module):
         return self.linear(nn.functional.avg_pool2d(out, out.shape[2:]).flatten(1))
 
 
+class HandWritten(nn.Module):
+    """Convolutions with a nonlinearity after each that is written out, as people write them."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(3 if number == 0 else width, width, 3, 1 + number % 2, 1, bias=False) for number in range(7)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(7))
+        self.linear = nn.Linear(width, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        written: list[Callable[[Tensor], Tensor]] = [
+            lambda x: x * (x > 0),
+            lambda x: torch.maximum(x, torch.zeros_like(x)),
+            lambda x: torch.where(x > 0, x, 0.1 * x),
+            lambda x: x.masked_fill(x < 0, 0.0),
+            lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
+            lambda x: x * torch.sigmoid(x),
+            lambda x: torch.max(x, x.roll(1, dims=1)),
+        ]
+        for convolution, norm, nonlinearity in zip(self.convolutions, self.norms, written, strict=True):
+            images = nonlinearity(norm(convolution(images)))
+        return self.linear(images.mean(dim=(2, 3)))
+
+
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "ResNet-50": torchvision_network("resnet50"),
     "VGG16": torchvision_network("vgg16_bn"),
@@ -118,6 +144,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "ViT (timm)": timm_network("vit_tiny_patch16_224", sized=True),
     "MaxViT (timm)": timm_network("maxvit_rmlp_pico_rw_256", sized=True),
     "CIFAR ResNet": lambda _side: CifarNetwork(),
+    "Nonlinearities by hand": lambda _side: HandWritten(),
 }
 
 
