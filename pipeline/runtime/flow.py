@@ -111,7 +111,7 @@ class StageWalk:
             self._planned |= {name: PlannedShard.of(there[name].shard, unit) for name, unit in own.items()}
         self._done |= there
         self._changed = True
-        if missing and not self.state.invalidated:
+        if missing and self.stage.writes and not self.state.invalidated:
             invalidate_after(self.state, self.stage)
             self.write_manifest()
         if self._line is not None:
@@ -210,9 +210,10 @@ class StageWalk:
         self._line.finish(unit, failed=isinstance(result, Failure))
         self._work.watch.finished(result)
         if isinstance(result, Failure):
-            self._failures.append(result)
-            count_lost(self.state, self.stage, unit)
-            self._check_failures()
+            if not self.stage.tried_again:
+                self._failures.append(result)
+                count_lost(self.state, self.stage, unit)
+                self._check_failures()
         else:
             # A worker's result comes with its own copy of every text.
             shard = result.shard and replace(result.shard, label=unit.label)

@@ -98,6 +98,8 @@ class Stage:
     """What a unit's size counts."""
     by_class: bool = True
     """Whether a class's units follow from that class's shards alone, so that it need not wait for the others."""
+    tried_again: bool = False
+    """Whether a later stage does what fails of it, so that no failure counts."""
     plans_from_rows: bool = False
     """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 
