@@ -29,6 +29,9 @@ from pipeline.runtime.work import Work
 
 MANIFEST_INTERVAL_SECONDS = 2.0
 MANIFEST_SHARE = 20
+PLAN_SECONDS = 4.0
+"""For how long classes are planned before workers are given what is there: of a million files it takes minutes."""
+
 EVERYTHING = 0
 
 
@@ -88,6 +91,11 @@ class StageWalk:
         self._started: tuple[datetime, float] | None = None
         self._seconds = 0.0
         self._begun = self._changed = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the workers have something to do for it."""
+        return bool(self._missing)
 
     @property
     def over(self) -> bool:
@@ -292,9 +300,11 @@ class _Flow:
         self._manifests_due = time.monotonic() + max(MANIFEST_INTERVAL_SECONDS, MANIFEST_SHARE * seconds)
 
     def _go_on(self) -> None:
-        """Plan what has become ready, close what is over; one may lead to the other."""
+        """Plan what has become ready, close what is over; one may lead to the other. What is left is for next time."""
         self._close()
-        while self._ready:
+        until = time.monotonic() + PLAN_SECONDS
+        # Where nothing is there to do yet, there is nothing to wait for.
+        while self._ready and (time.monotonic() < until or not any(walk.asked for walk in self._walks)):
             rank, part = heapq.heappop(self._ready)
             walk = self._walks[rank]
             walk.plan(part, self._plan(walk, part))

@@ -93,8 +93,9 @@ class Growth:
         with contextlib.suppress(RayError):
             if self._asker is None or self._lost():
                 # Detached: what a run owns is killed with it, before it could take anything back.
-                name = f"visual-summaries-growth-{secrets.token_hex(8)}"
-                self._asker = ray.remote(Asker).options(num_cpus=0, lifetime="detached", name=name).remote(self._lease)
+                options = {"num_cpus": 0, "lifetime": "detached", "namespace": "visual-summaries"}
+                options["name"] = f"growth-{secrets.token_hex(8)}"
+                self._asker = ray.remote(Asker).options(**options).remote(self._lease)
             self._sent = self._asker.ask.remote(bundles)
             self._asked, self._at = bundles, time.monotonic()
 

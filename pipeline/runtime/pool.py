@@ -357,8 +357,8 @@ def worker_count(
         has = f" and {resources.get('memory', 0) / gib:.3g} GiB" if memory else ""
         raise PoolError(
             f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs{needs}, and the cluster has "
-            f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{has}: start nodes that have them, or "
-            "lower ray.explain_gpus or ray.memory_per_worker (a cluster that grows was asked for them: none came)"
+            f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{has}: start nodes that have them, "
+            "or lower ray.explain_gpus or ray.memory_per_worker (a cluster that grows was asked for them: none came)"
         )
     return count
 

@@ -14,6 +14,7 @@ import pytest
 from imageless import Settings, inputs_of
 from ray import cloudpickle
 
+from pipeline.runtime import flow
 from pipeline.runtime.context import Context
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.flow import run_stages
@@ -215,7 +216,30 @@ def test_a_class_is_shown_what_is_about_all_classes_and_not_what_is_about_others
     assert workers.did[-4:] == [("about all", "")] + [("after all", label) for label in reversed(LABELS)]
 
 
-def test_earlier_stages_are_planned_first(tmp_path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_units_are_done_while_other_classes_are_looked_at(tmp_path, monkeypatch, seed: int) -> None:
+    expected = sequential(tmp_path / "sequential")
+    monkeypatch.setattr(flow, "PLAN_SECONDS", -1.0)
+    planned, known = [], []
+
+    class Looked(First):
+        def units(self, plan: Plan) -> list[Unit]:
+            planned.extend(group.label for group in plan.inputs.classes)
+            return super().units(plan)
+
+    def choose(waiting) -> int:  # noqa: ANN001
+        known.append(len(planned))
+        return random.Random(f"{seed} {len(known)}").randrange(len(waiting))
+
+    state = state_of(tmp_path / "run")
+    run_stages(state, [Looked(), *STAGES[1:]], ByHand(state.store, choose))
+    assert known[:5] == [1, 1, 2, 2, 3] and planned == list(LABELS)
+    assert names_alone(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("seconds", [flow.PLAN_SECONDS, -1.0])
+def test_earlier_stages_are_planned_first(tmp_path, monkeypatch, seconds: float) -> None:
+    monkeypatch.setattr(flow, "PLAN_SECONDS", seconds)
     run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
     before = names_alone(tmp_path)
     # One shard of the second stage is lost: its class's later ones are the same, by their names, and are not redone,

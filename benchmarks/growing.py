@@ -1,5 +1,10 @@
-"""A Ray cluster of a head without processors whose autoscaler starts up to three nodes of one processor each, all on
-this machine, in a process of its own. It prints the address, and ends with its input.
+"""A cluster that grows, on this machine: a head without processors, whose autoscaler starts up to three nodes of one.
+
+    RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(openssl rand -hex 32) RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 \\
+        python benchmarks/growing.py PORT
+
+Asks for two workers as a run does, and takes it back; prints what the cluster has, second by second. With `silent`
+after the port the request is not taken back, as by a run that was killed.
 """
 
 import json
@@ -9,8 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import psutil
+
+from pipeline.runtime import growth as module
+from pipeline.runtime.growth import Growth
+from pipeline.runtime.session import ray_session, resources_now
+from pipeline.runtime.settings import RaySettings
 
 MEMORY = 80 * 2**20
 CONFIGURATION = {
@@ -39,6 +50,9 @@ CONFIGURATION = {
 }  # fmt: skip
 
 
+module.RENEWED_SECONDS = 3.0
+
+
 def main() -> None:
     folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"))
     port = int(sys.argv[1])
@@ -63,8 +77,7 @@ def main() -> None:
     try:
         while "To terminate" not in open(os.path.join(folder, "out")).read() and head.poll() is None:
             time.sleep(0.1)
-        print("address", address, flush=True)
-        sys.stdin.read()
+        _ask(address, silent=sys.argv[2:] == ["silent"])
     finally:
         # Those that the autoscaler has started, too, and none of anybody else's.
         ours = psutil.Process(head.pid).children(recursive=True)
@@ -76,6 +89,27 @@ def main() -> None:
                 pass
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask(address: str, silent: bool) -> None:
+    settings = RaySettings(address=address)
+    with ray_session(settings):
+        growth, began = Growth(lease=10.0), time.monotonic()
+
+        def until(reached: Callable[[float], bool], asks: bool) -> None:
+            while True:
+                if asks:
+                    growth.ask([{"CPU": 1.0}] * 2)
+                processors = resources_now(settings).get("CPU", 0.0)
+                print(f"{time.monotonic() - began:5.1f} s: {processors:g} processors", flush=True)
+                if reached(processors):
+                    return
+                time.sleep(1.0)
+
+        until(lambda processors: processors == 2, asks=True)
+        if not silent:
+            growth.close()
+        until(lambda processors: processors == 0, asks=False)
 
 
 if __name__ == "__main__":
