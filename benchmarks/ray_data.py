@@ -55,11 +55,12 @@ def work(folder: Path, deadly: str, failing: str) -> None:
     from ray.data import ActorPoolStrategy, DataContext
     from ray.data.checkpoint import CheckpointConfig
 
-    ray.init(address="local", num_cpus=3, include_dashboard=False)
+    ray.init(address="local", num_cpus=6, include_dashboard=False)
+    # What filters what is done already wants a processor and a GiB of its own, beside the two actors.
+    CheckpointConfig.CHECKPOINT_ACTOR_MEMORY_BYTES = 2**28
     context = DataContext.get_current()
     context.checkpoint_config = CheckpointConfig("image_id", str(folder / "kept"), delete_checkpoint_on_success=False)
     context.max_errored_blocks = 3
-    CheckpointConfig.CHECKPOINT_ACTOR_MEMORY_BYTES = 2**28
     # Left alone, all of them are one block, of which nothing is kept until all are done.
     blocks = ray.data.read_parquet(str(folder / "inputs")).repartition(target_num_rows_per_block=PER_BLOCK)
     blocks.map_batches(
