@@ -77,10 +77,12 @@ def main() -> None:
     try:
         while "To terminate" not in open(os.path.join(folder, "out")).read() and head.poll() is None:
             time.sleep(0.1)
+        if head.poll() is not None:
+            sys.exit("Ray did not start: " + open(os.path.join(folder, "out")).read()[-500:])
         _ask(address, silent=sys.argv[2:] == ["silent"])
     finally:
         # Those that the autoscaler has started, too, and none of anybody else's.
-        ours = psutil.Process(head.pid).children(recursive=True)
+        ours = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
         head.terminate()
         for process in ours:
             try:
