@@ -76,12 +76,20 @@ def opened_run(
             ) as state.watch,
         ):
             # Imported late: Ray takes a second that a dry run need not spend.
+            from pipeline.runtime.growth import Growth
             from pipeline.runtime.workers import Workers
 
             if still_ours.unfenced:
                 state.watch.warn("late writes are not refused", reason=still_ours.unfenced)
             setup = replace(worker_setup(state), sight=Sight.of(config.output.path, still_ours))
-            workers = Workers(config.ray, setup, partial(resources_now, config.ray), FATAL_IN_WORKER)
+            workers = Workers(
+                config.ray,
+                setup,
+                partial(resources_now, config.ray),
+                FATAL_IN_WORKER,
+                growth=None if config.ray.address is None else Growth(),
+                waits=partial(console.print, markup=False, highlight=False),
+            )
             try:
                 yield state, workers
             finally:

@@ -8,6 +8,7 @@ from pipeline.config import RunConfig
 from pipeline.runtime.flow import run_stages
 from pipeline.runtime.records import write_errors_manifest
 from pipeline.stages.order import STAGES
+from pipeline.stages.report.stage import with_pages
 
 
 def run_pipeline(config: RunConfig, console: Console) -> str:
@@ -18,6 +19,6 @@ def run_pipeline(config: RunConfig, console: Console) -> str:
         PoolError, ClusterError, StoreError, ConfigurationError and the loaders' errors: see there.
     """
     with opened_run(config, console) as (state, workers):
-        run_stages(state, STAGES, workers)
+        run_stages(state, with_pages(STAGES), workers)
         write_errors_manifest(state, complete=True)
         return draw_report(state, workers)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from pipeline.data.class_map import CatalogError
 from pipeline.data.found import EXTENSIONS, Found, Listing, is_image
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath
+
+# Folders looked into at the same time.
+TOGETHER = 16
 
 
 @dataclass
@@ -71,11 +75,15 @@ def contents(root: Path | ObjectPath) -> Contents:
             f"{root} {problem}; give a folder with one folder of images for each class, or .tar or .parquet files"
         )
     found = Contents()
-    for path in sorted(path for path in root.iterdir() if not path.name.startswith(".")):
-        if path.is_dir():
+    paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    with ThreadPoolExecutor(TOGETHER) as threads:
+        # Each look into a folder of a network's disk is a wait.
+        below = list(threads.map(lambda path: list(_files(path)) if path.is_dir() else None, paths))
+    for path, files in zip(paths, below, strict=True):
+        if files is not None:
             # A name may be what another one is shown as: both are of the class that they say.
             own = found.listing.setdefault(readable(path.name), [])
-            for file in _files(path):
+            for file in files:
                 if is_archive(file):
                     found.archives.append(Path(file))
                 else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.class_pages import PICTURE_SIDE
+from pipeline.report.class_drawings import PICTURE_SIDE
 from pipeline.report.comparison import SHARED_METHOD, ComparedClass, ComparedRun
 from pipeline.report.files import slug, write_file
 from pipeline.report.plots import compared_counts

@@ -75,7 +75,6 @@ class SummaryContent:
         alone: images with a member of no other kept summary.
         relatives: other candidates that lie on it: what they are to it and how many.
         tags: what the classifier calls the members seen alone, each with the share of members that have it.
-        names: what people call the part, each with the number of raters who do.
     """
 
     number: int
@@ -104,7 +103,6 @@ class SummaryContent:
     found_again: float | None = None
     relatives: Sequence[tuple[str, int]] = ()
     tags: Sequence[tuple[str, float]] = ()
-    names: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +189,29 @@ class StageContent:
     rows: int
 
 
+@dataclass(frozen=True)
+class ToldContent:
+    """What the pages of a class say beside what is drawn of it; it may change while the pictures stay.
+
+    Args:
+        metrics: further figures of the class.
+        evaluation: figures of the job `evaluate`, if it ran; those of each summary are means over its class.
+        errors: what was left out of the class.
+        names: what people call the part of each summary, by its number, each name with the raters who gave it.
+        previous, next: labels and names of the classes before and after, if there are any.
+    """
+
+    metrics: Sequence[MetricContent] = ()
+    evaluation: Sequence[MetricContent] = ()
+    errors: Sequence[ErrorContent] = ()
+    names: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    previous: tuple[str, str] | None = None
+    next: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ClassContent:
-    """Everything on the page of one class.
+    """What is drawn of one class: a function of its own tables and photographs.
 
     Args:
         label: label of the class in the run (folder or manifest); any text.
@@ -208,11 +226,7 @@ class ClassContent:
         accounted: share of the class's salient pixels that the kept summaries hold, where it is known.
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
-        metrics: further figures of the class.
-        evaluation: figures of the job `evaluate`, if it ran; those of each summary are means over its class.
-        errors: what was left out of the class.
         distributions: `plots.Histogram`s over the explained images, as dictionaries, by the name of the figure.
-        previous, next: labels and names of the classes before and after, if there are any.
     """
 
     label: str
@@ -227,12 +241,7 @@ class ClassContent:
     accounted: float | None = None
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
-    metrics: Sequence[MetricContent] = ()
-    evaluation: Sequence[MetricContent] = ()
-    errors: Sequence[ErrorContent] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    previous: tuple[str, str] | None = None
-    next: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

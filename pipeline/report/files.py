@@ -14,7 +14,7 @@ from pipeline.report import pictures
 
 _RESERVED_BY_WINDOWS = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 _OURS = re.compile(
-    r"((summary|photograph|example)-\d+(-\w+)?|strip|summaries)\.webp|(summary-\d+|photographs)\.html|card\.json"
+    r"((summary|photograph|example)-\d+(-\w+)?|strip|summaries)\.webp|(summary-\d+|photographs)\.html|(card|drawn)\.json"
 )
 
 

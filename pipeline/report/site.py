@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.class_pages import STRIP_COLUMNS, STRIP_GAP, STRIP_SIDE
+from pipeline.report.class_drawings import STRIP_COLUMNS, STRIP_GAP, STRIP_SIDE
 from pipeline.report.content import ClassCard, IndexContent
 from pipeline.report.drawing import Plot
 from pipeline.report.files import write_file

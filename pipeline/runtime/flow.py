@@ -29,6 +29,9 @@ from pipeline.runtime.work import Work
 
 MANIFEST_INTERVAL_SECONDS = 2.0
 MANIFEST_SHARE = 20
+PLAN_SECONDS = 4.0
+"""For how long classes are planned before workers are given what is there: of a million files it takes minutes."""
+
 EVERYTHING = 0
 
 
@@ -90,6 +93,11 @@ class StageWalk:
         self._begun = self._changed = False
 
     @property
+    def asked(self) -> bool:
+        """Whether the workers have something to do for it."""
+        return bool(self._missing)
+
+    @property
     def over(self) -> bool:
         """Whether all of it is done or given up."""
         return len(self.settled) == self.parts
@@ -111,7 +119,7 @@ class StageWalk:
             self._planned |= {name: PlannedShard.of(there[name].shard, unit) for name, unit in own.items()}
         self._done |= there
         self._changed = True
-        if missing and not self.state.invalidated:
+        if missing and self.stage.writes and not self.state.invalidated:
             invalidate_after(self.state, self.stage)
             self.write_manifest()
         if self._line is not None:
@@ -210,9 +218,10 @@ class StageWalk:
         self._line.finish(unit, failed=isinstance(result, Failure))
         self._work.watch.finished(result)
         if isinstance(result, Failure):
-            self._failures.append(result)
-            count_lost(self.state, self.stage, unit)
-            self._check_failures()
+            if not self.stage.tried_again:
+                self._failures.append(result)
+                count_lost(self.state, self.stage, unit)
+                self._check_failures()
         else:
             # A worker's result comes with its own copy of every text.
             shard = result.shard and replace(result.shard, label=unit.label)
@@ -291,9 +300,11 @@ class _Flow:
         self._manifests_due = time.monotonic() + max(MANIFEST_INTERVAL_SECONDS, MANIFEST_SHARE * seconds)
 
     def _go_on(self) -> None:
-        """Plan what has become ready, close what is over; one may lead to the other."""
+        """Plan what has become ready, close what is over; one may lead to the other. What is left is for next time."""
         self._close()
-        while self._ready:
+        until = time.monotonic() + PLAN_SECONDS
+        # Where nothing is there to do yet, there is nothing to wait for.
+        while self._ready and (time.monotonic() < until or not any(walk.asked for walk in self._walks)):
             rank, part = heapq.heappop(self._ready)
             walk = self._walks[rank]
             walk.plan(part, self._plan(walk, part))

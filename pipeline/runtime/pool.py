@@ -19,7 +19,7 @@ from pipeline.runtime.observability import StageWatch
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Failure, Outcome, Unit
 from pipeline.runtime.vigil import SILENCE_SECONDS, Vigil
-from pipeline.runtime.work import Work
+from pipeline.runtime.work import Work, next_work
 
 STARTUP_FAILURES = 3
 STARTUP_SECONDS = 600.0
@@ -185,13 +185,12 @@ class WorkerPool:
         ray.kill(self._board)
 
     def _next(self) -> Attempt | None:
-        """The first attempt of the lowest rank. Work of which nothing waits or runs any more is forgotten."""
+        """The attempt whose turn it is. Work of which nothing waits or runs any more is forgotten."""
+        work = next_work(self._waiting, self.size)
+        if work is not None:
+            return self._waiting[work].popleft()
         running = {attempt.work for _, attempt in self._busy.values()}
-        for work in sorted(self._waiting, key=lambda work: work.rank):
-            if self._waiting[work]:
-                return self._waiting[work].popleft()
-            if work not in running:
-                del self._waiting[work]
+        self._waiting = {work: queue for work, queue in self._waiting.items() if work in running}
         return None
 
     def _read_board(self) -> None:
@@ -285,7 +284,7 @@ class WorkerPool:
 
     def _died(self, reason: str, attempt: Attempt | None = None) -> None:
         """Say that a worker is gone; one that never started was wanted for the work that is first in line."""
-        work = attempt.work if attempt else min(self._waiting, key=lambda work: work.rank, default=None)
+        work = attempt.work if attempt else next_work(self._waiting, self.size)
         if work is not None and work.watch is not None:
             work.watch.worker_died(reason, attempt.unit if attempt else None)
 
@@ -359,8 +358,7 @@ def worker_count(
         raise PoolError(
             f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs{needs}, and the cluster has "
             f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{has}: start nodes that have them, "
-            "lower ray.explain_gpus or ray.memory_per_worker, or, if the cluster grows, say by ray.cpus and ray.gpus "
-            "how far"
+            "or lower ray.explain_gpus or ray.memory_per_worker (a cluster that grows was asked for them: none came)"
         )
     return count
 

@@ -1,5 +1,6 @@
 """What a stage is: the tables it reads, the one table it writes, its resources, its units of work."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,9 +80,12 @@ class Plan:
         inputs = {table: tuple(shard.path for shard in self.shards[table]) for table in tables}
         return inputs, [[table, [shard.content for shard in self.shards[table]]] for table in tables]
 
-    def images_in(self, table: str, label: str) -> int:
-        """Images of a class that a table is about."""
-        return sum(shard.size for shard in self.shards[table] if shard.label == label)
+    def images_by_label(self, table: str) -> Counter[str]:
+        """Images of each class that a table is about."""
+        found: Counter[str] = Counter()
+        for shard in self.shards[table]:
+            found[shard.label] += shard.size
+        return found
 
 
 class Stage:
@@ -98,6 +102,8 @@ class Stage:
     """What a unit's size counts."""
     by_class: bool = True
     """Whether a class's units follow from that class's shards alone, so that it need not wait for the others."""
+    tried_again: bool = False
+    """Whether a later stage does what fails of it, so that no failure counts."""
     plans_from_rows: bool = False
     """Whether its units follow from what the tables it reads hold, not only from their shards' names."""
 
@@ -191,6 +197,7 @@ def units_per_class(
     """
     grouped = {name: plan.by_label(name) for name in (*tables, *also)}
     contents = {name: plan.contents(name) for name in tables}
+    sizes = plan.images_by_label(tables[0])
     items: dict[str, list[str]] = {}
     for shard in plan.shards[apart] if apart else ():
         items.setdefault(shard.label, []).extend(shard.items)
@@ -200,7 +207,7 @@ def units_per_class(
             identity=tuple(contents[name].get(label, ()) for name in tables),
             items=tuple(items.get(label, ())) or (label,),
             divisible=bool(items.get(label)),
-            size=plan.images_in(tables[0], label),
+            size=sizes[label],
             inputs={name: shards.get(label, ()) for name, shards in grouped.items()},
             quadratic=True,
         )

@@ -1,16 +1,27 @@
 """The classifier that a configuration names."""
 
+from pathlib import Path
+
 from pipeline.config import RunConfig
 from pipeline.models.classifier import Classifier
 from pipeline.models.loading import load_classifier
+from pipeline.objects import ObjectPath
+from pipeline.stages.fetched import fetched
 
 
-def classifier_of(config: RunConfig) -> Classifier:
-    """Load the classifier that the configuration names."""
+def classifier_of(config: RunConfig, folder: Path | None = None) -> Classifier:
+    """Load the classifier that the configuration names.
+
+    Args:
+        folder: of this run on this node, where weights of an object store are kept for its other workers.
+    """
     model = config.model
+    weights = model.weights_or_file
+    if folder is not None and isinstance(weights, ObjectPath):
+        weights = fetched(weights, folder)
     return load_classifier(
         model.name,
-        model.weights_or_file,
+        weights,
         labels=model.labels and model.labels.path,
         resize_side=model.resize,
         crop_side=model.crop,

@@ -72,7 +72,7 @@ class WorkerContext(Context):
     @cached_property
     def classifier(self) -> Classifier:
         """The classifier, checked to be the one that the driver planned with."""
-        classifier = classifier_of(self.config)
+        classifier = classifier_of(self.config, self.squares.folder)
         check_same(classifier, self.config.model.name, self.setup.weights_digest, self.setup.answers)
         use_precision(self.config.explain.precision)
         classifier.module.to(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ class WorkerContext(Context):
 
     @cached_property
     def squares(self) -> Squares:
-        """The analyzed squares that this run keeps on this node."""
+        """The analyzed squares that this run keeps on this node, and their folder, where its weights are kept too."""
         preprocessing = self.setup.preprocessing
         return Squares(digest(str(self.output), repr(preprocessing)), preprocessing.crop_side)
 

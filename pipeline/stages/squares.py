@@ -79,13 +79,17 @@ class Squares:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _trusted(self) -> bool:
-        """Whether the folder is a real one that nobody else can write to."""
-        try:
-            state = self.folder.lstat()
-        except OSError:
-            return False
-        mine = state.st_uid == getattr(os, "getuid", lambda: -1)()
-        return stat.S_ISDIR(state.st_mode) and mine and not state.st_mode & 0o022
+        return trusted(self.folder)
+
+
+def trusted(folder: Path) -> bool:
+    """Whether a folder is a real one that nobody else can write to."""
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    mine = state.st_uid == getattr(os, "getuid", lambda: -1)()
+    return stat.S_ISDIR(state.st_mode) and mine and not state.st_mode & 0o022
 
 
 def left_over(parent: Path | None = None) -> list[Path]:

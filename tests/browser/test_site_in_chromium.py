@@ -126,18 +126,19 @@ def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None: 
 
     from pipeline.report import class_pages
     from pipeline.report import site as pages_of_run
-    from pipeline.report.content import ErrorContent, MetricContent
+    from pipeline.report.content import ErrorContent, MetricContent, ToldContent
     from pipeline.report.plots import summaries_against_accuracy
 
     members = [member(0, EVIL_URI, exemplar=True), member(1, EVIL_URI, kept=False, reason=EVIL_LABEL)]
-    told = summary(1, members=2, tags=[(EVIL_LABEL, 0.5)], names=[(EVIL_LABEL, 2)])
+    named = summary(1, members=2, tags=[(EVIL_LABEL, 0.5)])
     content = robin(
-        label=EVIL_LABEL, class_name=EVIL_LABEL, previous=(EVIL_LABEL, EVIL_LABEL), next=(EVIL_LABEL, EVIL_LABEL),
-        summaries=[told, summary(2, kept=False, reason=EVIL_LABEL)], examples=[example(EVIL_URI)],
+        label=EVIL_LABEL, class_name=EVIL_LABEL,
+        summaries=[named, summary(2, kept=False, reason=EVIL_LABEL)], examples=[example(EVIL_URI)],
     )
     errors = [ErrorContent(EVIL_LABEL, EVIL_LABEL, EVIL_LABEL, EVIL_URI)]
     figures = [MetricContent(EVIL_LABEL, 1.0, 0.5, 1.5, 3, EVIL_LABEL, EVIL_LABEL)]
-    card = class_pages.write_class_page(tmp_path, content)
+    beside = {name: (EVIL_LABEL, EVIL_LABEL) for name in ("previous", "next")}
+    card = class_pages.write_class_page(tmp_path, content, ToldContent(names={1: [(EVIL_LABEL, 2)]}, **beside))
     plots = [summaries_against_accuracy([card])]
     assert members[0].uri == EVIL_URI
     pages_of_run.write_site(

@@ -185,7 +185,8 @@ def test_the_report_opens_from_the_bucket(disturbed) -> None:
     assert len([one for one in seen if one.endswith("index.html")]) == 3
     assert len([one for one in seen if one.endswith(".webp")]) > 20
     ours = {unquote(urlsplit(one).path) for one in seen}
-    assert all(key.endswith("card.json") for key in server.keys("runs/one/report/") if f"/{BUCKET}/{key}" not in ours)
+    kept = ("card.json", "drawn.json")
+    assert all(key.endswith(kept) for key in server.keys("runs/one/report/") if f"/{BUCKET}/{key}" not in ours)
 
 
 def test_runs_in_the_bucket_and_on_the_disk_are_compared_in_the_bucket(disturbed, local) -> None:

@@ -16,6 +16,7 @@ from pipeline.report.content import (
     MemberContent,
     RegionContent,
     SummaryContent,
+    ToldContent,
 )
 
 EVIL_LABEL = "<script>alert(1)</script>\"&'"
@@ -121,8 +122,8 @@ def index(**changes) -> IndexContent:
     return IndexContent(**(dict(title="A run", model="net", weights="ab" * 32, explainer="crisp", seed=7) | changes))
 
 
-def class_page(directory: Path, content: ClassContent) -> Page:
-    return Page(directory / class_pages.write_class_page(directory, content).page)
+def class_page(directory: Path, content: ClassContent, **told) -> Page:
+    return Page(directory / class_pages.write_class_page(directory, content, ToldContent(**told)).page)
 
 
 def assert_complete(page: Page) -> None:

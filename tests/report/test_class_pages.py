@@ -14,8 +14,8 @@ import pytest
 from contents import EVIL_LABEL, Page, assert_complete, class_page, example, index, member, robin, summary
 from PIL import Image
 
-from pipeline.report import class_pages, site
-from pipeline.report.content import ClassCard, ClassContent
+from pipeline.report import class_drawings, class_pages, site
+from pipeline.report.content import ClassCard, ClassContent, MetricContent, ToldContent
 from pipeline.report.files import slug
 
 
@@ -77,7 +77,7 @@ def test_exemplar_comes_first_and_pruned_ones_are_folded_with_their_reason(tmp_p
 
 
 def test_many_members_are_on_the_summarys_own_page_and_missing_ones_counted(tmp_path: Path) -> None:
-    shown = class_pages.MEMBERS_SHOWN
+    shown = class_drawings.MEMBERS_SHOWN
     page = class_page(tmp_path, robin(summaries=[summary(1, shown + 3, members_kept=shown + 8)], examples=[]))
     assert len(page.all("figure")) == shown and "with 8 more photographs" in page.text
     whole = Page(page.path.with_name("summary-01.html"))
@@ -88,7 +88,7 @@ def test_contact_sheet_has_a_row_for_each_summary(tmp_path: Path) -> None:
     contents = robin(summaries=[summary(1, 10), summary(2, 3), summary(3, 5, kept=False, reason="small")])
     card = class_pages.write_class_page(tmp_path, contents)
     sheet = np.asarray(Image.open(tmp_path / card.sheet).convert("RGB")).astype(int)
-    side, columns = class_pages.SHEET_SIDE, class_pages.SHEET_COLUMNS
+    side, columns = class_drawings.SHEET_SIDE, class_drawings.SHEET_COLUMNS
     assert sheet.shape[1] == columns * side + (columns - 1) * 6
     assert 2 * side < sheet.shape[0] < 3 * side
     last_row = sheet[-side:]
@@ -103,7 +103,7 @@ def test_contact_sheet_of_very_many_summaries_shows_the_first(tmp_path: Path) ->
     contents = robin(summaries=[summary(number, 3) for number in range(1, 121)], examples=[])
     card = class_pages.write_class_page(tmp_path, contents)
     with Image.open(tmp_path / card.sheet) as sheet:
-        assert 40 * class_pages.SHEET_SIDE < sheet.height < 16383
+        assert 40 * class_drawings.SHEET_SIDE < sheet.height < 16383
     assert "The first 40 of 120 kept summaries of robin" in Page(tmp_path / card.page).text
 
 
@@ -151,7 +151,7 @@ def test_file_name_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_class_is_drawn_again_only_when_something_changed(tmp_path: Path) -> None:
-    card = class_pages.write_class_page(tmp_path, robin(evaluation=[]), "first")
+    card = class_pages.write_class_page(tmp_path, robin(), state="first")
     assert class_pages.written_card(tmp_path, "robin", "first") == card
     assert class_pages.written_card(tmp_path, "robin", "second") is None
     assert class_pages.written_card(tmp_path, "wren", "first") is None
@@ -170,12 +170,12 @@ def test_writing_that_ends_half_way_is_taken_up_again(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk is full"):
-        class_pages.write_class_page(tmp_path, robin(), "first")
+        class_pages.write_class_page(tmp_path, robin(), state="first")
     assert class_pages.written_card(tmp_path, "robin", "first") is None
 
 
 def test_classes_are_linked_to_those_beside_them(tmp_path: Path) -> None:
-    page = class_page(tmp_path, robin(previous=("n01", "auk"), next=("Wren", "")))
+    page = class_page(tmp_path, robin(), previous=("n01", "auk"), next=("Wren", ""))
     links = {link["rel"]: link["href"] for link in page.all("a") if link.get("rel")}
     assert links == {
         "up": "../../index.html", "prev": f"../{slug('n01')}/index.html", "next": f"../{slug('Wren')}/index.html"
@@ -194,9 +194,41 @@ def test_single_photographs_are_shown_step_by_step(tmp_path: Path) -> None:
 
 
 def test_names_and_tags_are_shown_and_found(tmp_path: Path) -> None:
-    named = summary(1, tags=[("beak", 0.75), ("ant", 0.25)], names=[("the head", 3)])
+    named = summary(1, tags=[("beak", 0.75), ("ant", 0.25)])
     pruned = summary(2, kept=False, reason="small", tags=[("lemon", 1.0)])
-    card = class_pages.write_class_page(tmp_path, robin(summaries=[named, pruned]))
+    told = ToldContent(names={1: [("the head", 3)]})
+    card = class_pages.write_class_page(tmp_path, robin(summaries=[named, pruned]), told)
     words = re.sub(r"\s+", " ", Page(tmp_path / card.page).text)
     assert "People call it the head 3×" in words and "The classifier calls it beak 75%, ant 25%" in words
     assert card.words == ["the head", "beak"]
+
+
+def test_what_is_told_later_is_told_around_the_pictures_that_are_there(tmp_path: Path) -> None:
+    told = ToldContent(
+        [MetricContent("area", 0.25, None, None, 3, "share", "mean")], names={1: [("the head", 3)]}, next=("n2", "wren")
+    )
+    at_once = class_pages.write_class_page(tmp_path / "at once", robin(), told, "whole", "pictures")
+    early = class_pages.write_class_page(tmp_path / "later", robin(), drawn="pictures")
+    folder = (tmp_path / "later" / early.page).parent
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.webp")}
+    assert len(times) > 7 and "the head" not in Page(folder / "index.html").text
+    assert class_pages.written_card(tmp_path / "later", "robin", "whole") is None
+    assert class_pages.drawn_class(tmp_path / "later", "robin", "pictures")
+    assert class_pages.tell_class(tmp_path / "later", "robin", told, "whole", "other pictures") is None
+    assert class_pages.tell_class(tmp_path / "later", "robin", told, "whole", "pictures") == at_once
+    assert class_pages.written_card(tmp_path / "later", "robin", "whole") == at_once
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.webp")} == times
+    there, other = ({path.name: path.read_bytes() for path in one.iterdir()} for one in (
+        folder, (tmp_path / "at once" / at_once.page).parent
+    ))  # fmt: skip
+    assert there == other
+
+
+def test_pictures_that_are_half_replaced_are_of_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_pages.write_class_page(tmp_path, robin(), state="first", drawn="first")
+    monkeypatch.setattr(class_drawings, "_write_strip", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        class_pages.write_class_page(tmp_path, robin(), state="second", drawn="second")
+    for state in ("first", "second"):
+        assert not class_pages.drawn_class(tmp_path, "robin", state)
+        assert class_pages.written_card(tmp_path, "robin", state) is None

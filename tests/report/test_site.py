@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contents import EVIL_LABEL, EVIL_URI, Page, assert_complete, example, index, member, robin, summary
+from contents import EVIL_LABEL, EVIL_URI, Page, assert_complete, class_page, example, index, member, robin, summary
 
-from pipeline.report import class_pages, site
-from pipeline.report.content import ErrorContent, MetricContent, StageContent
+from pipeline.report import class_drawings, class_pages, site
+from pipeline.report.content import ErrorContent, MetricContent, StageContent, ToldContent
 from pipeline.report.plots import Plot
 
 
@@ -43,15 +43,12 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
             label=EVIL_LABEL,
             class_name=EVIL_LABEL,
             summaries=[
-                replace(summary(1), members=members, tags=[(EVIL_LABEL, 0.5)], names=[(EVIL_LABEL, 2)]),
+                replace(summary(1), members=members, tags=[(EVIL_LABEL, 0.5)]),
                 summary(2, kept=False, reason=EVIL_LABEL),
             ],
             examples=[replace(example(EVIL_URI), prediction_name=EVIL_LABEL)],
-            metrics=[metric],
-            evaluation=[metric],
-            errors=[error],
-            previous=(EVIL_LABEL, EVIL_LABEL),
         ),
+        ToldContent([metric], [metric], [error], {1: [(EVIL_LABEL, 2)]}, previous=(EVIL_LABEL, EVIL_LABEL)),
     )
     stage = StageContent(EVIL_LABEL, 1.0, 1, 0, 1.0, 1, 1)
     path = site.write_site(
@@ -96,10 +93,10 @@ def test_scripts_are_allowed_by_their_hashes_alone(tmp_path: Path) -> None:
 
 def test_strip_shows_the_exemplars(tmp_path: Path) -> None:
     card = class_pages.write_class_page(tmp_path, robin(summaries=[summary(number) for number in range(1, 6)]))
-    pitch = class_pages.STRIP_SIDE + class_pages.STRIP_GAP
-    assert card.strip_width == class_pages.STRIP_COLUMNS * pitch - class_pages.STRIP_GAP
+    pitch = class_drawings.STRIP_SIDE + class_drawings.STRIP_GAP
+    assert card.strip_width == class_drawings.STRIP_COLUMNS * pitch - class_drawings.STRIP_GAP
     one = class_pages.write_class_page(tmp_path, robin(label="one", summaries=[summary()]))
-    assert (one.strip_width, one.strip_height) == (class_pages.STRIP_SIDE, class_pages.STRIP_SIDE)
+    assert (one.strip_width, one.strip_height) == (class_drawings.STRIP_SIDE, class_drawings.STRIP_SIDE)
     none = class_pages.write_class_page(tmp_path, robin(label="none", summaries=[summary(kept=False, reason="small")]))
     assert (none.strip, none.sheet, none.summaries, none.pruned) == (None, None, 0, 1)
     page = Page(site.write_site(tmp_path, index(classes=[card, one, none])))
@@ -151,8 +148,7 @@ def test_long_error_lists_are_cut_and_counted_by_reason(tmp_path: Path) -> None:
     words = re.sub(r"\s+", " ", page.text)
     # 2,030 errors of three kinds in turn.
     assert all(f"reason {number};{rows} " in words for number, rows in enumerate((677, 677, 676)))
-    content = robin(errors=errors[: class_pages.ERRORS_SHOWN + 7])
-    own = Page(tmp_path / class_pages.write_class_page(tmp_path, content).page)
+    own = class_page(tmp_path, robin(), errors=errors[: class_pages.ERRORS_SHOWN + 7])
     assert own.text.count("reason ") == class_pages.ERRORS_SHOWN == 200 and "7 more rows" in own.text
 
 
@@ -163,7 +159,7 @@ def test_faithfulness_is_deletion_where_it_was_measured(tmp_path: Path) -> None:
 
     deletion = MetricContent("deletion", 0.125, 0.1, 0.2, 40, "", "faithfulness")
     one = class_pages.write_class_page(tmp_path, robin(label="one"))
-    two = class_pages.write_class_page(tmp_path, robin(label="two", evaluation=[deletion]))
+    two = class_pages.write_class_page(tmp_path, robin(label="two"), ToldContent(evaluation=[deletion]))
     bare = class_pages.write_class_page(tmp_path, robin(label="three", drop=None))
     assert order(one, bare) == ["0.8710", None] and order(one, two) == [None, "-0.1250"]
 

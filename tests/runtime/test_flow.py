@@ -14,6 +14,7 @@ import pytest
 from imageless import Settings, inputs_of
 from ray import cloudpickle
 
+from pipeline.runtime import flow
 from pipeline.runtime.context import Context
 from pipeline.runtime.failures import RunFailed
 from pipeline.runtime.flow import run_stages
@@ -23,7 +24,7 @@ from pipeline.runtime.session import ray_session
 from pipeline.runtime.settings import RaySettings
 from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
 from pipeline.runtime.units import Failure, Outcome, Output, Unit
-from pipeline.runtime.work import Work
+from pipeline.runtime.work import PLENTY, Work, next_work
 from pipeline.runtime.workers import IDLE_SECONDS, Workers
 from pipeline.store.tables import Shard, StoreError, TableStore, digest
 from schemas import TABLES, make_table
@@ -215,7 +216,30 @@ def test_a_class_is_shown_what_is_about_all_classes_and_not_what_is_about_others
     assert workers.did[-4:] == [("about all", "")] + [("after all", label) for label in reversed(LABELS)]
 
 
-def test_earlier_stages_are_planned_first(tmp_path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_units_are_done_while_other_classes_are_looked_at(tmp_path, monkeypatch, seed: int) -> None:
+    expected = sequential(tmp_path / "sequential")
+    monkeypatch.setattr(flow, "PLAN_SECONDS", -1.0)
+    planned, known = [], []
+
+    class Looked(First):
+        def units(self, plan: Plan) -> list[Unit]:
+            planned.extend(group.label for group in plan.inputs.classes)
+            return super().units(plan)
+
+    def choose(waiting) -> int:  # noqa: ANN001
+        known.append(len(planned))
+        return random.Random(f"{seed} {len(known)}").randrange(len(waiting))
+
+    state = state_of(tmp_path / "run")
+    run_stages(state, [Looked(), *STAGES[1:]], ByHand(state.store, choose))
+    assert known[:5] == [1, 1, 2, 2, 3] and planned == list(LABELS)
+    assert names_alone(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("seconds", [flow.PLAN_SECONDS, -1.0])
+def test_earlier_stages_are_planned_first(tmp_path, monkeypatch, seconds: float) -> None:
+    monkeypatch.setattr(flow, "PLAN_SECONDS", seconds)
     run_stages(state_of(tmp_path), STAGES, ByHand(TableStore(tmp_path), lambda waiting: 0))
     before = names_alone(tmp_path)
     # One shard of the second stage is lost: its class's later ones are the same, by their names, and are not redone,
@@ -415,6 +439,42 @@ def test_a_page_that_cannot_be_drawn_leaves_the_others(tmp_path) -> None:
     state = state_of(tmp_path)
     outcomes = run_stages(state, [First(), Pages()], Drawing(state.store, lambda waiting: 0))
     assert [outcome.value for outcome in outcomes] == ["a", "c"]
+    assert state.store.read_all("errors").column("stage").to_pylist() == ["pages"]
+
+    class Early(Pages):
+        tried_again = True
+
+    # What a later stage tries again is no loss yet; and a page about what is there makes no table out of date.
+    stages = [First(), Early(), PerShard()]
+    for _ in range(2):
+        state = state_of(tmp_path / "again", stages, error_tolerance=0.0)
+        run_stages(state, stages, Drawing(state.store, lambda waiting: 0))
+        assert state.store.read_all("errors").num_rows == 0
+        assert len(state.store.manifest("maps")) == 6
+    assert not state.invalidated
+
+
+def test_a_class_that_is_begun_is_finished_before_others_are(tmp_path) -> None:
+    labels = tuple(f"class {number:02}" for number in range(20))
+    workers, last_waiting = 2, []
+
+    def in_turn(waiting) -> int:  # noqa: ANN001
+        queues = {work: [unit for other, unit in waiting if other is work] for work, _ in waiting}
+        if len(queues) == 1:
+            last_waiting.append(len(waiting))
+        return [work for work, _ in waiting].index(next_work(queues, workers))
+
+    state = imageless.state_of(tmp_path, STAGES, inputs_of(labels, 4))
+    hand = ByHand(state.store, in_turn)
+    run_stages(state, STAGES, hand)
+    order = [stage for stage, _ in hand.did]
+    assert "per shard" not in order[:40] and order[:40].count("first") == 40
+    through = {label: hand.did.index(("per class", label)) for label in labels}
+    begun = {label: hand.did.index(("per shard", label)) for label in labels}
+    # One class after another, until so little waits that workers would have nothing to do beside the last one's stages.
+    early = (40 - PLENTY * workers) // 2
+    assert all(through[one] < begun[next_one] for one, next_one in zip(labels[:early], labels[1:early], strict=False))
+    assert order[-5:] == ["per class"] * 4 + ["about all"]
 
 
 @pytest.fixture(scope="module")

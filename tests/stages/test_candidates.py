@@ -188,7 +188,7 @@ def test_what_changes_is_made_again_and_nothing_else(run: Path) -> None:
     job(run, "summaries.price=0.05")
     units = stage_units(run)
     idle = {"propose", "neighbors", "match", "parts", "cluster"}
-    assert set(units) == {stage.name for stage in STAGES} - idle | {"report"}
+    assert set(units) == {stage.name for stage in STAGES} - idle | {"pages", "report"}
     assert units["features"] == (3, 3) and units["candidates"] == (3, 0)
     assert part_settings(load_config(values={"summaries.price": 0.05})).selection.price == 0.05
     # What was measured is what a run does unless it is told otherwise.

@@ -1,18 +1,21 @@
 """The stage `report`: each class is told what is about it, and what that costs grows with the number of classes."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from made_up import MadeUp
 
-from pipeline.report.class_pages import written_card
+from pipeline.report.class_pages import drawn_class, written_card
 from pipeline.review.questions import computed_from, shards_by_class
+from pipeline.runtime.stage import Plan
 from pipeline.stages.metrics import MetricsStage
 from pipeline.stages.negatives import NegativesStage
-from pipeline.stages.report.content import class_content, rows_of_class
-from pipeline.stages.report.stage import FOLDER, ReportStage, class_state
+from pipeline.stages.order import STAGES
+from pipeline.stages.report.content import class_content, class_told, rows_of_class
+from pipeline.stages.report.stage import BY_CLASS, FOLDER, PagesStage, ReportStage, class_state, drawn_state, with_pages
 from pipeline.stages.specialize import SpecializeStage
 
 
@@ -49,12 +52,12 @@ def test_a_class_is_told_all_that_is_about_it_in_order(small: MadeUp) -> None:
         for table in ("errors", "metrics"):
             expected = [row for row in small.store.read_all(table).to_pylist() if row["label"] == unit.label]
             assert expected and rows_of_class(small.worker, unit, table) == expected
-        content = class_content(small.worker, unit)
+        content, told = class_content(small.worker, unit), class_told(small.worker, unit)
         reasons = [f"torn {unit.label}", f"dark {unit.label}"]
         reasons += [f"copy {unit.label}"] if unit.label in small.labels[::2] else []
-        assert [error.reason for error in content.errors] == reasons
-        assert [(figure.name, figure.value) for figure in content.evaluation] == [("deletion", 0.5)]
-        assert content.summaries[0].names == [(f"wing of {unit.label}", 1)]
+        assert [error.reason for error in told.errors] == reasons
+        assert [(figure.name, figure.value) for figure in told.evaluation] == [("deletion", 0.5)]
+        assert content.summaries[0].number == 1 and told.names == {1: [(f"wing of {unit.label}", 1)]}
 
 
 def test_what_changes_of_a_class_draws_its_pages_again(small: MadeUp, tmp_path: Path) -> None:
@@ -95,3 +98,35 @@ def test_what_is_read_for_the_report_grows_with_the_number_of_classes(tmp_path: 
         assert planned["manifest"] <= 8
     assert counts[16] - counts[8] == 2 * (counts[8] - counts[4])
     assert inputs[16] - inputs[8] == 2 * (inputs[8] - inputs[4])
+
+
+def test_pages_are_drawn_of_a_class_alone_and_completed_once_all_is_known(tmp_path: Path) -> None:
+    run, stage = told(tmp_path, 3), PagesStage()
+    assert stage.by_class and not set(stage.reads) & {"metrics", "errors", "negatives", "specialists"}
+    order = [one.name for one in with_pages(STAGES)]
+    tables = {one.name: one.writes for one in STAGES}
+    before, after = order[: order.index("pages")], order[order.index("pages") + 1 :]
+    assert set(BY_CLASS) <= {tables[name] for name in before} and {"negatives", "metrics"} <= set(after)
+    label = run.labels[1]
+    alone = Plan(
+        run.config, run.store, run.inputs.only(run.inputs.classes[1]),
+        {table: [shard for shard in shards if shard.label == label] for table, shards in run.plan.shards.items()},
+    )  # fmt: skip
+    (early,) = stage.units(alone)
+    assert not {path for paths in early.inputs.values() for path in paths} & {
+        shard.path for shards in run.plan.shards.values() for shard in shards if shard.label != label
+    }
+    stage.compute(run.worker, early, early.items)
+    (page,) = (tmp_path / FOLDER).rglob("index.html")
+    assert "torn" not in page.read_text()
+    units = {unit.label: unit for unit in run.units(ReportStage())}
+    assert drawn_state(run.worker, early) == drawn_state(run.worker, units[label])
+    assert drawn_class(tmp_path / FOLDER, label, drawn_state(run.worker, units[label]))
+    drawn, run.store.counts = page.with_name("drawn.json").stat().st_mtime_ns, Counter()
+    card = ReportStage().compute(run.worker, units[label], (label,)).value
+    assert card.errors == 2 and "torn" in page.read_text()
+    # Told, not drawn again: no table that pictures are drawn from was read.
+    assert not set(run.store.counts) & set(BY_CLASS) and page.with_name("drawn.json").stat().st_mtime_ns == drawn
+    run.store.counts.clear()
+    stage.compute(run.worker, early, early.items)
+    assert not run.store.counts and "torn" in page.read_text()

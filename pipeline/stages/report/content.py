@@ -17,6 +17,7 @@ from pipeline.report.content import (
     MetricContent,
     RegionContent,
     SummaryContent,
+    ToldContent,
 )
 from pipeline.report.plots import Histogram
 from pipeline.review.export import current_ratings
@@ -56,7 +57,7 @@ class _Pictures:
 
 
 def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
-    """Everything on the page of the unit's class."""
+    """What is drawn of the unit's class: from its own tables alone."""
     images = worker.read(unit, "images", IMAGE_COLUMNS)
     by_id = {row["image_id"]: row for row in images if row["decode_error"] is None}
     pictures = _Pictures(worker, unit, by_id)
@@ -75,12 +76,19 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         accounted=_accounted(worker, unit),
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
-        metrics=metrics(rows_of_class(worker, unit, "metrics")),
-        evaluation=evaluation(worker.store, worker.config.seed, unit.label, unit.inputs["measurements"]),
-        errors=errors(rows_of_class(worker, unit, "errors")),
         distributions={
             name: asdict(Histogram().add([row[name] for row in maps.values()])) for name in DISTRIBUTIONS
         },
+    )
+
+
+def class_told(worker: WorkerContext, unit: Unit) -> ToldContent:
+    """What else is said of the unit's class, once the run knows all of it."""
+    return ToldContent(
+        metrics=metrics(rows_of_class(worker, unit, "metrics")),
+        evaluation=evaluation(worker.store, worker.config.seed, unit.label, unit.inputs["measurements"]),
+        errors=errors(rows_of_class(worker, unit, "errors")),
+        names=_names(worker, unit),
         previous=unit.payload.previous,
         next=unit.payload.next,
     )
@@ -114,7 +122,7 @@ def _summaries(
     pictures: _Pictures,
     masks: Mapping[str, Mapping[int, np.ndarray]],
 ) -> list[SummaryContent]:
-    tags, names, relatives = _tags(worker, unit), _names(worker, unit), _relatives(worker, unit)
+    tags, relatives = _tags(worker, unit), _relatives(worker, unit)
     members = defaultdict(list)
     for row in worker.read(unit, "members"):
         members[row["cluster"]].append(row)
@@ -150,7 +158,6 @@ def _summaries(
                 members=shown,
                 members_kept=row["members"],
                 tags=tags.get(row["summary"], ()),
-                names=names.get(row["summary"], ()),
                 intervals={
                     name: (row[f"{name}_low"], row[f"{name}_high"])
                     for name in ("support", "necessity", "sufficiency")
@@ -184,9 +191,9 @@ def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]
 
 
 def _names(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, int]]]:
-    """What people call the part of each summary, the most common name first; nothing where nobody was asked."""
+    """What people call the part of each summary, by its number; nothing where nobody was asked."""
     found = study_results(list(unit.payload.ratings), worker.config.seed)
-    return {own.summary: list(own.tags) for own in found.names if own.tags}
+    return {own.summary + 1: list(own.tags) for own in found.names if own.tags}
 
 
 def _examples(

@@ -1,4 +1,4 @@
-"""Stage `report`: all tables → pages. Class pages are drawn by workers, those about the run by the driver."""
+"""Stages `pages` and `report`: tables → pages. Class pages are made by workers, those about the run by the driver."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.config import RunConfig, annotated_default
 from pipeline.objects import ObjectPath
 from pipeline.report import plots
-from pipeline.report.class_pages import write_class_page, written_card
+from pipeline.report.class_pages import drawn_class, tell_class, write_class_page, written_card
 from pipeline.report.content import ClassCard, IndexContent, StageContent
 from pipeline.report.files import write_file
 from pipeline.report.rendering import look
@@ -25,6 +25,7 @@ from pipeline.stages.explain import explainer_name
 from pipeline.stages.report.content import (
     DISTRIBUTIONS,
     class_content,
+    class_told,
     errors,
     evaluation,
     metrics,
@@ -42,22 +43,68 @@ MEASURED = "measurements"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A class among the others: its index, labels and names of those beside it, and what its tables hold.
-
-    `said`: what shards about all classes say of it, rows by path. `ratings`: what people said of it.
-    """
+class Drawn:
+    """What the pictures of a class are drawn from: its index, and what its own tables hold."""
 
     class_index: int
+    contents: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Place(Drawn):
+    """A class among the others: labels and names of those beside it, and what else is said of it.
+
+    `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
+    path. `ratings`: what people said of it.
+    """
+
     previous: tuple[str, str] | None
     next: tuple[str, str] | None
-    contents: Mapping[str, Sequence[str]]
+    measured: Sequence[str]
     said: Mapping[str, list[dict[str, Any]]]
     ratings: Sequence[Mapping[str, Any]]
 
 
+class PagesStage(Stage):
+    """Draws the pages of a class as soon as its own tables are complete, while others are still worked on.
+
+    What needs all classes is said by `ReportStage`, which also draws what is not drawn.
+    """
+
+    name = "pages"
+    reads = BY_CLASS
+    writes = ""
+    tried_again = True
+
+    def settings(self, config: RunConfig) -> Any:
+        return []
+
+    def units(self, plan: Plan) -> list[Unit]:
+        paths = {table: plan.by_label(table) for table in BY_CLASS}
+        contents = {table: plan.contents(table) for table in BY_CLASS}
+        return [
+            Unit(
+                label=group.label,
+                identity=(),
+                items=(group.label,),
+                inputs={table: found.get(group.label, ()) for table, found in paths.items()},
+                payload=Drawn(
+                    group.class_index, {table: found.get(group.label, ()) for table, found in contents.items()}
+                ),
+                size=len(group.entries),
+            )
+            for group in plan.inputs.classes
+        ]
+
+    def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
+        folder, drawn = worker.store.root / FOLDER, drawn_state(worker, unit)
+        if not drawn_class(folder, unit.label, drawn):
+            write_class_page(folder, class_content(worker, unit), drawn=drawn)
+        return Output([])
+
+
 class ReportStage(Stage):
-    """Draws the pages of each class unless they are there already; its units give `ClassCard`s instead of shards."""
+    """Completes the pages of each class unless they are whole; its units give `ClassCard`s instead of shards."""
 
     name = "report"
     reads = (*BY_CLASS, *SHARED)
@@ -88,8 +135,9 @@ class ReportStage(Stage):
                 inputs={table: paths.get(group.label, ()) for table, paths in shards.items()},
                 payload=Place(
                     group.class_index,
+                    {table: contents[table].get(group.label, ()) for table in BY_CLASS},
                     *beside[group.label],
-                    {table: found.get(group.label, ()) for table, found in contents.items()},
+                    contents[MEASURED].get(group.label, ()),
                     said.get(group.label, {}),
                     ratings.get(group.label, ()),
                 ),
@@ -100,21 +148,35 @@ class ReportStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         folder = worker.store.root / FOLDER
-        state = class_state(worker, unit)
+        state, drawn = class_state(worker, unit), drawn_state(worker, unit)
         card = written_card(folder, unit.label, state)
         if card is None:
-            card = write_class_page(folder, class_content(worker, unit), state)
+            told = class_told(worker, unit)
+            card = tell_class(folder, unit.label, told, state, drawn)
+            if card is None:
+                card = write_class_page(folder, class_content(worker, unit), told, state, drawn)
         return Output([], value=card)
+
+
+def drawn_state(worker: WorkerContext, unit: Unit) -> str:
+    """Hash of all that the pictures of a class are drawn from."""
+    name = worker.setup.class_names[unit.payload.class_index]
+    settings = [worker.config.report.model_dump(), worker.config.seed]
+    return digest(look(), unit.payload.contents, settings, [unit.label, name, unit.payload.class_index])
 
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pages of a class are made from."""
     place = unit.payload
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
-    name = worker.setup.class_names[place.class_index]
-    settings = [worker.config.report.model_dump(), worker.config.seed]
-    beside = [name, place.class_index, place.previous, place.next]
-    return digest(look(), json.dumps(rows, default=str, sort_keys=True), place.contents, settings, beside)
+    said = json.dumps(rows, default=str, sort_keys=True)
+    return digest(drawn_state(worker, unit), said, place.measured, [place.previous, place.next])
+
+
+def with_pages(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages of a run, with the pages of each class right after the last one that they show the table of."""
+    last = max(place for place, stage in enumerate(stages) if stage.writes in BY_CLASS)
+    return [*stages[: last + 1], PagesStage(), *stages[last + 1 :]]
 
 
 def _by_label(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:

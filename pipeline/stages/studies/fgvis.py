@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -79,7 +79,7 @@ class ColorBiasStudy(Study):
     def units(self, plan: Plan) -> list[Unit]:
         return [
             unit
-            for label, images in _correct(plan).items()
+            for label, images in _correct(plan)
             for unit in image_units(plan, label, sorted(image_id for _, image_id in images))
         ]
 
@@ -116,26 +116,24 @@ def image_units(plan: Plan, label: str, ids: Sequence[str], payload: Any = None)
     ]
 
 
-def _correct(plan: Plan) -> dict[str, list[tuple[float, str]]]:
-    """By class, minus the score (at most 0.995) and the id of the images that are predicted correctly."""
+def _correct(plan: Plan) -> Iterator[tuple[str, list[tuple[float, str]]]]:
+    """Class by class, minus the score (at most 0.995) and the id of the images that are predicted correctly."""
     columns = ["image_id", "class_index", "prediction", "score"]
-    return {
-        label: [
+    for label, paths in plan.by_label("images").items():
+        yield label, [
             (-min(row["score"], CONFIDENT), row["image_id"])
             for row in plan.store.read("images", paths, columns).to_pylist()
             if row["prediction"] == row["class_index"]
         ]
-        for label, paths in plan.by_label("images").items()
-    }
 
 
-def _surest(correct: Mapping[str, Sequence[tuple[float, str]]], count: int) -> dict[str, list[str]]:
+def _surest(correct: Iterable[tuple[str, Sequence[tuple[float, str]]]], count: int) -> dict[str, list[str]]:
     """Ids by class of the `count` images with a score ≥ 0.995, or the surest there are, of those predicted correctly.
 
-    `correct`: by class, minus the score (at most 0.995) and the id. Where there are more, those with the smallest ids,
-    which are hashes: a random choice.
+    `correct`: class by class, minus the score (at most 0.995) and the id. Where there are more, those with the smallest
+    ids, which are hashes: a random choice.
     """
-    ranked = ((rank, image_id, label) for label, images in correct.items() for rank, image_id in images)
+    ranked = ((rank, image_id, label) for label, images in correct for rank, image_id in images)
     chosen = defaultdict(list)
     for _, image_id, label in heapq.nsmallest(count, ranked):
         chosen[label].append(image_id)

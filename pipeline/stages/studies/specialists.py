@@ -1,17 +1,20 @@
 """Do the summaries' specialists correct the network? (visual summaries §4.4, Fig. 6.)"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.config import RunConfig
 from pipeline.runtime.stage import Plan
 from pipeline.runtime.units import Output, Unit
 from pipeline.stages.constants import constants
-from pipeline.stages.context import WorkerContext
-from pipeline.stages.fusion import fused_predictions
-from pipeline.stages.studies.study import Study
+from pipeline.stages.context import WorkerContext, chunks
+from pipeline.stages.fusion import AT_ONCE, Fusion, fused_predictions
+from pipeline.stages.studies.study import StudiesStage, Study
 from pipeline.summarize.specialists import choose_alpha
+from schemas import make_table
 
 
 class SpecialistsStudy(Study):
@@ -34,9 +37,21 @@ class SpecialistsStudy(Study):
         found = fused_predictions(worker, unit, unit.payload)
         if found is None:
             return
+        # As columns, some images at a time: rows of a hundred thousand test images would fill the memory.
+        order = sorted(range(len(found.image_ids)), key=found.image_ids.__getitem__)
+        parts = []
+        for some in chunks(order, AT_ONCE):
+            parts.append(make_table(StudiesStage.writes, self._rows(worker, unit, found, some)))
+            worker.step()
+        output.table = pa.concat_tables(parts)
+
+    def _rows(
+        self, worker: WorkerContext, unit: Unit, found: Fusion, numbers: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of some test images, in the order of figures."""
         names = worker.setup.class_names
-        for number, image_id in enumerate(found.image_ids):
-            own = replace(unit, label=str(found.labels[number]))
+        for number in numbers:
+            image_id, own = found.image_ids[number], replace(unit, label=str(found.labels[number]))
             before, after = int(found.before[number]), int(found.after[number])
             right = before == found.truth[number], after == found.truth[number]
             protocol: dict[str, Any] = {
@@ -48,12 +63,11 @@ class SpecialistsStudy(Study):
             if before != after and found.deciding[number] is not None:
                 protocol["by the summary"] = list(found.deciding[number])
             values = {
-                "right before": right[0],
-                "right after": right[1],
-                "gained": float(right[1]) - float(right[0]),
                 "corrected": right[1] and not right[0],
+                "gained": float(right[1]) - float(right[0]),
+                "right after": right[1],
+                "right before": right[0],
                 "spoiled": right[0] and not right[1],
             }
-            output.rows += [
-                self.row(worker, own, variant, value, protocol, image_id) for variant, value in values.items()
-            ]
+            for variant, value in values.items():
+                yield self.row(worker, own, variant, value, protocol, image_id)
