@@ -2,10 +2,10 @@
 
     VISUAL_SUMMARIES_DATA=… python benchmarks/costs.py FOLDER [section.key=value ...] [--sizes 12 25 50]
 
-Runs the job over real photographs with a network's trained weights, once for each network and class size, all of a class
-explained, in FOLDER. What is complete is not run again. Prints Markdown: for each network and stage the processor
-seconds in workers and the bytes of the table, both for an image, at each class size, and the seconds of a fixed cost for
-a class and of one for each image, fitted to them.
+Runs the job over real photographs with a network's trained weights, once for each network and class size, all of a
+class explained, in FOLDER. What is complete is not run again. Prints Markdown: for each network and stage the processor
+seconds in workers and the bytes of the table, both for an image, at each class size, and what a class and what an image
+cost by a line through the seconds.
 """
 
 import argparse
@@ -68,17 +68,14 @@ def main() -> int:
         heads = [f"s an image, {size}" for size in sizes] + ["s a class", "+ s an image"]
         heads += [f"bytes an image, {size}" for size in sizes]
         print(f"\n| {network} | " + " | ".join(heads) + " |\n|---|" + "--:|" * len(heads))
-        totals = {
-            stage: {of: sum(one[of] for name, one in found[-1].items()) for of in ("seconds", "bytes")}
-            for stage in ("all",)
-        }
+        totals = {of: sum(one[of] for one in found[-1].values()) for of in ("seconds", "bytes")}
         for stage in found[-1]:
             seconds = [one[stage]["seconds"] for one in found]
             line = [f"{value:.3f}" for value in seconds]
             each, fixed = np.polyfit(sizes, np.multiply(seconds, sizes), 1) if len(sizes) > 1 else (seconds[0], 0)
             line += [f"{fixed:.2f}", f"{each:.3f}"] + [f"{one[stage]['bytes']:,.0f}" for one in found]
             print(f"| {stage} | " + " | ".join(line) + " |")
-        print(f"\nAll stages at {sizes[-1]}: {totals['all']['seconds']:.2f} s, {totals['all']['bytes']:,.0f} bytes.")
+        print(f"\nAll stages at {sizes[-1]}: {totals['seconds']:.2f} s, {totals['bytes']:,.0f} bytes.")
     return 0
 
 
