@@ -5,9 +5,9 @@
 
 The class's photographs are repeated under seeded crops and flips to reach the sizes. The job runs once for each size,
 in FOLDER, smallest first; maps and proposals of the images that were there before are kept, so that their stages'
-figures are per new image. What is complete is not run again. Prints Markdown: processor seconds in workers, peak
-memory of a worker (PyTorch and the rest of the program, some 400 MB, included) and bytes of the table, of each stage and
-size, and the exponents fitted to them.
+figures are per new image. What is complete is not run again. Prints Markdown: processor seconds in workers, peak memory
+of a worker (PyTorch and the rest of the program, some 400 MB, included) and bytes of the table, of each stage and size,
+and the exponents fitted to them.
 """
 
 import argparse
@@ -79,15 +79,10 @@ def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> l
         rows = [row for row in rows if row["run"] == max(row["run"] for row in rows)]
         wanted = ("stage", "seconds", "worker_seconds", "peak_memory", "units", "units_cached", "rows")
         tables = {stage.name: stage.writes for stage in STAGES}
-        kept.write_text(
-            json.dumps(
-                [
-                    {name: row[name] for name in wanted}
-                    | {"bytes": sum(one.bytes for one in store.listed(tables.get(row["stage"]) or "runs").values())}
-                    for row in rows
-                ]
-            )
-        )
+        found = [{name: row[name] for name in wanted} for row in rows if row["stage"] in tables]
+        for row in found:
+            row["bytes"] = sum(shard.bytes for shard in store.listed(tables[row["stage"]]).values())
+        kept.write_text(json.dumps(found))
     return json.loads(kept.read_text())
 
 
