@@ -2,10 +2,10 @@
 
     python benchmarks/killed.py FOLDER UNDISTURBED [section.key=value ...] [--kills 10] [--seed 0]
 
-UNDISTURBED is a folder of a finished size of benchmarks/classes.py: its `drawn` pictures, its `run`, its `samples.csv`.
-The same job is started into FOLDER with the same settings. At random moments, spread over the time that the undisturbed
-run took, the driver and every process below it are killed with signal 9, and the command is given again, until it ends
-by itself. Each table but those that say what runs have cost must then list the same shards with the same contents.
+UNDISTURBED is a folder of a finished size of benchmarks/classes.py: its `drawn` pictures and its `run`.
+The same job is started into FOLDER with the same settings. At random moments, spread over the shards and pages that the
+undisturbed run made, the driver and every process below it are killed with signal 9, and the command is given again,
+until it ends by itself. Each table but those that say what runs have cost must then list the same shards with the same contents.
 Prints Markdown: how many shards there were at each kill and how many of those before were written anew since, which
 would be work done twice; last, what is different. The exit status is 1 if anything is.
 """
@@ -18,10 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 from photographs import machine
-from watched import ROOT, job, read_samples, read_stages
+from watched import ROOT, job
 
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import StoreError, TableStore
@@ -29,6 +28,7 @@ from schemas import TABLES
 
 # What runs say of themselves, and what other jobs add.
 NOT_COMPARED = ("runs", "costs", "measurements", "ratings")
+POLL_SECONDS = 0.5
 COMPARED = tuple(name for name in TABLES if name not in NOT_COMPARED)
 
 
@@ -53,6 +53,11 @@ def shards(output: Path) -> dict[str, int]:
         for path in (output / "tables" / table).rglob("*.parquet"):
             found[str(path.relative_to(output))] = path.stat().st_mtime_ns
     return found
+
+
+def progress(output: Path) -> int:
+    """Shards and class pages that are there."""
+    return len(shards(output)) + sum(1 for _ in (output / "report" / "classes").glob("*/index.html"))
 
 
 def contents(output: Path) -> dict[str, list[tuple[str, str, int]]]:
@@ -88,16 +93,12 @@ def main() -> int:
     folder, undisturbed = options.folder.resolve(), options.undisturbed.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (driver,) = read_samples(undisturbed / "samples.csv", "rss")["driver"].values()
-    start = read_stages(undisturbed / "run")[0].start - driver.times[0]
-    work = driver.times[-1] - driver.times[0] - start
+    total = progress(undisturbed / "run")
     generator = random.Random(options.seed)
-    moments = sorted(generator.uniform(0, 0.98) * work for _ in range(options.kills))
-    # Each time the run goes on about where it was: after the start, what is left until the next moment.
-    waits = [start * generator.random() + after for after in np.diff([0.0, *moments])]
-    print(f"{machine()}; undisturbed {start + work:.0f} s, {len(shards(undisturbed / 'run')):,} shards.\n")
-    print("| kill | s after the start | processes | shards there | of those before, written anew |")
-    print("|--:|--:|--:|--:|--:|", flush=True)
+    moments = sorted(generator.randrange(total) for _ in range(options.kills))
+    print(f"{machine()}; undisturbed: {total:,} shards and class pages.\n")
+    print("| kill | at | s after the start | processes | shards there | of those before, written anew |")
+    print("|--:|--:|--:|--:|--:|--:|", flush=True)
     command = job(undisturbed / "drawn", folder / "run", options.overrides)
     before: dict[str, int] = {}
     again, began = 0, time.monotonic()
@@ -110,18 +111,20 @@ def main() -> int:
         return len(now), anew
 
     with (folder / "run.log").open("w") as log:
-        for number, wait in enumerate([*waits, None], 1):
+        for number, moment in enumerate([*moments, None], 1):
+            started = time.monotonic()
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
-            try:
-                process.wait(wait)
-            except subprocess.TimeoutExpired:
-                killed = kill(process)
+            while process.poll() is None and (moment is None or progress(folder / "run") < moment):
+                time.sleep(POLL_SECONDS)
+            if process.poll() is not None:
                 there, anew = seen()
-                print(f"| {number} | {wait:.0f} | {killed} | {there:,} | {anew} |", flush=True)
-            else:
-                there, anew = seen()
-                print(f"| ended with {process.returncode} | | | {there:,} | {anew} |", flush=True)
+                print(f"| ended with {process.returncode} | | | | {there:,} | {anew} |", flush=True)
                 break
+            # Not always just as a shard has come.
+            time.sleep(3 * generator.random())
+            killed, took = kill(process), time.monotonic() - started
+            there, anew = seen()
+            print(f"| {number} | {moment:,} | {took:.0f} | {killed} | {there:,} | {anew} |", flush=True)
     found = differences(folder / "run", undisturbed / "run")
     told = f"\n{time.monotonic() - began:.0f} s in all; written twice: {again}."
     print(f"{told} Different: {'; '.join(found) or 'nothing'}.")
