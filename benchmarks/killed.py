@@ -2,12 +2,12 @@
 
     python benchmarks/killed.py FOLDER UNDISTURBED [section.key=value ...] [--kills 10] [--seed 0]
 
-UNDISTURBED is a folder of a finished size of benchmarks/classes.py: its `drawn` pictures and its `run`.
-The same job is started into FOLDER with the same settings. At random moments, spread over the shards and pages that the
-undisturbed run made, the driver and every process below it are killed with signal 9, and the command is given again,
-until it ends by itself. Each table but those that say what runs have cost must then list the same shards with the same contents.
-Prints Markdown: how many shards there were at each kill and how many of those before were written anew since, which
-would be work done twice; last, what is different. The exit status is 1 if anything is.
+UNDISTURBED is a folder of a finished size of benchmarks/classes.py: its `drawn` pictures and its `run`. The same job is
+started into FOLDER with the same settings. At random moments, spread over the shards and pages that the undisturbed run
+made, the driver and every process below it are killed with signal 9, and the command is given again, until it ends by
+itself. Each table but those that say what runs have cost must then list the same shards with the same contents. Prints
+Markdown: how many shards there were at each kill and how many of those before were written anew since, which would be
+work done twice; last, what is different. The exit status is 1 if anything is.
 """
 
 import argparse
