@@ -5,9 +5,9 @@
 
 The class's photographs are repeated under seeded crops and flips to reach the sizes. The job runs once for each size,
 in FOLDER, smallest first; maps and proposals of the images that were there before are kept, so that their stages'
-figures are per new image. What is complete is not run again. Prints Markdown: processor seconds in workers and peak
-memory of a worker (PyTorch and the rest of the program, some 400 MB, included) of each stage and size, and the
-exponents fitted to them.
+figures are per new image. What is complete is not run again. Prints Markdown: processor seconds in workers, peak memory
+of a worker (PyTorch and the rest of the program, some 400 MB, included) and bytes of the table, of each stage and size,
+and the exponents fitted to them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from photographs import data_directory
 from PIL import Image, ImageOps
 
+from pipeline.stages.order import STAGES
 from pipeline.store.tables import TableStore
 
 SIZES = (25, 50, 100, 200, 400, 800)
@@ -72,9 +73,16 @@ def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> l
             f"ray.workers={arguments.workers}",
         ]  # fmt: skip
         subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
-        rows = TableStore(folder / f"run {arguments.preset} {arguments.explainer}").read_all("runs").to_pylist()
+        store = TableStore(folder / f"run {arguments.preset} {arguments.explainer}")
+        rows = store.read_all("runs").to_pylist()
+        # The run of a smaller size is in the same folder; the last one's rows are this one's.
+        rows = [row for row in rows if row["run"] == max(row["run"] for row in rows)]
         wanted = ("stage", "seconds", "worker_seconds", "peak_memory", "units", "units_cached", "rows")
-        kept.write_text(json.dumps([{name: row[name] for name in wanted} for row in rows]))
+        tables = {stage.name: stage.writes for stage in STAGES}
+        found = [{name: row[name] for name in wanted} for row in rows if row["stage"] in tables]
+        for row in found:
+            row["bytes"] = sum(shard.bytes for shard in store.listed(tables[row["stage"]]).values())
+        kept.write_text(json.dumps(found))
     return json.loads(kept.read_text())
 
 
@@ -123,6 +131,7 @@ def main() -> None:
     stages = OF_THE_CLASS[arguments.preset]
     print_table("processor seconds", results, stages, "worker_seconds", 1, 2)
     print_table("peak memory of a worker (MB)", results, stages, "peak_memory", 1e6, 0)
+    print_table("megabytes of the table", results, stages, "bytes", 1e6, 2)
     print(f"\n{arguments.explainer}, class {arguments.label}; {platform.processor() or platform.machine()}, "
           f"{os.cpu_count()} cores, {arguments.workers} worker.")
 

@@ -1,12 +1,12 @@
 """Does the driver stay small? The schedule of a large run, without a pixel: real planning, manifests and bookkeeping of
 all stages, workers that only pretend and whose times are the measured ones of docs/scaling.md.
 
-    python benchmarks/schedule.py FOLDER [--classes 1000 --images 1300 --processors 64 --gpus 8]
+    python benchmarks/schedule.py FOLDER [--classes 1000 --images 1300 --processors 64 --gpus 8 --preset paper]
 
 The units go through the driver's own code (`run_stages`); simulated workers, some with a GPU, have one unit each and
 let virtual time pass. FOLDER gets manifests, a table of images without features, and one file of pairs. Prints:
 each stage's units and the virtual hours of its first unit's beginning and its last one's end; and every so many units
-how many wait, how many are in flight, and the driver's own seconds and resident memory.
+how many wait, how many are in flight, and the driver's own seconds, without what workers would do, and resident memory.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import io
 import os
 import pickle
 import platform
+import resource
 import shutil
 import time
 from collections import Counter, deque
@@ -67,7 +68,12 @@ class SimulatedWorkers:
         self.spans: dict[str, list[float]] = {}
         self.did: Counter[str] = Counter()
         self.samples: list[tuple[int, float, int, int, float, float]] = []
-        self.started = time.perf_counter()
+        self.started, self.pretending = time.perf_counter(), 0.0
+
+    @property
+    def driver_seconds(self) -> float:
+        """Since the start, without what workers would do."""
+        return time.perf_counter() - self.started - self.pretending
 
     def add(self, work: Work, units: Sequence[Unit]) -> None:
         queues = self.waiting[work.stage.resources.gpu]
@@ -82,15 +88,17 @@ class SimulatedWorkers:
         self.free[gpu] += 1
         self.did[work.stage.name] += 1
         self.spans[work.stage.name][1] = self.now
+        began = time.perf_counter()
+        result = pickle.dumps(self.outcome(work.stage, unit))
+        self.pretending += time.perf_counter() - began
         # As it comes back from a worker: nothing in it is the driver's own.
-        work.finished(pickle.loads(pickle.dumps(self.outcome(work.stage, unit))))
+        work.finished(pickle.loads(result))
 
     def sample(self) -> None:
         """Keep how things stand."""
         waiting = sum(len(queue) for queues in self.waiting.values() for queue in queues.values())
-        seconds = time.perf_counter() - self.started
         done = sum(self.did.values())
-        self.samples.append((done, self.now / 3600, waiting, len(self.in_flight), seconds, memory()))
+        self.samples.append((done, self.now / 3600, waiting, len(self.in_flight), self.driver_seconds, memory()))
 
     def _begin(self, gpu: bool, work: Work, unit: Unit) -> None:
         work.begun(unit)
@@ -157,10 +165,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1300)
     parser.add_argument("--processors", type=int, default=64)
     parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--preset", choices=("default", "paper"), default="paper")
     arguments = parser.parse_args()
     output = arguments.folder.resolve()
     shutil.rmtree(output, ignore_errors=True)
-    config = load_config(values={"preset": "paper", "output": str(output), "data.images": "made up"})
+    config = load_config(values={"preset": arguments.preset, "output": str(output), "data.images": "made up"})
     before = memory()
     inputs = made_up_inputs(arguments.classes, arguments.images)
     state: RunState = start_state(config, inputs, Console(file=io.StringIO()))
@@ -169,7 +178,7 @@ def main() -> None:
     workers = SimulatedWorkers(state.store, arguments.processors, arguments.gpus, pairs)
     print(f"{arguments.classes:,} classes × {arguments.images:,} images, {arguments.processors} processors, "
           f"{arguments.gpus} GPUs pretended; driver on {platform.machine()}; {before:.0f} MB before, "
-          f"{memory():.0f} MB with the catalog\n")
+          f"{memory():.0f} MB with the catalog; preset {arguments.preset}\n")
     run_stages(state, STAGES, workers)
     workers.sample()
     print("| stage | units | begins, virtual hours | ends |\n|---|--:|--:|--:|")
@@ -178,6 +187,11 @@ def main() -> None:
     print("\n| units done | virtual hours | waiting | in flight | driver, s | driver, MB |\n|--:|--:|--:|--:|--:|--:|")
     for done, hours, waiting, in_flight, seconds, megabytes in workers.samples:
         print(f"| {done:,} | {hours:.2f} | {waiting:,} | {in_flight} | {seconds:.0f} | {megabytes:.0f} |")
+    units = sum(workers.did.values())
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds = workers.driver_seconds
+    print(f"\n{units:,} units: {seconds:.0f} s of the driver's own, {1000 * seconds / units:.2f} ms a unit; "
+          f"{peak:.0f} MB at most, {peak - before:.0f} MB more than before")
 
 
 if __name__ == "__main__":

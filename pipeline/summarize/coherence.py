@@ -8,6 +8,7 @@ random salient places of the same images: a class whose salient places all look 
 Shapes: N images of the class, m members, G by G cells, D components of a cell's features, r by s cells of a cut.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,21 +88,22 @@ def candidate_coherence(
     coherence = _judged(own, random, counting, mirror)
     odd = coherence.members < coherence.chance
     if drop_odd and odd.any() and (counting & ~odd).sum() >= 2:
-        candidate, coherence = candidate.rows(~odd), _judged(own[~odd], random[:, ~odd], counting[~odd], mirror)
+        left = [laid[~odd] for laid in random]
+        candidate, coherence = candidate.rows(~odd), _judged(own[~odd], left, counting[~odd], mirror)
     return candidate, coherence
 
 
-def _judged(own: np.ndarray, random: np.ndarray, counting: np.ndarray, mirror: bool) -> Coherence:
+def _judged(own: np.ndarray, random: Sequence[np.ndarray], counting: np.ndarray, mirror: bool) -> Coherence:
     members, mirrored = np.full(len(own), np.nan), np.zeros(len(own), dtype=bool)
-    values, likeness, flips = _likeness_of_each(np.concatenate([own[None], random])[:, counting], mirror)
-    members[counting], mirrored[counting] = likeness[0], flips[0]
-    return Coherence(float(values[0]), float(values[1:].mean()), float(values[1:].std()), members, mirrored)
+    value, members[counting], mirrored[counting] = likeness_of(own[counting], mirror)
+    by_chance = np.array([likeness_of(laid[counting], mirror)[0] for laid in random], dtype=own.dtype)
+    return Coherence(value, float(by_chance.mean()), float(by_chance.std()), members, mirrored)
 
 
 def _all_laid(
     candidate: Candidate, maps: "SmoothMaps", shares: np.ndarray, generator: np.random.Generator, draws: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The members cut alike `[m,r,s,D]`, and the same shapes on random salient places `[draws,m,r,s,D]`."""
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The members cut alike `[m,r,s,D]`, and for each draw the same shapes on random salient places."""
     windows = [_window(segment) for segment in candidate.segments]
     sizes = np.array([(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in windows])
     typical = np.median(sizes, axis=0)
@@ -120,27 +122,42 @@ def _all_laid(
         (corners[..., axis, None] + (np.arange(cut[axis]) + 0.5) * sizes[:, None, axis] / cut[axis]).astype(np.int64)
         for axis in (0, 1)
     )
-    smooth = maps.at_width(max(1, round(float((typical / cut).mean()))))
-    laid = smooth[candidate.images[:, None, None], rows[..., :, None], columns[..., None, :]] * filled[..., None]
-    return laid[0], laid[1:]
+    width = max(1, round(float((typical / cut).mean())))
+    own, *random = (
+        maps.cells(width, candidate.images, *places) * filled[..., None] for places in zip(rows, columns, strict=True)
+    )
+    return own, random
 
 
 class SmoothMaps:
     """Features averaged over squares of several widths, each made when it is first needed."""
 
-    def __init__(self, features: np.ndarray, made: dict[int, np.ndarray] | None = None) -> None:
-        """`features` are `[N,G,G,D]` of unit length; `made` are those of some widths."""
-        self.made = {1: features, **(made or {})}
+    def __init__(self, features: np.ndarray) -> None:
+        """`features` are `[N,G,G,D]` of unit length."""
+        self._made = {1: features}
+        self._images: np.ndarray | None = None
+
+    def of_images(self, images: np.ndarray) -> "SmoothMaps":
+        """Those of some images, numbers `[n]`; what is made for one is there for the other, and is held once."""
+        own = SmoothMaps.__new__(SmoothMaps)
+        own._made = self._made
+        own._images = images if self._images is None else self._images[images]
+        return own
 
     def at_width(self, width: int) -> np.ndarray:
         """Means over `width` by `width` cells, scaled to unit length: `[N,G,G,D]`."""
-        if width not in self.made:
-            self.made[width] = with_context(self.made[1], width)
-        return self.made[width]
+        whole = self._whole(width)
+        return whole if self._images is None else whole[self._images]
 
-    def of_images(self, images: np.ndarray) -> "SmoothMaps":
-        """Those of some images, with all widths made so far."""
-        return SmoothMaps(self.made[1][images], {width: maps[images] for width, maps in self.made.items()})
+    def cells(self, width: int, images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Of the same some cells: `[m,r,s,D]` for m images, rows `[m,r]` and columns `[m,s]` of each."""
+        images = images if self._images is None else self._images[images]
+        return self._whole(width)[images[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+    def _whole(self, width: int) -> np.ndarray:
+        if width not in self._made:
+            self._made[width] = with_context(self._made[1], width)
+        return self._made[width]
 
 
 def likeness_of(laid: np.ndarray, mirror: bool) -> tuple[float, np.ndarray, np.ndarray]:
@@ -158,47 +175,37 @@ def likeness_of(laid: np.ndarray, mirror: bool) -> tuple[float, np.ndarray, np.n
     Returns:
         The mean over pairs, each member's mean with the others `[m]`, and which are mirrored `[m]` bool.
     """
-    values, likeness, flips = _likeness_of_each(laid[None], mirror)
-    return float(values[0]), likeness[0], flips[0]
-
-
-def _likeness_of_each(laid: np.ndarray, mirror: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`likeness_of` for several sets `[P,m,r,s,D]`: `[P]`, `[P,m]` and `[P,m]`."""
-    sets, count = laid.shape[:2]
-    lengths = np.einsum("pmrsd,pmrsd->pm", laid, laid)
-    turned = np.ones((sets, count), dtype=laid.dtype)
+    count = len(laid)
+    lengths = np.einsum("mrsd,mrsd->m", laid, laid)
+    turned = np.ones(count, dtype=laid.dtype)
     if not mirror:
-        even, odd = laid.reshape(sets, count, -1), laid[..., :0].reshape(sets, count, 0)
+        even, odd = laid.reshape(count, -1), laid[..., :0].reshape(count, 0)
     else:
-        half = laid.shape[3] // 2
-        left, right = laid[:, :, :, :half], laid[:, :, :, ::-1][:, :, :, :half]
-        middle = laid[:, :, :, half : laid.shape[3] - half]
+        half = laid.shape[2] // 2
+        left, right = laid[:, :, :half], laid[:, :, ::-1][:, :, :half]
+        middle = laid[:, :, half : laid.shape[2] - half]
         root = np.sqrt(2).astype(laid.dtype)
-        even = np.concatenate([(left + right) / root, middle], axis=3).reshape(sets, count, -1)
-        odd = ((left - right) / root).reshape(sets, count, -1)
+        even = np.concatenate([(left + right) / root, middle], axis=2).reshape(count, -1)
+        odd = ((left - right) / root).reshape(count, -1)
         turned = _turned(odd)
-    even_sum = even.sum(axis=1)
-    odd_sum = np.einsum("pm,pmk->pk", turned, odd)
-    products = np.einsum("pmk,pk->pm", even, even_sum) + turned * np.einsum("pmk,pk->pm", odd, odd_sum) - lengths
-    mean = lengths.mean(axis=1, keepdims=True)
-    likeness = products / (count - 1) / np.maximum((lengths + mean) / 2, TINY)
-    values = products.sum(axis=1) / (count - 1) / np.maximum(lengths.sum(axis=1), TINY)
-    return values, likeness, turned < 0
+    even_sum, odd_sum = even.sum(axis=0), np.einsum("m,mk->k", turned, odd)
+    products = np.einsum("mk,k->m", even, even_sum) + turned * np.einsum("mk,k->m", odd, odd_sum) - lengths
+    likeness = products / (count - 1) / np.maximum((lengths + lengths.mean()) / 2, TINY)
+    value = products.sum() / (count - 1) / np.maximum(lengths.sum(), TINY)
+    return float(value), likeness, turned < 0
 
 
 def _turned(odd: np.ndarray) -> np.ndarray:
-    """Signs `[P,m]`, from those along the direction in which the odd parts `[P,m,k]` spread most."""
-    first = np.linalg.norm(odd, axis=2).argmax(axis=1)
-    direction = odd[np.arange(len(odd)), first]
+    """Signs `[m]`, from those along the direction in which the odd parts `[m,k]` spread most."""
+    direction = odd[np.linalg.norm(odd, axis=1).argmax()]
     for _ in range(ROUNDS):
-        along = np.einsum("pmk,pk->pm", odd, direction)
-        direction = np.einsum("pm,pmk->pk", along, odd)
-        direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), TINY)
-    turned = np.where(np.einsum("pmk,pk->pm", odd, direction) < 0, -1, 1).astype(odd.dtype)
+        direction = np.einsum("m,mk->k", np.einsum("mk,k->m", odd, direction), odd)
+        direction /= np.maximum(np.linalg.norm(direction, axis=0, keepdims=True), TINY)
+    turned = np.where(np.einsum("mk,k->m", odd, direction) < 0, -1, 1).astype(odd.dtype)
     for _ in range(ROUNDS):
         before = turned
-        total = np.einsum("pm,pmk->pk", turned, odd)
-        turned = np.where(np.einsum("pmk,pk->pm", odd, total) < 0, -1, 1).astype(odd.dtype)
+        total = np.einsum("m,mk->k", turned, odd)
+        turned = np.where(np.einsum("mk,k->m", odd, total) < 0, -1, 1).astype(odd.dtype)
         if (turned == before).all():
             break
     return turned

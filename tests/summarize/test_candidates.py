@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 from skimage.measure import label
 
 from pipeline.summarize.candidates import (
@@ -29,6 +30,17 @@ def test_largest_pieces_equal_scikit_image(seed: int) -> None:
         labels = label(one, connectivity=2)
         sums = [weight[labels == value].sum() for value in range(1, labels.max() + 1)]
         np.testing.assert_array_equal(found, labels == 1 + int(np.argmax(sums)) if sums else one)
+
+
+@pytest.mark.parametrize("gap", [2, 4])
+def test_pieces_across_a_gap_equal_those_of_scipys_dilation(gap: int) -> None:
+    random = np.random.default_rng(gap)
+    cells, weights = random.random((6, 12, 9)) < 0.08, random.random((6, 12, 9))
+    cells[3, 0, [0, -1]] = cells[3, -1, [0, -1]] = True
+    for found, one, weight in zip(largest_pieces(cells, weights, gap), cells, weights, strict=True):
+        labels = label(binary_dilation(one, np.ones((3, 3)), gap // 2), connectivity=2)
+        sums = [weight[one & (labels == value)].sum() for value in range(1, labels.max() + 1)]
+        np.testing.assert_array_equal(found, one & (labels == 1 + int(np.argmax(sums))))
 
 
 def test_boxes_are_tight_around_the_salient_pixels_of_the_cells() -> None:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from drawn_parts import draw, pattern
 
+from pipeline.summarize import coherence
 from pipeline.summarize.candidates import candidate_of_cells
-from pipeline.summarize.coherence import Coherence, candidate_coherence, likeness_of
+from pipeline.summarize.coherence import Coherence, SmoothMaps, candidate_coherence, likeness_of
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -98,3 +99,21 @@ def test_turning_members_reaches_nearly_the_best_of_all_orientations(seed: int) 
     assert found <= max(values) + 1e-9
     assert found > likeness_of(laid, False)[0] - 1e-9
     assert found > np.quantile(values, 0.9)
+
+
+def test_maps_of_some_images_are_those_of_all_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(coherence, "with_context", lambda features, width: made.append(width) or features * width)
+    random = np.random.default_rng(0)
+    features = random.normal(size=(7, 6, 6, 4)).astype(np.float32)
+    whole = SmoothMaps(features)
+    some = whole.of_images(np.array([0, 2, 3, 5, 6])).of_images(np.array([1, 2, 4]))
+    rows, columns = random.integers(6, size=(2, 2, 3))
+    found = some.cells(3, np.array([0, 2]), rows, columns)
+    expected = 3 * features[[2, 3, 6]]
+    np.testing.assert_array_equal(some.at_width(3), expected)
+    for laid, image, own_rows, own_columns in zip(found, expected[[0, 2]], rows, columns, strict=True):
+        np.testing.assert_array_equal(laid, image[np.ix_(own_rows, own_columns)])
+    # A resample of a class must not hold its maps again.
+    np.testing.assert_array_equal(whole.at_width(3), 3 * features)
+    assert made == [3]
