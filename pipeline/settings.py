@@ -102,6 +102,7 @@ class RiseSection(Section):
     masks: int = Field(4000, ge=1, description="masked images, forward passes, per image")
     cells: int = Field(7, ge=1, description="side of the random grids")
     keep: float = Field(0.5, gt=0, lt=1, description="probability that a cell is shown")
+    hidden: Literal["mean", "black"] = Field("mean", description="what is where a mask hides: the data mean, or black")
 
 
 class OcclusionSection(Section):

@@ -142,16 +142,23 @@ class GradCamPlusPlus(GradientMaps):
     """ReLU(Σ w_k A_k), w_k = Σ α·relu(gradient), α of eq. 5 with the sum of A over the whole map (eqs. 4 and 5).
 
     The class score is the exponential of the logit, whose second and third derivative are then those powers of the
-    logit's gradient g, times a common factor that α does not contain and the division by the map's largest value takes
-    away: α = g² / (2g² + ΣA·g³).
+    logit's gradient g, times a common factor that α does not contain: α = g² / (2g² + ΣA·g³) = 1 / (2 + ΣA·g). The
+    factor is left out of the first derivative too. Of one image, the division by the map's largest value takes it away;
+    of several, as in Smooth Grad-CAM++, it would weigh them by the exponential of their logits, so that one would count.
+
+    The equations are about activations that are never negative. For others 2 + ΣA·g crosses zero. A signed map is
+    therefore taken as the two that are its positive and its negative part, A = A⁺ − A⁻ with the gradients g and −g, and
+    each has its own weight. Where A is not negative, nothing is different.
     """
 
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        squared = gradients.square()
-        denominator = 2 * squared + activations.sum(dim=(2, 3), keepdim=True) * squared * gradients
-        shares = squared / torch.where(denominator != 0, denominator, 1)
-        weights = (shares * gradients.relu()).sum(dim=(2, 3))
-        return torch.einsum("nc,nchw->nhw", weights, activations).relu()
+        return self.part(activations.relu(), gradients) + self.part(activations.neg().relu(), -gradients)
+
+    def part(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """The map `[n,h,w]` of activations ≥ 0 `[n,C,h,w]`; α matters where the gradient is positive alone."""
+        positive = gradients.relu()
+        shares = 1 / (2 + activations.sum(dim=(2, 3), keepdim=True) * positive)
+        return torch.einsum("nc,nchw->nhw", (shares * positive).sum(dim=(2, 3)), activations)
 
 
 class SmoothGradCamPlusPlus(GradCamPlusPlus):

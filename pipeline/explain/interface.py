@@ -136,6 +136,13 @@ def baseline_color(classifier: LogitsFunction, images: Tensor) -> Tensor:
     return torch.as_tensor(baseline, dtype=images.dtype, device=images.device).view(3, 1, 1)
 
 
+def hidden_color(classifier: Classified, images: Tensor) -> Tensor:
+    """The color `[3,1,1]` that tells the classifier nothing: `baseline_color`, or else the middle gray."""
+    if getattr(classifier, "baseline", None) is None:
+        return images.new_full((3, 1, 1), 0.5)
+    return baseline_color(classifier, images)
+
+
 def validate_batch(images: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless images are `[B,3,H,W]` float in [0,1] and targets `[B]` int64."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():

@@ -56,7 +56,9 @@ EXPLAINERS = {
     "fgvis": Entry(FGVis, ("game", "similarity"), version=2, **FINE),
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
-    "rise": Entry(Rise, ("rise.masks", "rise.cells", "rise.keep"), share=CRISP_SHARE, packs=True),
+    "rise": Entry(
+        Rise, ("rise.masks", "rise.cells", "rise.keep", "rise.hidden"), share=CRISP_SHARE, version=2, packs=True
+    ),
     "occlusion": Entry(Occlusion, ("occlusion.window", "occlusion.stride"), share=CRISP_SHARE, packs=True),
     "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur"), preset="fast"),
     "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur"), preset="fast"),
