@@ -17,7 +17,7 @@ from pipeline.explain.interface import Explanation, LogitsFunction, baseline_col
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.nonlinearities import intercepted_nonlinearities
-from pipeline.models.target_layer import as_input
+from pipeline.models.target_layer import network_input
 
 RECTIFIERS = frozenset({"clamp", "clamp_min", "clip", "hardtanh", "relu", "relu6", "threshold"})
 
@@ -99,7 +99,7 @@ class GuidedBackpropagation(GradientMethod):
         if module is None:
             raise ValueError("guided backpropagation needs a classifier with its network as `module`")
         seen.module = _with_visible_rectifiers(module)
-        _check_rectifiers(seen.module, as_input(module, images[:1]))
+        _check_rectifiers(seen.module, network_input(classifier, images[:1]))
         with warnings.catch_warnings():
             # Captum warns that it adds hooks, which it removes again.
             warnings.simplefilter("ignore", UserWarning)

@@ -16,7 +16,7 @@ LAST = {
     "mobilenet_v3_small": ("features", (576, 7, 7), "classifier.3"),
     "resnet18": ("layer4", (512, 7, 7), "fc"),
     "googlenet": ("inception5b", (1024, 7, 7), "fc"),
-    "densenet121": ("features", (1024, 7, 7), "classifier"),
+    "densenet121": ("relu", (1024, 7, 7), "classifier"),
     "efficientnet_b0": ("features", (1280, 7, 7), "classifier.1"),
     "swin_t": ("permute", (768, 7, 7), "head"),
 }
@@ -47,12 +47,9 @@ def test_networks_without_a_map() -> None:
     perceptron = nn.Sequential(nn.Flatten(), nn.Linear(3072, 20), nn.ReLU(), nn.Linear(20, 5)).eval()
     with pytest.raises(ClassifierError, match="multilayer perceptron"):
         find_target_layer(perceptron, image)
-    transformer = models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
-    with pytest.raises(ClassifierError, match="transformer"):
-        find_target_layer(transformer, image)
-    assert find_target_layer(transformer, image, "conv_proj").shape == (16, 4, 4)
-    with pytest.raises(ClassifierError, match="gives the 3 logits"):
-        find_target_layer(nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d((1, 3)), Last()).eval(), image)
+    without_head = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d((1, 3)), Last()).eval()
+    found = find_target_layer(without_head, image)
+    assert (found.name, found.shape, found.logits_layer) == ("0", (8, 30, 30), None)
 
 
 class Last(nn.Module):
@@ -67,7 +64,7 @@ def test_gradients_start_at_a_layer_that_is_followed_in_place() -> None:
     with torch.no_grad():
         plain = module(images)
         before = module[0](images)
-    with torch.enable_grad(), starting_at(module, "0") as starts:
+    with torch.enable_grad(), starting_at(module, find_target_layer(module, images[:1], "0")) as starts:
         logits = module(images)
     assert torch.equal(logits, plain) and torch.equal(starts[0], before) and starts[0].is_leaf
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), starts[0])
