@@ -60,8 +60,10 @@ class ModelSettings(Section):
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
     feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
-    mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
-    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation; default: the weights'")
+    mean: tuple[float, ...] | None = Field(
+        None, description="mean of red, green and blue, or of gray, as many as channels; default: the weights'"
+    )
+    std: tuple[float, ...] | None = Field(None, description="standard deviation of the same; default: the weights'")
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
     @property
@@ -102,6 +104,7 @@ class RiseSection(Section):
     masks: int = Field(4000, ge=1, description="masked images, forward passes, per image")
     cells: int = Field(7, ge=1, description="side of the random grids")
     keep: float = Field(0.5, gt=0, lt=1, description="probability that a cell is shown")
+    hidden: Literal["mean", "black"] = Field("mean", description="what is where a mask hides: the data mean, or black")
 
 
 class OcclusionSection(Section):

@@ -16,7 +16,7 @@ from torch.nn import functional
 from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.target_layer import TargetLayer, as_input, find_target_layer, layer_output, starting_at
+from pipeline.models.target_layer import TargetLayer, find_target_layer, layer_output, network_input, starting_at
 
 # The same values computed in two ways differ by rounding; more than this, as a share of the largest, is a difference.
 TOLERANCE = 1e-3
@@ -91,24 +91,26 @@ class ActivationMaps(ABC):
         """Maps `[n,h,w]` and logits `[n,K]` of images in one pass."""
 
     def network(self, classifier: LogitsFunction, images: Tensor) -> tuple[LogitsFunction, TargetLayer]:
-        """The classifier by the network whose target layer is meant: the prepared one, or the network as loaded.
+        """The classifier by the network whose target layer is meant, prepared or as loaded, and that layer.
 
-        The layer is that of the network as loaded. A named convolution gives something else once its batch norm is
-        folded into it, so the layer's outputs in both networks are compared.
+        The layer is that of the network as loaded. The prepared network's may be another, or give something else, as a
+        named convolution does once its batch norm is folded into it. What both give for an image is therefore compared,
+        and the network is taken as loaded where it differs.
         """
         module = getattr(classifier, "module", None)
         if module is None:
             raise ValueError("a class activation map needs a classifier with its network as `module`")
         if self._found is None or self._found[0] is not module:
             original = getattr(classifier, "unfolded", module)
-            image = as_input(module, images[:1])
+            image = network_input(classifier, images[:1])
             layer = find_target_layer(original, image, self.layer)
             chosen = copy.copy(classifier)
             chosen.module = original
             if original is not module:
-                wanted, prepared = (layer_output(network, layer.name, image) for network in (original, module))
-                if _same(prepared, wanted):
-                    chosen.module = module
+                prepared = find_target_layer(module, image, self.layer)
+                found, wanted = layer_output(module, prepared, image), layer_output(original, layer, image)
+                if found.shape == wanted.shape and _same(found, wanted):
+                    chosen.module, layer = module, prepared
             self._found = (module, chosen, layer)
         return self._found[1:]
 
@@ -124,11 +126,14 @@ class GradientMaps(ActivationMaps):
         self, network: LogitsFunction, layer: TargetLayer, images: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `ActivationMaps.single`, in one forward and one short backward pass."""
-        with torch.enable_grad(), starting_at(network.module, layer.name) as starts:
+        with torch.enable_grad(), starting_at(network.module, layer) as starts:
             logits = network.logits(images)
+            if not logits.requires_grad:
+                raise ClassifierError(f"no gradient gets to the map that {layer.name!r} gives: take another explainer")
             (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), starts[-1])
         with torch.no_grad():
-            return self.combined(starts[-1].detach().float(), gradients.float()).to(images), logits
+            activations, gradients = (_map(layer, values) for values in (starts[-1].detach(), gradients))
+            return self.combined(activations, gradients).to(images), logits
 
 
 class GradCam(GradientMaps):
@@ -143,19 +148,29 @@ class GradCamPlusPlus(GradientMaps):
 
     The class score is the exponential of the logit, whose second and third derivative are then those powers of the
     logit's gradient g, times a common factor that α does not contain and the division by the map's largest value takes
-    away: α = g² / (2g² + ΣA·g³).
+    away: α = g² / (2g² + ΣA·g³) = 1 / (2 + ΣA·g).
+
+    The equations are about activations that are never negative. For others 2 + ΣA·g crosses zero. A signed map is
+    therefore taken as the two that are its positive and its negative part, A = A⁺ − A⁻ with the gradients g and −g, and
+    each has its own weight. Where A is not negative, nothing is different.
     """
 
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        squared = gradients.square()
-        denominator = 2 * squared + activations.sum(dim=(2, 3), keepdim=True) * squared * gradients
-        shares = squared / torch.where(denominator != 0, denominator, 1)
-        weights = (shares * gradients.relu()).sum(dim=(2, 3))
-        return torch.einsum("nc,nchw->nhw", weights, activations).relu()
+        return self.part(activations.relu(), gradients) + self.part(activations.neg().relu(), -gradients)
+
+    def part(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """The map `[n,h,w]` of activations ≥ 0 `[n,C,h,w]`; α matters where the gradient is positive alone."""
+        positive = gradients.relu()
+        shares = 1 / (2 + activations.sum(dim=(2, 3), keepdim=True) * positive)
+        return torch.einsum("nc,nchw->nhw", (shares * positive).sum(dim=(2, 3)), activations)
 
 
 class SmoothGradCamPlusPlus(GradCamPlusPlus):
-    """The mean of the Grad-CAM++ maps of noisy copies of the image (eq. 6); noise from each image's own generator."""
+    """The mean of the Grad-CAM++ maps of noisy copies of the image (eq. 6); noise from each image's own generator.
+
+    Each copy's map is divided by its largest value before: by eq. 4 as it stands, the copies would be weighed by the
+    exponentials of their logits, so that a single one might be all of the mean.
+    """
 
     def __init__(
         self, copies: int = 8, noise: float = 0.15, layer: str | None = None, memory: int = PASS_MEMORY
@@ -187,7 +202,8 @@ class SmoothGradCamPlusPlus(GradCamPlusPlus):
                 [torch.randn(images[0].shape, generator=own, device=own.device) for own in generators]
             ).to(images)
             noisy = images + std.view(-1, 1, 1, 1) * noise
-            found[:, number], _ = super().maps(network, layer, noisy, targets, None)
+            copies, _ = super().maps(network, layer, noisy, targets, None)
+            found[:, number] = relative(copies)
         with torch.no_grad():
             return found.mean(dim=1), target_scores(network, images, targets)
 
@@ -209,26 +225,26 @@ class Cam(ActivationMaps):
         Raises:
             ClassifierError: the head is another one.
         """
-        head = network.module.get_submodule(layer.logits_layer)
-        kept: dict[str, Tensor] = {}
-        handles = [
-            network.module.get_submodule(name).register_forward_hook(
-                lambda _layer, _inputs, output, name=name: kept.update({name: output.clone()})
+        if layer.logits_layer is None:
+            raise ClassifierError(
+                "CAM needs a fully connected or convolutional layer that gives the logits, and this network has none: "
+                "take grad-cam"
             )
-            for name in (layer.name, layer.logits_layer)
-        ]
+        head = network.module.get_submodule(layer.logits_layer)
+        outputs: list[Tensor] = []
+        handle = head.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output.clone()))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), starting_at(network.module, layer) as starts:
                 logits = network.logits(images).float()
         finally:
-            for handle in handles:
-                handle.remove()
-        activations, output = kept[layer.name].float(), kept[layer.logits_layer].float()
+            handle.remove()
+        activations, output = _map(layer, starts[-1].detach()), outputs[-1].float()
         chosen = targets.view(-1, 1)
-        if isinstance(head, nn.Linear) and head.in_features == activations.shape[1]:
+        weight = head.weight.detach().float().flatten(1)
+        if (output.ndim == 2 or output.shape[2:].numel() == 1) and weight.shape[1] == activations.shape[1]:
             bias = 0 if head.bias is None else head.bias.float()
-            repeated = activations.mean(dim=(2, 3)) @ head.weight.float().T + bias
-            maps = torch.einsum("nc,nchw->nhw", head.weight.float()[targets], activations)
+            repeated = activations.mean(dim=(2, 3)) @ weight.T + bias
+            maps = torch.einsum("nc,nchw->nhw", weight[targets], activations)
         elif output.ndim == 4:
             # A ReLU may stand between the classes' maps and their means.
             output = output if _same(output.mean(dim=(2, 3)), logits) else output.relu()
@@ -239,10 +255,25 @@ class Cam(ActivationMaps):
             maps = repeated
         if not _same(repeated, logits) or maps.shape[1:] != layer.shape[1:]:
             raise ClassifierError(
-                f"CAM needs global average pooling and one layer behind {layer.name!r}; this network has another head: "
-                "take grad-cam"
+                f"CAM needs global average pooling and one layer behind the map that {layer.name!r} gives; this "
+                "network has another head: take grad-cam"
             )
         return maps.to(images), logits
+
+
+def _map(layer: TargetLayer, values: Tensor) -> Tensor:
+    """A batch's values at the layer as maps `[n,C,h,w]` float.
+
+    Raises:
+        ClassifierError: they have not the size of the map of the image that the layer was found with.
+    """
+    maps = layer.reading.as_map(values).float()
+    if maps.shape[1:] != layer.shape:
+        raise ClassifierError(
+            f"{layer.name!r} gives a map {list(maps.shape[1:])} for one image and {list(layer.shape)} for another: "
+            "name a layer with explain.cam.layer"
+        )
+    return maps
 
 
 def _same(found: Tensor, expected: Tensor) -> bool:

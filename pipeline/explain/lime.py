@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.interface import Classified, Explanation, hidden_color, target_scores, validate_batch
 from pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 
@@ -61,7 +61,7 @@ class Lime:
         from captum.attr import Lime as CaptumLime
 
         validate_batch(images, targets)
-        baseline = getattr(classifier, "baseline", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
+        baseline = hidden_color(classifier, images)[None]
         lime = CaptumLime(
             lambda batch, wanted: target_scores(classifier, batch, wanted.expand(len(batch))),
             _WeightedRidge(),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.interface import Classified, Explanation, hidden_color, target_scores, validate_batch
 from pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from pipeline.explain.passes import PASS_MEMORY, normalized
 
@@ -59,7 +59,7 @@ class Occlusion:
         windows = self._windows(images.shape[-2:])
         found = images
         if len(images):
-            baseline = getattr(classifier, "baseline", images.new_full((3,), 0.5)).to(images).view(1, 3, 1, 1)
+            baseline = hidden_color(classifier, images)[None]
             # Captum hides a window in all images at once.
             at_once = max(1, self.memory // (4 * images[0].numel() * images.element_size() * len(images)))
             found = SlidingWindow(lambda batch, wanted: target_scores(classifier, batch, wanted)).attribute(

@@ -56,7 +56,9 @@ EXPLAINERS = {
     "fgvis": Entry(FGVis, ("game", "similarity"), version=2, **FINE),
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
-    "rise": Entry(Rise, ("rise.masks", "rise.cells", "rise.keep"), share=CRISP_SHARE, packs=True),
+    "rise": Entry(
+        Rise, ("rise.masks", "rise.cells", "rise.keep", "rise.hidden"), share=CRISP_SHARE, version=2, packs=True
+    ),
     "occlusion": Entry(Occlusion, ("occlusion.window", "occlusion.stride"), share=CRISP_SHARE, packs=True),
     "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur"), preset="fast"),
     "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur"), preset="fast"),
@@ -65,14 +67,14 @@ EXPLAINERS = {
     "integrated-gradients": Entry(IntegratedGradients, ("sampling.steps",), **FINE),
     "smoothgrad": Entry(SmoothGrad, ("sampling.noisy_copies", "sampling.noise"), **FINE),
     "lime": Entry(Lime, ("sampling.lime", "sampling.superpixel"), share=CRISP_SHARE),
-    "cam": Entry(Cam, ("cam.layer",), share=CRISP_SHARE, packs=True),
-    "grad-cam": Entry(GradCam, ("cam.layer",), share=CRISP_SHARE, packs=True),
-    "grad-cam++": Entry(GradCamPlusPlus, ("cam.layer",), share=CRISP_SHARE, packs=True),
+    "cam": Entry(Cam, ("cam.layer",), share=CRISP_SHARE, version=2, packs=True),
+    "grad-cam": Entry(GradCam, ("cam.layer",), share=CRISP_SHARE, version=2, packs=True),
+    "grad-cam++": Entry(GradCamPlusPlus, ("cam.layer",), share=CRISP_SHARE, version=2, packs=True),
     "smooth-grad-cam++": Entry(
-        SmoothGradCamPlusPlus, ("cam.copies", "cam.noise", "cam.layer"), share=CRISP_SHARE, packs=True
+        SmoothGradCamPlusPlus, ("cam.copies", "cam.noise", "cam.layer"), share=CRISP_SHARE, version=2, packs=True
     ),
     "feature-cam": Entry(
-        FeatureCam, ("cam.version", "cam.localizer", "cam.edges", "cam.layer"), packs=True, **FINE
+        FeatureCam, ("cam.version", "cam.localizer", "cam.edges", "cam.layer"), version=2, packs=True, **FINE
     ),
 }
 

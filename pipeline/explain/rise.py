@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.interface import Classified, Explanation, target_scores, validate_batch
+from pipeline.explain.interface import Classified, Explanation, hidden_color, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
+
+HIDDEN = ("mean", "black")
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class RiseSettings:
         masks: N, forward passes per image.
         cells: s, side of the random grids.
         keep: p, probability that a cell is shown.
+        hidden: what is where a mask hides: `mean`, the color that the classifier normalizes to zero, or `black`.
         memory: bytes of the masked images in one forward pass, whatever B and N.
     """
 
     masks: int = 4000
     cells: int = 7
     keep: float = 0.5
+    hidden: str = "mean"
     memory: int = PASS_MEMORY
 
     def __post_init__(self) -> None:
@@ -37,14 +41,18 @@ class RiseSettings:
             raise ValueError("masks and cells must be at least 1")
         if not 0 < self.keep < 1:
             raise ValueError(f"keep must lie between 0 and 1, got {self.keep}")
+        if self.hidden not in HIDDEN:
+            raise ValueError(f"hidden must be {' or '.join(HIDDEN)}, got {self.hidden!r}")
 
 
 class Rise:
     """Scores of randomly masked images, each added to what its mask showed; needs no gradients.
 
     Saliency `[B,1,H,W]` is Σ score·mask / (N·p), moved and scaled to [0,1]; diagnostics `least` and `most` are its
-    extremes before. Hidden pixels are black, as published: the mask multiplies the image in [0,1]. `iterations` counts
-    masks. No image is perturbed by the map itself, so that there is no `score_after`.
+    extremes before. As in the published program, the mask multiplies the normalized image, so that what it hides is the
+    data mean; a plain function, whose mean nobody knows, is shown the middle gray. With `hidden="black"` the mask
+    multiplies the image in [0,1]. `iterations` counts masks. No image is perturbed by the map itself, so that there is
+    no `score_after`.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Rise:
         settings: RiseSettings | int | None = None,
         cells: int | None = None,
         keep: float | None = None,
+        hidden: str | None = None,
         memory: int | None = None,
     ) -> None:
         """`settings`: all of them, or the number of masks; what else is given overrides them.
@@ -60,7 +69,7 @@ class Rise:
             ValueError: a setting is out of range.
         """
         settings = RiseSettings(masks=settings) if isinstance(settings, int) else settings or RiseSettings()
-        given = {"cells": cells, "keep": keep, "memory": memory}
+        given = {"cells": cells, "keep": keep, "hidden": hidden, "memory": memory}
         self.settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -85,6 +94,7 @@ class Rise:
         masks = self.settings.masks
         generators = generators or [torch.Generator(images.device).manual_seed(0) for _ in range(count)]
         drawn = [RandomMasks.draw(self.settings, height, width, generator) for generator in generators]
+        color = hidden_color(classifier, images) if self.settings.hidden == "mean" else images.new_zeros(3, 1, 1)
         scores = torch.empty(count * masks, dtype=torch.float64, device=images.device)
 
         def run(first: int, end: int) -> None:
@@ -93,7 +103,8 @@ class Rise:
                 drawn[row].rendered(max(first - row * masks, 0), min(end - row * masks, masks))
                 for row in range(first // masks, (end - 1) // masks + 1)
             ]
-            masked = images[rows] * torch.cat(shown)[:, None].to(images)
+            masks_shown = torch.cat(shown)[:, None].to(images)
+            masked = torch.lerp(color.expand(len(rows), 3, height, width), images[rows], masks_shown)
             scores[first:end] = target_scores(classifier, masked, targets[rows]).double()
 
         in_passes(count * masks, 4 * height * width * images.element_size(), self.settings.memory, run)

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.classifier import Classifier, ClassifierError
+from pipeline.models.spatial import read_as_map
 
 STRIDES = (16, 8)
 GRID = 28
-MOST_EXTRA_TOKENS = 8
-"""Tokens before those of the image: of the class, registers."""
 
 
 @dataclass(frozen=True)
@@ -120,31 +119,10 @@ def _of_one_stride(found: Sequence[DenseLayer], strides: Sequence[int], wanted: 
     return tuple(longest[places[at]] for at in range(len(strides)))
 
 
-def _as_map(output: Any, side: Sequence[int]) -> Tensor | None:
-    """A layer's output on the image of `side` (height, width) as a map `[B,C,h,w]`; None where it is none."""
-    if not isinstance(output, Tensor):
-        return None
-    if output.ndim == 4:
-        for values in (output, output.permute(0, 3, 1, 2)):
-            if min(values.shape[2:]) > 1:
-                down, across = (round(math.log2(side[at] / values.shape[2 + at])) for at in (0, 1))
-                if down == across >= 0:
-                    return values
-    if output.ndim == 3:
-        for before in range(MOST_EXTRA_TOKENS + 1):
-            grid = _token_grid(output.shape[1] - before, side)
-            if grid is not None:
-                tokens = output[:, before:].transpose(1, 2)
-                return tokens.unflatten(2, grid)
-    return None
-
-
-def _token_grid(tokens: int, side: Sequence[int]) -> tuple[int, int] | None:
-    """Rows and columns of so many tokens, in the proportions of the image; None where they fit none."""
-    rows = round(math.sqrt(max(0, tokens) * side[0] / side[1]))
-    if rows < 2 or tokens % rows or side[0] < rows or round(tokens / rows * side[0] / side[1]) != rows:
-        return None
-    return rows, tokens // rows
+def _as_map(output: Any, size: Sequence[int]) -> Tensor | None:
+    """A layer's output on images of `size` (height, width) as a map `[B,C,h,w]`, h, w > 1; None where it is none."""
+    reading = read_as_map(output, size)
+    return None if reading is None or min(reading.grid) < 2 else reading.as_map(output)
 
 
 def layers_of(classifier: Classifier, names: Sequence[str] = ()) -> tuple[DenseLayer, ...]:

@@ -43,6 +43,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "glas": ("glas.preset=localize", "glas.preset=fine-grained", "glas.mode=light", "glas.mode=shadow"),
     "meaningful-perturbation": PRESETS,
     "thresholded-perturbation": PRESETS[:1],
+    "rise": ("", "rise.hidden=black"),
     "feature-cam": ("cam.version=F2+", "cam.version=F1*", "cam.version=F3'", "cam.version=F1+ cam.localizer=cam"),
 }
 

@@ -1,6 +1,7 @@
 """Class activation maps against brute force, Captum and closed forms; whatever the packing and the company."""
 
 import csv
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -84,25 +85,81 @@ def test_grad_cam_is_that_of_a_full_backward_pass(inner: nn.Module | None) -> No
     torch.testing.assert_close(found.score_before, module(images).softmax(dim=1)[range(3), targets])
 
 
+def plus_plus(start: Tensor, head: nn.Module, target: int, factor: float = 1.0) -> Tensor:
+    """Grad-CAM++'s map `[1,h,w]` of activations ≥ 0 `[1,C,h,w]`: Y = `factor`·exp(logit), its derivatives element by
+    element by autograd, α of eq. 5 as it stands."""
+    start = start.detach().requires_grad_()
+    score = factor * head(start)[0, target].exp()
+    (first,) = torch.autograd.grad(score, start, create_graph=True)
+    second, third = torch.zeros_like(start), torch.zeros_like(start)
+    for place in range(start.numel()):
+        (slope,) = torch.autograd.grad(first.view(-1)[place], start, create_graph=True)
+        second.view(-1)[place] = slope.view(-1)[place].detach()
+        (curve,) = torch.autograd.grad(slope.view(-1)[place], start, retain_graph=True)
+        third.view(-1)[place] = curve.view(-1)[place]
+    sums = start.sum(dim=(2, 3), keepdim=True)
+    share = second / torch.where(second == 0, 1, 2 * second + sums * third)
+    weights = (share * first.relu()).sum(dim=(2, 3), keepdim=True)
+    return (weights * start).sum(dim=1).relu().detach()
+
+
 def test_grad_cam_plus_plus_by_second_and_third_derivatives() -> None:
-    """Y = exp(logit), its derivatives element by element by autograd, α of eq. 5 as it stands."""
     module, images, targets = smooth_network().double(), noise(2, 3, 16, 16).double(), torch.tensor([1, 3])
     found = GradCamPlusPlus().explain(Network(module), images, targets).saliency
     for row in range(2):
-        activations, score = activations_and_score(module, images[row : row + 1], int(targets[row]))
-        start = activations.detach().requires_grad_()
-        score = module[5:](start)[0, targets[row]].exp()
-        (first,) = torch.autograd.grad(score, start, create_graph=True)
-        second, third = torch.zeros_like(start), torch.zeros_like(start)
-        for place in range(start.numel()):
-            (slope,) = torch.autograd.grad(first.view(-1)[place], start, create_graph=True)
-            second.view(-1)[place] = slope.view(-1)[place].detach()
-            (curve,) = torch.autograd.grad(slope.view(-1)[place], start, retain_graph=True)
-            third.view(-1)[place] = curve.view(-1)[place]
-        share = second / (2 * second + start.sum(dim=(2, 3), keepdim=True) * third)
-        weights = (share * first.relu()).sum(dim=(2, 3), keepdim=True)
-        expected = (weights * start).sum(dim=1).relu().detach()
+        activations, _ = activations_and_score(module, images[row : row + 1], int(targets[row]))
+        expected = plus_plus(activations, module[5:], int(targets[row]))
         torch.testing.assert_close(found[row : row + 1], enlarged(expected), rtol=1e-5, atol=1e-7)
+
+
+class Signed(nn.Module):
+    """A linear head on a signed map, and the same head on its positive and its negative part."""
+
+    def __init__(self, split: bool) -> None:
+        super().__init__()
+        self.split = split
+        self.weight = nn.Parameter(torch.linspace(-1.5, 1.5, 320).sin().view(1, 1, 5, 8, 8) * torch.ones(1, 4, 1, 1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = maps[:, :5] - maps[:, 5:] if self.split else maps
+        return (maps[:, None] * self.weight).sum(dim=(2, 3, 4))
+
+
+def test_grad_cam_plus_plus_of_a_signed_map_is_that_of_its_two_parts() -> None:
+    """The equations hold for the parts as they stand; for the signed map itself their denominator crosses zero."""
+    module = smooth_network()[:4].append(nn.Sequential(Signed(split=False))).double()
+    images, target = noise(1, 3, 16, 16).double(), torch.tensor([2])
+    activations = module[:4](images)
+    (gradient,) = torch.autograd.grad(module[4](activations)[0, 2], activations)
+    denominators = 2 + activations.sum(dim=(2, 3), keepdim=True) * gradient
+    assert denominators[gradient > 0].min() < 0 < denominators[gradient > 0].max()
+    parts = torch.cat([activations.relu(), (-activations).relu()], dim=1)
+    expected = plus_plus(parts, Signed(split=True).double(), 2)
+    found = GradCamPlusPlus("3").explain(Network(module), images, target).saliency
+    torch.testing.assert_close(found, enlarged(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_evidence_in_negative_features_is_no_map_of_nothing() -> None:
+    """A map below zero everywhere, in which one place alone speaks for the class, by being lower."""
+    features = torch.full((1, 2, 4, 4), -1.0)
+    features[0, :, 1, 2] = -9.0
+    gradients = torch.zeros(1, 2, 4, 4)
+    gradients[0, :, 1, 2] = -1.0
+    found = GradCamPlusPlus().combined(features, gradients)[0]
+    assert found.argmax() == 1 * 4 + 2 and found.max() == 9 * found[0, 0] > 0
+
+
+def test_smooth_maps_do_not_depend_on_the_scale_of_a_copys_score() -> None:
+    """By eq. 4 as it stands, a copy whose logit is larger by 10 would be 22,000 times as heavy."""
+    module, images, targets = smooth_network(), noise(1, 3, 16, 16), torch.tensor([2])
+    found = SmoothGradCamPlusPlus(copies=2, noise=0.3).explain(Network(module), images, targets, generators(7)).saliency
+    generator, maps = generators(7)[0], []
+    for factor in (1.0, 22e3):
+        noisy = images + 0.3 * (images.max() - images.min()) * torch.randn(images[0].shape, generator=generator)
+        activations, _ = activations_and_score(module, noisy, 2)
+        copy = plus_plus(activations.double(), deepcopy(module[5:]).double(), 2, factor)
+        maps.append(copy / copy.max())
+    torch.testing.assert_close(found, enlarged(sum(maps)).float(), rtol=1e-4, atol=1e-5)
 
 
 def test_cam_is_the_weighted_sum_and_grad_cam_of_it() -> None:
@@ -132,7 +189,8 @@ def test_smooth_maps_are_the_mean_over_noisy_copies() -> None:
         maps = []
         for _ in range(5):
             noisy = image + 0.2 * (image.max() - image.min()) * torch.randn(image[0].shape, generator=generator)
-            maps.append(GradCamPlusPlus().maps(plain, layer, noisy, targets[row : row + 1], None)[0])
+            copy = GradCamPlusPlus().maps(plain, layer, noisy, targets[row : row + 1], None)[0]
+            maps.append(copy / copy.max())
         expected = enlarged(torch.stack(maps).mean(dim=0))
         torch.testing.assert_close(found.saliency[row : row + 1], expected, rtol=1e-4, atol=1e-5)
     assert found.iterations.tolist() == [5, 5]
@@ -225,9 +283,9 @@ class CifarResnet(nn.Module):
         return self.linear(functional.avg_pool2d(maps, maps.shape[-1]).flatten(1))
 
 
-def cifar_classifier() -> Classifier:
+def cifar_classifier(network: type[nn.Module] = CifarResnet) -> Classifier:
     torch.manual_seed(1)
-    module = CifarResnet()
+    module = network()
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.3)
@@ -252,6 +310,51 @@ def test_folded_batch_norms_leave_the_target_layer(method: type[ActivationMaps])
     if method is GradCam:
         coarse = LayerGradCam(classifier.logits, classifier.module.layer1).attribute(images, targets)
         torch.testing.assert_close(found.saliency, enlarged(coarse.detach()[:, 0].relu(), 32), rtol=1e-3, atol=1e-4)
+
+
+class FlatResnet(nn.Module):
+    """The same in one forward pass: no submodule gives the last map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv3, self.bn3 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
+        self.linear = nn.Linear(8, 5)
+
+    def last_map(self, images: Tensor) -> Tensor:
+        maps = functional.relu(self.bn1(self.conv1(images)))
+        maps = functional.relu(self.bn2(self.conv2(maps)))
+        residual = self.bn3(self.conv3(maps))
+        residual += maps
+        return functional.relu(residual, inplace=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.last_map(images)
+        return self.linear(functional.avg_pool2d(maps, maps.shape[-1]).flatten(1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_last_map_is_what_a_function_gives(precision: str) -> None:
+    """Grad-CAM of the map behind the addition, by hand; not of the residual branch, which a submodule gives."""
+    classifier, images, targets = cifar_classifier(FlatResnet), noise(2, 3, 32, 32), torch.tensor([1, 3])
+    prepared = PreparedClassifier(classifier, precision)
+    network, layer = GradCam().network(prepared, images)
+    assert prepared.folded == 3 and network.module is prepared.module, "the folded network gives the same map"
+    maps = classifier.module.last_map(classifier.normalized(images)).detach().requires_grad_()
+    logits = classifier.module.linear(maps.mean(dim=(2, 3)))
+    (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), maps)
+    weighted = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).detach()
+    inputs = images.double() if precision == "float64" else images
+    found = GradCam().explain(prepared, inputs, targets).saliency
+    torch.testing.assert_close(found.float(), enlarged(weighted.relu(), 32), rtol=1e-3, atol=1e-3)
+    residual = GradCam("bn3").explain(prepared, inputs, targets).saliency
+    assert (residual - found).abs().max() > 0.2, "which would be something else"
+    cam = Cam().explain(prepared, inputs, targets).saliency
+    large = functional.interpolate(weighted[:, None], (32, 32), mode="bilinear")
+    least, most = large.amin(dim=(1, 2, 3), keepdim=True), large.amax(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(cam.float(), (large - least) / (most - least), rtol=1e-3, atol=1e-3)
+    assert layer.shape == (8, 8, 8) and layer.name == "relu"
 
 
 @pytest.mark.parametrize(("name", "folded"), [("layer1.1.conv2", False), ("layer1.1.bn2", True), ("layer1.0", True)])

@@ -1,11 +1,16 @@
 """RISE against a plain loop over its masks, in expectation, and whatever the packing."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.explain.rise import RandomMasks, Rise, RiseSettings
+from pipeline.models.classifier import Classifier
+from pipeline.models.preparation import PreparedClassifier
+from pipeline.models.preprocessing import Preprocessing
 
 
 class Window:
@@ -45,8 +50,62 @@ def test_masks_are_enlarged_grids_cut_at_random() -> None:
         torch.testing.assert_close(found[number], whole[top : top + 33, left : left + 47])
 
 
+def published_loop(network: nn.Module, normalized: Tensor, masks: Tensor, target: int, keep: float) -> Tensor:
+    """The published program: the mask multiplies what the network gets, which is normalized already."""
+    total = torch.zeros(normalized.shape[-2:])
+    for mask in masks:
+        total += network(normalized * mask).softmax(dim=1)[0, target] * mask
+    return total / len(masks) / keep
+
+
+@pytest.mark.parametrize("hidden", ["mean", "black"])
+def test_the_mask_multiplies_the_normalized_image(hidden: str) -> None:
+    """As published; or, where that is set, the image before it is normalized."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.Linear(600, 4))
+    mean, std = (0.8, 0.7, 0.6), (0.2, 0.3, 0.25)
+    classifier = PreparedClassifier(Classifier(network, Preprocessing(32, 32, mean, std), list("abcd")))
+    image, settings = noise(1, 3, 32, 32), RiseSettings(masks=60, cells=4, keep=0.4, hidden=hidden)
+    masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 60)
+
+    def normalized(values: Tensor) -> Tensor:
+        return (values - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+    if hidden == "mean":
+        expected = published_loop(network, normalized(image), masks, 2, 0.4)
+    else:
+        behind = nn.Sequential(Then(normalized), network)
+        expected = published_loop(behind, image, masks, 2, 0.4)
+    found = Rise(settings).explain(classifier, image, torch.tensor([2]), generators(5))
+    least, most = expected.min(), expected.max()
+    torch.testing.assert_close(found.saliency[0, 0], (expected - least) / (most - least), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.diagnostics["most"][0], most)
+
+
+class Then(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.function(values)
+
+
+def test_a_plain_function_is_shown_the_middle_gray() -> None:
+    image, seen = noise(1, 3, 32, 32), []
+
+    def scores(images: Tensor) -> Tensor:
+        seen.append(images)
+        return torch.full((len(images), 2), 0.5)
+
+    settings = RiseSettings(masks=40, cells=4)
+    Rise(settings).explain(scores, image, torch.tensor([0]))
+    masks = RandomMasks.draw(settings, 32, 32, *generators(0)).rendered(0, 40)[:, None]
+    torch.testing.assert_close(torch.cat(seen)[:40], 0.5 + masks * (image - 0.5))
+
+
 def test_map_is_that_of_a_plain_loop() -> None:
-    settings = RiseSettings(masks=50, cells=4, keep=0.3, memory=7 * 4 * 4 * 32 * 32)
+    settings = RiseSettings(masks=50, cells=4, keep=0.3, hidden="black", memory=7 * 4 * 4 * 32 * 32)
     image, classifier = noise(1, 3, 32, 32), Window()
     found = Rise(settings).explain(classifier, image, torch.tensor([0]), generators(5))
     masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 50)
@@ -80,7 +139,7 @@ def test_packing_and_company_do_not_matter_and_memory_is_bounded() -> None:
 def test_the_window_that_the_network_looks_through_is_salient() -> None:
     """A pixel that shares no cell with the window says nothing: its saliency is the mean score over all masks."""
     image, classifier = torch.full((1, 3, 32, 32), 0.6), Window()
-    explanation = Rise(2000).explain(classifier, image, torch.tensor([0]))
+    explanation = Rise(2000, hidden="black").explain(classifier, image, torch.tensor([0]))
     least, most = explanation.diagnostics["least"], explanation.diagnostics["most"]
     found = explanation.saliency[0, 0] * (most - least) + least
     row, column = divmod(int(found.argmax()), 32)
@@ -95,7 +154,7 @@ def test_the_window_that_the_network_looks_through_is_salient() -> None:
 def test_no_images_and_wrong_settings() -> None:
     empty = Rise(3).explain(Window(), torch.zeros(0, 3, 32, 32), torch.zeros(0, dtype=torch.int64))
     assert empty.saliency.shape == (0, 1, 32, 32)
-    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}):
+    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}, {"hidden": "gray"}):
         with pytest.raises(ValueError, match="must"):
             RiseSettings(**wrong)
     with pytest.raises(ValueError, match="memory"):
