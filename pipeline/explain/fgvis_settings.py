@@ -55,7 +55,7 @@ class FGVisSettings:
 
     Attributes:
         game: `preservation`, `deletion`, `generation` or `repression`.
-        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's softmax score.
+        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's score.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
         search: how: `trials`, one λ after the other, each from the first mask; or `following`, in a single run in which

@@ -18,5 +18,6 @@ def classifier_of(config: RunConfig) -> Classifier:
         std=model.std,
         squash=model.squash,
         feature_layer=model.feature_layer,
+        head=model.head,
         seed=config.seed,
     )

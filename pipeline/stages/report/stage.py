@@ -113,7 +113,7 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
     name = worker.setup.class_names[place.class_index]
     settings = [worker.config.report.model_dump(), worker.config.seed]
-    beside = [name, place.class_index, place.previous, place.next]
+    beside = [name, worker.setup.head, place.class_index, place.previous, place.next]
     return digest(look(), json.dumps(rows, default=str, sort_keys=True), place.contents, settings, beside)
 
 
@@ -153,6 +153,7 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         weights=state.inputs.weights_digest,
         explainer=explainer_name(config),
         seed=config.seed,
+        head=state.inputs.head,
         started=stages[0]["started"].strftime("%Y-%m-%d %H:%M UTC"),
         classes=sorted(cards, key=lambda card: card.label),
         metrics=metrics(row for row in store.read_all("metrics").to_pylist() if not row["label"]),
