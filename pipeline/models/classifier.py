@@ -214,7 +214,9 @@ def weights_digest(state: Mapping[str, Any]) -> str:
     for name in sorted(state):
         value = state[name]
         if isinstance(value, Tensor):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            # Strided anew: of one number, torch takes any stride for contiguous, and does not view it as bytes.
+            numbers = value.detach().cpu().contiguous().as_strided((value.numel(),), (1,))
+            content = numbers.view(torch.uint8).numpy()
             digest.update(f"{name}|{value.dtype}|{list(value.shape)}|".encode())
             digest.update(content)
         else:

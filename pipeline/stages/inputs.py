@@ -18,7 +18,7 @@ from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
-from pipeline.models.heads import SOFTMAX, independent
+from pipeline.models.heads import SIGMOID, SOFTMAX, independent
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import said_of_head
 from pipeline.models.weights import SUFFIXES
@@ -99,10 +99,13 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
     parts = data.parts and data.parts.path
     check_files(config)
-    source = None if data.images == DEMO else _source(config)
+    source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
+    if source is not None and source.several_labels and not classifier.independent:
+        # That it has none now says which photograph has them.
+        source = _source(config, several_labels=False)
     if source is None:
         images, parts = _demo_set(config, demo_below)
         source = find_photographs(images)
@@ -177,9 +180,9 @@ def check_files(config: RunConfig) -> None:
             raise ConfigurationError(f"{setting}: there is no file {path}")
 
 
-def _source(config: RunConfig) -> Source:
+def _source(config: RunConfig, several_labels: bool) -> Source:
     data = config.data
-    return find_photographs(data.images and data.images.path, data.manifest and data.manifest.path)
+    return find_photographs(data.images and data.images.path, data.manifest and data.manifest.path, several_labels)
 
 
 def _found(source: Source, classes: Collection[CatalogClass]) -> str:

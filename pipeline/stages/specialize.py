@@ -23,6 +23,7 @@ class SpecializeStage(Stage):
     name = "specialize"
     reads = (*OF_THE_CLASS, "negatives")
     writes = "specialists"
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [config.specialists.regularization, config.seed, constants(train_specialist)]
@@ -87,9 +88,10 @@ def _own_features(worker: WorkerContext, unit: Unit) -> dict[str, np.ndarray]:
 
 
 def _negative_features(worker: WorkerContext, unit: Unit) -> list[np.ndarray]:
-    """Features of the photographs drawn of all other classes."""
+    """Features of the photographs drawn of all other classes, but for those that are of this class as well."""
+    own = {row["image_id"] for row in worker.read(unit, "images", ["image_id"])}
     return [
         np.frombuffer(row["features"], np.float16)
-        for row in worker.read(unit, "negatives", ["label", "features"])
-        if row["label"] != unit.label
+        for row in worker.read(unit, "negatives", ["label", "image_id", "features"])
+        if row["label"] != unit.label and row["image_id"] not in own
     ]
