@@ -60,6 +60,9 @@ class ModelSettings(Section):
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
     feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
+    head: Literal["auto", "softmax", "sigmoid", "binary", "probabilities"] = Field(
+        "auto", description="what the outputs mean: classes of which an image has one or several, one logit, shares"
+    )
     mean: tuple[float, ...] | None = Field(
         None, description="mean of red, green and blue, or of gray, as many as channels; default: the weights'"
     )

@@ -563,8 +563,8 @@ FROM (
         folder, label,
         any_value(prediction_name) FILTER (prediction = class_index) AS class_name,
         count(*) AS images,
-        count(*) FILTER (prediction IS NULL) AS unreadable,
-        avg((prediction = class_index)::INTEGER) AS accuracy,
+        count(*) FILTER (decode_error IS NOT NULL) AS unreadable,
+        avg(coalesce(prediction = class_index, FALSE)::INTEGER) FILTER (decode_error IS NULL) AS accuracy,
         avg(score) AS mean_score,
         mode(prediction_name ORDER BY prediction_name) FILTER (prediction <> class_index) AS most_common_mistake
     FROM images

@@ -98,8 +98,8 @@ def compared_run(name: str, store: TableStore, labels: list[str]) -> ComparedRun
     right: list[bool] = []
     counts = []
     for label in labels:
-        rows = store.read_all("images", ["prediction", "class_index"], label).to_pylist()
-        right += [row["prediction"] == row["class_index"] for row in rows if row["prediction"] is not None]
+        rows = store.read_all("images", ["prediction", "class_index", "decode_error"], label).to_pylist()
+        right += [row["prediction"] == row["class_index"] for row in rows if row["decode_error"] is None]
         counts.append(len(kept_summaries(store, label)))
     low, high = wilson_interval(sum(right), len(right))
     accuracy = sum(right) / len(right) if right else float("nan")

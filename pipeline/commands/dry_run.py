@@ -15,6 +15,7 @@ from pipeline.commands.opened import start_state
 from pipeline.commands.writable import check_writable
 from pipeline.config import RunConfig
 from pipeline.data.decode import DecodeError, read_image
+from pipeline.explain.interface import target_scores
 from pipeline.explain.registry import make_explainer
 from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
@@ -102,7 +103,7 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
         targets = torch.zeros(TIMED_BATCH, dtype=torch.int64)
 
         def one_pass() -> None:
-            scores = classifier.logits(images).softmax(dim=1)[torch.arange(TIMED_BATCH), targets]
+            scores = target_scores(classifier, images, targets)
             torch.autograd.grad(scores.sum(), [images])
 
         one_pass()

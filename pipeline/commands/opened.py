@@ -132,4 +132,5 @@ def worker_setup(state: RunState) -> WorkerSetup:
         inputs.weights_digest,
         inputs.class_names,
         answers=inputs.answers,
+        head=inputs.head,
     )

@@ -51,5 +51,6 @@ def _changed_inputs(stored: Recorded, now: Recorded) -> list[str]:
         "weights": "the weights of the classifier",
         "preprocessing": "the classifier's preprocessing",
         "class_names": "the classifier's class names",
+        "head": "the classifier's head (model.head)",
     }
     return [what for name, what in told.items() if getattr(stored, name) != getattr(now, name)]

@@ -27,6 +27,8 @@ from pipeline.suggestions import did_you_mean
 
 NUL = "\0"
 COLUMNS = ("uri", "label")
+# Of a manifest: its number, from 1, and what it says; one of a list for each label.
+Row = tuple[int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,18 @@ def load_catalog(
     )
 
 
-def read_manifest(path: Path | ObjectPath) -> Listing:
+def read_manifest(path: Path | ObjectPath, several_labels: bool = False) -> Listing:
     """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
 
     A relative URI starts at the manifest's folder; an absolute path is one on the disk. The same line twice
-    counts once.
+    counts once. In Parquet the labels of a photograph may be a list.
+
+    Args:
+        several_labels: whether a photograph may have them, in a list or in several rows; it is then listed under each.
 
     Raises:
-        CatalogError: not readable, columns missing, a field empty or with a NUL, or one URI with two labels.
+        CatalogError: not readable, columns missing, a field empty or with a NUL, or one URI with two labels that may
+            not have them.
     """
     path = path.absolute()
     readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
@@ -142,9 +148,9 @@ def read_manifest(path: Path | ObjectPath) -> Listing:
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CatalogError(f"{path}: cannot read the manifest: {reason}") from None
-    labels: dict[str, str] = {}
+    labels: dict[str, dict[str, None]] = {}
     listing: dict[str, list[Found]] = {}
-    for number, (written, label) in enumerate(rows, start=1):
+    for number, written, label in rows:
         if not written or not label:
             raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
         try:
@@ -154,12 +160,14 @@ def read_manifest(path: Path | ObjectPath) -> Listing:
         if NUL in found.uri + label:
             # No file system has such names, and each image would be left out for a reason that names no line.
             raise CatalogError(f"{path}: row {number} has a NUL in its {'uri' if NUL in found.uri else 'label'}")
-        if labels.get(found.uri, label) != label:
+        own = labels.setdefault(found.uri, {})
+        if own and label not in own and not several_labels:
             raise CatalogError(
-                f"{path}: row {number} gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}"
+                f"{path}: row {number} gives {written} the label {label!r}, an earlier one {next(iter(own))!r}; of a "
+                "network for classes of which a photograph may have several say model.head=sigmoid"
             )
-        if found.uri not in labels:
-            labels[found.uri] = label
+        if label not in own:
+            own[label] = None
             listing.setdefault(label, []).append(found)
     if not listing:
         raise CatalogError(f"{path}: the manifest lists no images")
@@ -185,7 +193,7 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
     return Found(address_of(str(location)), readable(name))
 
 
-def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
+def _csv_rows(path: Path | ObjectPath) -> list[Row]:
     text = path.read_bytes().decode("utf-8-sig")
     before, nul, _ = text.partition(NUL)
     if nul:
@@ -194,10 +202,13 @@ def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
     with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         _check_columns(path, reader.fieldnames or ())
-        return [((row["uri"] or "").strip(), (row["label"] or "").strip()) for row in reader]
+        return [
+            (number, (row["uri"] or "").strip(), (row["label"] or "").strip())
+            for number, row in enumerate(reader, start=1)
+        ]
 
 
-def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
+def _parquet_rows(path: Path | ObjectPath) -> list[Row]:
     import pyarrow.parquet
 
     try:
@@ -206,8 +217,13 @@ def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
         _check_columns(path, schema.names)
         _check_types(path, {name: schema.field(name).type for name in COLUMNS})
         table = file.read(columns=list(COLUMNS))
-        columns = ([("" if value is None else str(value)) for value in table[name].to_pylist()] for name in COLUMNS)
-        return list(zip(*columns, strict=True))
+        pairs = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
+        return [
+            (number, *("" if value is None else str(value) for value in (uri, label)))
+            for number, (uri, labels) in enumerate(pairs, start=1)
+            # Of an empty list there is no label, which is said of the row.
+            for label in ((labels or [None]) if isinstance(labels, list) else [labels])
+        ]
     except pyarrow.ArrowException as error:
         raise CatalogError(f"{path}: cannot read the manifest: {' '.join(str(error).split())}") from None
 
@@ -216,7 +232,9 @@ def _check_types(path: Path | ObjectPath, types: Mapping[str, Any]) -> None:
     from pyarrow import types as is_type
 
     for name, found in types.items():
-        values = found.value_type if is_type.is_dictionary(found) else found
+        lists = name == "label" and (is_type.is_list(found) or is_type.is_large_list(found))
+        values = found.value_type if lists else found
+        values = values.value_type if is_type.is_dictionary(values) else values
         text = is_type.is_string(values) or is_type.is_large_string(values) or is_type.is_string_view(values)
         if not (text or is_type.is_null(values) or (name == "label" and is_type.is_integer(values))):
             raise CatalogError(f"{path}: the column {name} holds {found}; give text")

@@ -32,6 +32,7 @@ class Source:
         indices: labels that are class indices themselves.
         faults: what was left out already.
         note: what makes reading it slow, if anything does.
+        several_labels: whether some photograph has them by a manifest.
     """
 
     listing: Listing
@@ -39,23 +40,28 @@ class Source:
     indices: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     note: str = ""
+    several_labels: bool = False
 
 
 def find_photographs(
-    images: Path | ObjectPath | None = None, manifest: Path | ObjectPath | None = None
+    images: Path | ObjectPath | None = None,
+    manifest: Path | ObjectPath | None = None,
+    several_labels: bool = False,
 ) -> Source:
     """Photographs in a folder or a file, or those that a manifest lists.
 
     Args:
         images: a folder of class folders; a .tar or .parquet file; or a folder, or the prefix of a bucket, with such
             files at any depth. Or else
-        manifest: as for `read_manifest`.
+        manifest, several_labels: as for `read_manifest`.
 
     Raises:
         CatalogError: nothing is there, it is of two kinds, or it cannot be read.
     """
     if images is None:
-        return Source(read_manifest(manifest), "a manifest")
+        listing = read_manifest(manifest, several_labels)
+        rows = [found.uri for some in listing.values() for found in some]
+        return Source(listing, "a manifest", several_labels=len(set(rows)) < len(rows))
     root = images.absolute()
     if _is_file(root):
         return _of_archives([root])

@@ -21,8 +21,8 @@ class AdversarialOutcome:
     """What became of one image.
 
     Attributes:
-        generated: whether the target became the most likely class.
-        score: softmax score of the target on the last explanation.
+        generated: whether the target became the class that is predicted.
+        score: score of the target on the last explanation.
         iterations: steps taken.
     """
 
@@ -57,7 +57,7 @@ def generate_adversarials(
 ) -> Iterator[tuple[Any, AdversarialOutcome]]:
     """Generation game without sparsity term, for images with their adversarial targets; gives (key, outcome).
 
-    An image counts as soon as one of the explanations on the way has the target as its most likely class; no image is
+    An image counts as soon as one of the explanations on the way is predicted as the target; no image is
     given up before `iterations` steps unless its mask no longer changes. `progress`: as in `Engine.run`.
     """
     settings = FGVisSettings(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.explain.interface import LogitsFunction
+from pipeline.explain.interface import LogitsFunction, predicts
 
 # Which channel (0 red, 1 green, 2 blue) comes to stand for red, green and blue.
 SWAPS = {"RBG": (1, 2, 0), "GRB": (2, 0, 1)}
@@ -46,8 +46,8 @@ def color_bias(classifier: LogitsFunction, images: Tensor, labels: Tensor, batch
     """
 
     def correct(order: tuple[int, int, int]) -> Tensor:
-        predicted = [classifier.logits(part[:, order]).argmax(dim=1) for part in images.split(batch_size)]
-        return torch.cat(predicted) == labels
+        parts = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        return torch.cat([predicts(classifier, classifier.logits(part[:, order]), own) for part, own in parts])
 
     unchanged = correct((0, 1, 2))
     return ColorBias(unchanged, {name: unchanged & correct(order) for name, order in SWAPS.items()})

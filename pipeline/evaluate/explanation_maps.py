@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.feature_cam import PERCENTILE, explanation_images
-from pipeline.explain.interface import LogitsFunction, baseline_color, validate_batch
+from pipeline.explain.interface import LogitsFunction, baseline_color, class_scores, predicts, scores_of, validate_batch
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class ExplanationMapScores:
 
     Attributes:
         predicted: `[B]` int64, the class predicted for the image.
-        before: `[B]` float64, softmax score of that class on the image.
+        before: `[B]` float64, score of that class on the image.
         right: `[B]` bool, the explanation map is predicted as that class too.
-        confidence: `[B]` float64, softmax score of that class on the explanation map.
+        confidence: `[B]` float64, score of that class on the explanation map.
     """
 
     predicted: Tensor
@@ -72,13 +72,10 @@ def explanation_map_scores(
         raise ValueError(f"percentile must lie in 0…100 and batch_size be at least 1: {percentile}, {batch_size}")
     baseline = baseline_color(classifier, images)
 
-    def scores(part: Tensor) -> Tensor:
-        return classifier.logits(part).double().softmax(dim=1)
-
     found = []
     for part, own in zip(images.split(batch_size), maps.split(batch_size), strict=True):
-        before, predicted = scores(part).max(dim=1)
-        after = scores(explanation_images(part, own, baseline, percentile))
-        confidence = after.gather(1, predicted[:, None])[:, 0]
-        found.append((predicted, before, after.argmax(dim=1) == predicted, confidence))
+        before, predicted = class_scores(classifier, classifier.logits(part).double()).max(dim=1)
+        after = classifier.logits(explanation_images(part, own, baseline, percentile)).double()
+        confidence = scores_of(classifier, after, predicted)
+        found.append((predicted, before, predicts(classifier, after, predicted), confidence))
     return ExplanationMapScores(*(torch.cat(values) for values in zip(*found, strict=True)))

@@ -27,7 +27,7 @@ class DeletionCurve:
 
     Attributes:
         deleted: `[T+1]` float64, share of pixels deleted, from 0 to 1.
-        scores: `[B,T+1]` float64, softmax score of the target.
+        scores: `[B,T+1]` float64, score of the target.
     """
 
     deleted: Tensor
@@ -45,7 +45,7 @@ class InsertionCurve:
 
     Attributes:
         inserted: `[T+1]` float64, share of pixels shown, from 0 to 1.
-        scores: `[B,T+1]` float64, softmax score of the target.
+        scores: `[B,T+1]` float64, score of the target.
     """
 
     inserted: Tensor

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.explain.interface import LogitsFunction, validate_batch
+from pipeline.explain.interface import LogitsFunction, class_scores, validate_batch
 from pipeline.explain.perturbation import PERTURBATIONS, heavy_blur
 
 REMOVAL = PERTURBATIONS["authors"]
@@ -129,4 +129,4 @@ def _scores(classifier: LogitsFunction, pictures: Tensor, target: int) -> Tensor
     logits = classifier.logits(pictures)
     if not 0 <= target < logits.shape[1]:
         raise ValueError(f"class {target} is none of the network's {logits.shape[1]}")
-    return logits.double().softmax(dim=1)[:, target]
+    return class_scores(classifier, logits.double())[:, target]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.interface import LogitsFunction, validate_batch
+from pipeline.explain.interface import LogitsFunction, predicts, scores_of, validate_batch
 from pipeline.explain.perturbation import PERTURBATIONS
 
 
@@ -19,8 +19,8 @@ class Transfer:
     """What a network says of images without their salient pixels.
 
     Attributes:
-        right: `[B]` bool, whether the network puts the whole image into the target's class.
-        before: `[B]` float64, softmax score of the target on the whole image.
+        right: `[B]` bool, whether the network predicts the whole image as the target's class.
+        before: `[B]` float64, score of the target on the whole image.
         drop: `[B]` float64, at most 1: relative drop (p0 − p1) / p0 of that score when the image's own salient pixels
             are removed; NaN where the network is not right, since it has no evidence to lose.
         control: `[B]` float64, the same when those of another image's map are removed.
@@ -81,10 +81,9 @@ def transfer(
             logits = classifier.logits(_of_side(shown, side))
             if int(target.max()) >= logits.shape[1]:
                 raise ValueError(f"class {int(target.max())} is none of the network's {logits.shape[1]}")
-            scores = logits.double().softmax(dim=1).gather(1, target[:, None]).squeeze(1)
-            rows.append(scores)
+            rows.append(scores_of(classifier, logits.double(), target))
             if pixels is None:
-                rows.append((logits.argmax(dim=1) == target).double())
+                rows.append(predicts(classifier, logits, target).double())
         parts.append(torch.stack(rows))
     before, right, after, control = torch.cat(parts, dim=1) if parts else images.new_zeros(4, 0).double()
     known = torch.where(right.bool(), before, torch.nan)

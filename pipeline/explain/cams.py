@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.interface import Explanation, LogitsFunction, target_scores, validate_batch
+from pipeline.explain.interface import Explanation, LogitsFunction, scores_of, target_scores, validate_batch
 from pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from pipeline.models.classifier import ClassifierError
+from pipeline.models.heads import LOGITS
 from pipeline.models.target_layer import TargetLayer, find_target_layer, layer_output, network_input, starting_at
 
 # The same values computed in two ways differ by rounding; more than this, as a share of the largest, is a difference.
@@ -73,13 +74,13 @@ class ActivationMaps(ABC):
         targets: Tensor,
         generators: Sequence[torch.Generator] | None,
     ) -> tuple[Tensor, Tensor]:
-        """Maps `[B,h,w]` before they are enlarged, and the target's softmax score `[B]` on the images."""
+        """Maps `[B,h,w]` before they are enlarged, and the target's score `[B]` on the images."""
         found, scores = images.new_zeros(len(images), *layer.shape[1:]), images.new_zeros(len(images))
 
         def run(first: int, end: int) -> None:
             some, wanted = images[first:end], targets[first:end]
             found[first:end], logits = self.single(network, layer, some, wanted)
-            scores[first:end] = logits.detach().softmax(dim=1).gather(1, wanted[:, None])[:, 0]
+            scores[first:end] = scores_of(network, logits.detach(), wanted)
 
         in_passes(len(images), images[0].numel() * images.element_size(), self.memory, run)
         return found, scores
@@ -230,7 +231,7 @@ class Cam(ActivationMaps):
                 "CAM needs a fully connected or convolutional layer that gives the logits, and this network has none: "
                 "take grad-cam"
             )
-        head = network.module.get_submodule(layer.logits_layer)
+        head, meaning = network.module.get_submodule(layer.logits_layer), getattr(network, "head", LOGITS)
         outputs: list[Tensor] = []
         handle = head.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output.clone()))
         try:
@@ -240,19 +241,23 @@ class Cam(ActivationMaps):
             handle.remove()
         activations, output = _map(layer, starts[-1].detach()), outputs[-1].float()
         chosen = targets.view(-1, 1)
-        weight = head.weight.detach().float().flatten(1)
+        # One output makes two logits, so that its weights do.
+        weight = meaning.spread(head.weight.detach().float().flatten(1).T).T
         if (output.ndim == 2 or output.shape[2:].numel() == 1) and weight.shape[1] == activations.shape[1]:
-            bias = 0 if head.bias is None else head.bias.float()
+            bias = 0 if head.bias is None else meaning.spread(head.bias.float()[None])
             repeated = activations.mean(dim=(2, 3)) @ weight.T + bias
             maps = torch.einsum("nc,nchw->nhw", weight[targets], activations)
         elif output.ndim == 4:
             # A ReLU may stand between the classes' maps and their means.
-            output = output if _same(output.mean(dim=(2, 3)), logits) else output.relu()
+            plain, rectified = meaning.spread(output), meaning.spread(output.relu())
+            output = plain if _same(plain.mean(dim=(2, 3)), logits) else rectified
             repeated = output.mean(dim=(2, 3))
             maps = output.gather(1, chosen[:, :, None, None].expand(-1, 1, *output.shape[2:]))[:, 0]
         else:
             repeated = torch.full_like(logits, torch.nan)
             maps = repeated
+        if meaning.up_to_shift:
+            repeated, logits = (each - each.mean(dim=1, keepdim=True) for each in (repeated, logits))
         if not _same(repeated, logits) or maps.shape[1:] != layer.shape[1:]:
             raise ClassifierError(
                 f"CAM needs global average pooling and one layer behind the map that {layer.name!r} gives; this "

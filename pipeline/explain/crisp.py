@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from pipeline.explain.blur import bilinear_matrix, gaussian_matrix, inscribed_disc
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
-from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
+from pipeline.explain.interface import Explanation, LogitsFunction, odds_of, scores_of, target_scores
 from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.updates import Adam, falling_rates
@@ -182,7 +182,7 @@ class CrispMethod(Method):
             coarse.fill_(self.settings.start)
         self._classifier = classifier
         logits = classifier.logits(images)
-        score = logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+        score = scores_of(classifier, logits, targets)
         state = {
             "target": targets,
             "coarse": coarse,
@@ -193,7 +193,7 @@ class CrispMethod(Method):
             "binarization_error_rough": torch.full_like(score, torch.nan),
         }
         if self.settings.destroyed is not None:
-            state["floor"] = odds_of_share(self.settings.destroyed, score, log_odds(logits, targets))
+            state["floor"] = odds_of_share(self.settings.destroyed, score, odds_of(classifier, logits, targets))
         return state | self.perturbation.prepare(images)
 
     def objective(self, classifier: LogitsFunction, state: State, present: frozenset[int]) -> Tensor:
@@ -209,13 +209,13 @@ class CrispMethod(Method):
             keep = smoothed if CRISP not in present else torch.where(rough.view(-1, 1, 1, 1), smoothed, keep)
             total = total + rough * self._regularization(state["coarse"], self.settings.rough)
         logits = classifier.logits(self.perturbation.apply(state, keep))
-        score = logits.softmax(dim=1).gather(1, state["target"][:, None]).squeeze(1)
+        score = scores_of(classifier, logits, state["target"])
         state["score"].copy_(score.detach())
         if CRISP in present:
             crisp = state["stage"] == CRISP
             total = total + crisp * self._regularization(state["mask"], self.settings.crisp)
         if self.settings.destroyed is not None:
-            left = functional.softplus(log_odds(logits, state["target"]) - state["floor"])
+            left = functional.softplus(odds_of(classifier, logits, state["target"]) - state["floor"])
             score = self.settings.score_weight * left.square() / 2
         return score + total
 

@@ -73,9 +73,9 @@ class GoalFollowing(FGVisMethod):
         state["ended"] |= ~state["reached"] & (mean == 0)
         return gradient + per_pixel(self.game.sign * weight).to(gradient.dtype)
 
-    def observe(self, state: State, logits: Tensor, odds: Tensor, mask: Tensor) -> None:
+    def observe(self, state: State, top: Tensor, odds: Tensor, mask: Tensor) -> None:
         moving = ~state["over"]
-        at_goal = self.at_goal(state, logits, odds)
+        at_goal = self.at_goal(state, top, odds)
         reached = state["reached"] | at_goal
         held = torch.where(at_goal, state["held"] + 1, 0)
         missed = torch.where(at_goal | ~reached, 0, state["missed"] + 1)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.explain.engine import Method, Stage, State
 from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, log_odds
+from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, odds_of, predicts
 from pipeline.explain.updates import NormalizedGradient
 from pipeline.models.nonlinearities import filtering, recording
 
@@ -59,7 +59,7 @@ class FGVisMethod(Method):
                 logits = classifier.logits(images)
         else:
             logits = classifier.logits(images)
-        odds = log_odds(logits, targets)
+        odds = odds_of(classifier, logits, targets)
         weight = odds.new_full(odds.shape, self.settings.sparsity_weight or 0.0, dtype=torch.float64)
         if self.searches:
             weight.fill_(self.settings.first_weight)
@@ -103,9 +103,10 @@ class FGVisMethod(Method):
         """φ of the masks' explanations `[B]`, whose gradient the filter has passed; the search observes them."""
         with self._filter(classifier, state):
             logits = classifier.logits(_explanations(state))
-        odds = log_odds(logits, state["target"])
+        odds = odds_of(classifier, logits, state["target"])
         with torch.no_grad():
-            self.observe(state, logits.detach(), odds.detach(), state["mask"].detach())
+            top = predicts(classifier, logits, state["target"])
+            self.observe(state, top, odds.detach(), state["mask"].detach())
         similarity = functional.softplus(-odds)
         # Not the sigmoid, whose gradient is lost to rounding where the score is near 1.
         return -torch.exp(-similarity) if self.settings.similarity == "score" else similarity
@@ -136,19 +137,19 @@ class FGVisMethod(Method):
         last = state["best_weight"].isnan()
         mask = torch.where(per_pixel(last), state["mask"], state["best"])
         logits = classifier.logits(_explanations(state | {"mask": mask}))
-        score = log_odds(logits, state["target"]).sigmoid()
+        odds, top = (found(classifier, logits, state["target"]) for found in (odds_of, predicts))
         if not self.searches and self.game.begins_at_goal:
-            reached = self.at_goal(state, logits, log_odds(logits, state["target"]))
+            reached = self.at_goal(state, top, odds)
         return Explanation(
             saliency=mask if self.game.keeps else 1 - mask,
             score_before=state["odds_before"].sigmoid(),
-            score_after=torch.where(state["failed"], torch.nan, score),
+            score_after=torch.where(state["failed"], torch.nan, odds.sigmoid()),
             iterations=state["passes"],
             diagnostics={
                 "reached": reached.float(),
                 "sparsity_weight": torch.where(last, state["weight"], state["best_weight"]).float(),
                 "filtered": torch.full_like(score, self._filtered(state)).float(),
-                "top": (logits.argmax(dim=1) == state["target"]).float(),
+                "top": top.float(),
             },
         )
 
@@ -167,10 +168,13 @@ class FGVisMethod(Method):
         """Calls of nonlinearities; their tolerances are one tensor more."""
         return max(0, sum(name.startswith("bound.") for name in state) - 1)
 
-    def observe(self, state: State, logits: Tensor, odds: Tensor, mask: Tensor) -> None:
-        """Remember the mask if it is the best yet, and whether the trial is to end, for images that still move."""
+    def observe(self, state: State, top: Tensor, odds: Tensor, mask: Tensor) -> None:
+        """Remember the mask if it is the best yet, and whether the trial is to end, for images that still move.
+
+        `top` `[B]` bool: whether the target is predicted; `odds` `[B]` of its score.
+        """
         moving = ~state["over"]
-        at_goal = self.at_goal(state, logits, odds)
+        at_goal = self.at_goal(state, top, odds)
         area = self.salient_area(mask)
         if self._tracks:
             self.remember(state, mask, area, moving & at_goal & (area < state["best_area"]))
@@ -197,9 +201,8 @@ class FGVisMethod(Method):
         """Take the masks of the images `better` `[B]` bool for the best ones."""
         replace(state, better, {"best": mask, "best_area": area, "best_weight": state["weight"]})
 
-    def at_goal(self, state: State, logits: Tensor, odds: Tensor) -> Tensor:
+    def at_goal(self, state: State, top: Tensor, odds: Tensor) -> Tensor:
         """Whether the evidence is kept, or removed, as the settings ask: `[B]` bool."""
-        top = logits.argmax(dim=1) == state["target"]
         score, before = odds.double().sigmoid(), state["odds_before"].double().sigmoid()
         if not self.game.keeps:
             return (score <= self.settings.remaining * before) & ~top

@@ -55,7 +55,7 @@ class FGVisSettings:
 
     Attributes:
         game: `preservation`, `deletion`, `generation` or `repression`.
-        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's softmax score.
+        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's score.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
         search: how: `trials`, one λ after the other, each from the first mask; or `following`, in a single run in which
@@ -69,10 +69,11 @@ class FGVisSettings:
         first_rate: learning rate of the first step, from which it grows by the factor `growth` from step to step.
         growth: see `first_rate`.
         goal: what the games that keep evidence must reach: `score`, (1 − `tolerance`) times the target's score on the
-            image, or `top`, the target as the most likely class.
+            image, or `top`, the target as the class that is predicted: the most likely one, or, where classes do not
+            exclude each other, one with a score of at least ½.
         tolerance: see `goal`.
         remaining: the games that remove evidence must bring the target's score to this share of that on the image, and
-            another class to the top.
+            so far that the target is no longer predicted.
         patience: a trial ends after this many steps without progress (2 % less salient area at the goal, or 2 % of the
             odds nearer to it); following, steps without progress once the goal is reached.
     """

@@ -7,11 +7,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.models.classifier import ClassifierError
+from pipeline.models import heads
+from pipeline.models.errors import ClassifierError
 
 
 class LogitsFunction(Protocol):
-    """The part of a classifier that an explainer needs."""
+    """The part of a classifier that an explainer needs.
+
+    One whose classes do not exclude each other says so by an attribute `independent` that is true. The functions below
+    look at it; what a logit is worth is never computed anywhere else.
+    """
 
     def logits(self, images: Tensor) -> Tensor:
         """Images `[B,3,H,W]` float in [0,1], RGB, to logits `[B,K]`; normalization is the classifier's own."""
@@ -32,8 +37,8 @@ class Explanation:
 
     Attributes:
         saliency: `[B,1,H,W]` or `[B,3,H,W]` float32 in [0,1], larger = more salient.
-        score_before: `[B]` float32, softmax score of the target on the image.
-        score_after: `[B]` float32, softmax score of the target on the image perturbed by its own map; None if the
+        score_before: `[B]` float32, score of the target on the image: of the softmax, or its sigmoid.
+        score_after: `[B]` float32, score of the target on the image perturbed by its own map; None if the
             method perturbs no image by its map.
         iterations: `[B]` int64, optimization steps taken.
         diagnostics: further figures, each `[B]` float32, by name.
@@ -93,13 +98,13 @@ class Explainer(Protocol):
 
 
 def target_scores(classifier: Classified, images: Tensor, targets: Tensor) -> Tensor:
-    """Softmax score `[B]` of each image's own target class.
+    """Score `[B]` in [0,1] of each image's own target class.
 
     Raises:
         ValueError: a plain function does not return one score in [0,1] for each image and class.
     """
     if hasattr(classifier, "logits"):
-        scores = classifier.logits(images).softmax(dim=1)
+        scores = class_scores(classifier, classifier.logits(images))
     else:
         scores = _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
     return scores.gather(1, targets[:, None]).squeeze(1)
@@ -112,15 +117,35 @@ def _checked(scores: Tensor, count: int) -> Tensor:
             f"got {scores.dtype} {list(scores.shape)}"
         )
     if scores.numel() and not (scores.amin() >= 0 and scores.amax() <= 1 + 1e-4):
-        raise ValueError("the classifier's function must return scores in [0, 1]: apply softmax to its logits")
+        raise ValueError(
+            "the classifier's function must return scores in [0, 1]: apply softmax to its logits, or a sigmoid to each"
+        )
     return scores
 
 
-def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
-    """log(p / (1 − p)) `[B]` of the target's softmax score p, from logits `[B,K]`; exact also where p is near 1."""
-    target = logits.gather(1, targets[:, None]).squeeze(1)
-    others = logits.scatter(1, targets[:, None], -torch.inf).logsumexp(dim=1)
-    return target - others
+def class_scores(classifier: LogitsFunction, logits: Tensor) -> Tensor:
+    """The scores `[B,K]` in [0,1] of the classes, from the classifier's logits `[B,K]`."""
+    return heads.scores(logits, _independent(classifier))
+
+
+def scores_of(classifier: LogitsFunction, logits: Tensor, targets: Tensor) -> Tensor:
+    """The score `[B]` in [0,1] of each image's own target, from the classifier's logits `[B,K]`."""
+    return class_scores(classifier, logits).gather(1, targets[:, None]).squeeze(1)
+
+
+def odds_of(classifier: LogitsFunction, logits: Tensor, targets: Tensor) -> Tensor:
+    """log(p / (1 − p)) `[B]` of the target's score p, from logits `[B,K]`; exact also where p is near 1."""
+    return heads.log_odds(logits, targets, _independent(classifier))
+
+
+def predicts(classifier: LogitsFunction, logits: Tensor, targets: Tensor) -> Tensor:
+    """Whether each image is predicted as its target, `[B]` bool, from logits `[B,K]`: it is the class of the highest
+    score, or has a score of at least ½ where classes do not exclude each other."""
+    return heads.predicts(logits, targets, _independent(classifier))
+
+
+def _independent(classifier: LogitsFunction) -> bool:
+    return getattr(classifier, "independent", False)
 
 
 def baseline_color(classifier: LogitsFunction, images: Tensor) -> Tensor:

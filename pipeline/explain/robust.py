@@ -26,7 +26,7 @@ from torch.nn import functional
 from pipeline.explain.blur import bilinear_matrix, gaussian_matrix
 from pipeline.explain.crisp import CrispMasks, binarization_error, odds_of_share
 from pipeline.explain.engine import Method, OptimizingExplainer, Stage, State
-from pipeline.explain.interface import Explanation, LogitsFunction, log_odds, target_scores
+from pipeline.explain.interface import Explanation, LogitsFunction, odds_of, scores_of, target_scores
 from pipeline.explain.lengths import pixels
 from pipeline.explain.perturbation import PERTURBATIONS, heavy_blur
 from pipeline.explain.pieces import large_pieces
@@ -180,8 +180,8 @@ class RobustMethod(Method):
         self._classifier = classifier
         height, width = images.shape[-2:]
         logits = classifier.logits(images)
-        score = logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
-        odds = log_odds(logits, targets)
+        score = scores_of(classifier, logits, targets)
+        odds = odds_of(classifier, logits, targets)
         parameters = {
             stage.parameter: images.new_zeros(len(images), 1, rows.shape[1], columns.shape[1])
             for stage, (rows, columns) in zip(self.stages, self._enlarging, strict=True)
@@ -219,7 +219,7 @@ class RobustMethod(Method):
             owner.append(torch.arange(count, device=state["target"].device)[rows])
         order = torch.cat(owner).argsort()
         pictures, terms = torch.cat(shown)[order], torch.cat(regular)[order]
-        odds = log_odds(classifier.logits(pictures), state["target"])
+        odds = odds_of(classifier, classifier.logits(pictures), state["target"])
         left = functional.softplus(odds - state["floor"])
         if DETAIL in present:
             self._judge(state, odds.detach(), torch.cat(salient)[order].detach())

@@ -14,25 +14,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from pipeline.models.errors import ClassifierError
+from pipeline.models.heads import LOGITS, Head
 from pipeline.models.preprocessing import Preprocessing, normalized
 
-
-class ClassifierError(ValueError):
-    """A network, a weights file or a labels file that cannot be used, in one line that says what to do."""
+__all__ = ["Classifier", "ClassifierError", "weights_digest"]
 
 
 class Classifier:
     """A network that classifies images, in evaluation mode, its parameters frozen.
 
     Args:
-        module: takes normalized images [B, C, H, W], float32, and returns logits [B, K]. It is switched to
-            evaluation mode and its parameters stop requiring gradients.
+        module: takes normalized images [B, C, H, W], float32, and returns what `head` says, of which `logits` makes
+            logits [B, K]. It is switched to evaluation mode and its parameters stop requiring gradients.
         preprocessing: how images are brought to the network's input size, and the mean and standard deviation
             that `logits` applies.
         class_names: K names, in the order of the logits.
         wordnet_ids: K WordNet ids ("n01440764"), where the classes have them.
         name: for people: reports, tables.
         feature_layer: the name of the submodule whose output is `features`; found by itself when None.
+        head: what the network's outputs mean; by default logits of classes that exclude each other.
 
     Attributes:
         input_size: side of the square input, in pixels.
@@ -49,6 +50,7 @@ class Classifier:
         wordnet_ids: tuple[str, ...] | list[str] | None = None,
         name: str = "classifier",
         feature_layer: str | None = None,
+        head: Head = LOGITS,
     ) -> None:
         self.module = module.eval().requires_grad_(False)
         self.preprocessing = preprocessing
@@ -56,6 +58,7 @@ class Classifier:
         self.wordnet_ids = None if wordnet_ids is None else tuple(wordnet_ids)
         self.name = name
         self.feature_layer = feature_layer
+        self.head = head
         self.weights_digest = weights_digest(module.state_dict())
         if self.wordnet_ids is not None and len(self.wordnet_ids) != len(self.class_names):
             raise ClassifierError(
@@ -71,6 +74,11 @@ class Classifier:
     @property
     def input_size(self) -> int:
         return self.preprocessing.crop_side
+
+    @property
+    def independent(self) -> bool:
+        """Whether an image may be of several classes: a class's score is then the sigmoid of its logit."""
+        return self.head.independent
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +103,7 @@ class Classifier:
         return normalized(images, mean, std)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Class scores before the softmax.
+        """Class scores before the softmax, or before the sigmoids of classes that are `independent`.
 
         Args:
             images: [B, 3, H, W], float, RGB in [0, 1], on the network's device.
@@ -107,7 +115,7 @@ class Classifier:
             ValueError: images of another shape or of integers.
             ClassifierError: the network returns something other than [B, K].
         """
-        logits = logits_tensor(self.module(self.normalized(images)), self.name)
+        logits = self.head.logits(self.module, self.normalized(images), self.name)
         if logits.shape != (len(images), len(self.class_names)):
             raise ClassifierError(
                 f"{self.name} returns {list(logits.shape)} for {len(images)} images and "
@@ -181,7 +189,7 @@ class Classifier:
                 handle.remove()
         last = calls[-1][1] if calls else None
         outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
-        if outputs != len(self.class_names):
+        if outputs != self.head.outputs(len(self.class_names)):
             found = f"the last is {calls[-1][0]!r}" if calls else "there is none"
             raise ClassifierError(
                 f"{self.name}: no fully connected or convolutional layer gives the {len(self.class_names)} "
@@ -197,23 +205,6 @@ class Classifier:
         return (head[-1], False) if len(head) > 1 else (calls[-1][0], True)
 
 
-def logits_tensor(output: Any, name: str) -> Tensor:
-    """The logits in what a network returned: a tensor, or an object with an attribute `logits`.
-
-    Raises:
-        ClassifierError: neither, or not [B, K].
-    """
-    logits = getattr(output, "logits", output)
-    if not isinstance(logits, Tensor):
-        raise ClassifierError(
-            f"{name} returns {type(logits).__name__}; it must return one tensor of logits [B, K] "
-            "(wrap it in a module that does)"
-        )
-    if logits.ndim != 2:
-        raise ClassifierError(f"{name} returns a tensor {list(logits.shape)}; it must return logits [B, K]")
-    return logits
-
-
 def weights_digest(state: Mapping[str, Any]) -> str:
     """SHA-256 (hexadecimal) over name, dtype, shape and bytes of every entry of a state dict, sorted by name.
 
@@ -223,7 +214,9 @@ def weights_digest(state: Mapping[str, Any]) -> str:
     for name in sorted(state):
         value = state[name]
         if isinstance(value, Tensor):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            # Strided anew: of one number, torch takes any stride for contiguous, and does not view it as bytes.
+            numbers = value.detach().cpu().contiguous().as_strided((value.numel(),), (1,))
+            content = numbers.view(torch.uint8).numpy()
             digest.update(f"{name}|{value.dtype}|{list(value.shape)}|".encode())
             digest.update(content)
         else:

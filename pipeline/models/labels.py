@@ -30,6 +30,10 @@ class Labels:
     wordnet_ids: tuple[str, ...] | None = None
 
 
+TWO_CLASSES = Labels(("negative", "positive"))
+"""Of a network with one output, unless they have other names."""
+
+
 @cache
 def imagenet_labels() -> Labels:
     """The 1,000 classes of ImageNet-1k: torchvision's names; WordNet ids, which ascend with the index."""

@@ -15,10 +15,12 @@ import torch
 import torchvision
 from torch import nn
 
-from pipeline.models.classifier import Classifier, ClassifierError, logits_tensor
-from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
+from pipeline.models.classifier import Classifier, ClassifierError
+from pipeline.models.heads import logits_tensor
+from pipeline.models.labels import IMAGENET_CLASSES, TWO_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.recognition import Declared, recognized_head
 from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import did_you_mean
@@ -38,6 +40,7 @@ def load_classifier(
     std: Sequence[float] | None = None,
     squash: bool | None = None,
     feature_layer: str | None = None,
+    head: Declared = "auto",
     seed: int = 0,
 ) -> Classifier:
     """Load a classifier, on the CPU, in float32.
@@ -55,6 +58,7 @@ def load_classifier(
         resize_side, crop_side, mean, std, squash: replace what the weights call for, see `Preprocessing`. A
             `crop_side` alone scales the resize side with it.
         feature_layer: see `Classifier`.
+        head: what the network's outputs mean, see `recognized_head`.
         seed: for "random" weights.
 
     Raises:
@@ -73,11 +77,13 @@ def load_classifier(
         )
     preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash)
     module = module.eval().float()
-    number_of_classes = _number_of_classes(module, preprocessing, name)
+    number_of_outputs = _number_of_outputs(module, preprocessing, name)
+    found = recognized_head(module, preprocessing.crop_side, head, name)
+    number_of_classes = found.classes(number_of_outputs)
     if labels is not None:
         known_labels = read_labels(labels, number_of_classes)
     elif known_labels is None or len(known_labels.names) != number_of_classes:
-        known_labels = numbered_labels(number_of_classes)
+        known_labels = TWO_CLASSES if found.kind == "binary" else numbered_labels(number_of_classes)
     return Classifier(
         module,
         preprocessing,
@@ -85,6 +91,7 @@ def load_classifier(
         wordnet_ids=known_labels.wordnet_ids,
         name=name,
         feature_layer=feature_layer,
+        head=found,
     )
 
 
@@ -261,8 +268,8 @@ def _changed(
         raise ClassifierError(str(error)) from None
 
 
-def _number_of_classes(module: nn.Module, preprocessing: Preprocessing, name: str) -> int:
-    """K, by one run on a black image; also shows that the network works at this input size."""
+def _number_of_outputs(module: nn.Module, preprocessing: Preprocessing, name: str) -> int:
+    """O, by one run on a black image; also shows that the network works at this input size."""
     side = preprocessing.crop_side
     try:
         with torch.no_grad():

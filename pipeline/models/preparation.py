@@ -41,7 +41,7 @@ class PreparedClassifier:
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
         self.precision = precision
-        self.name = classifier.name
+        self.name, self.head = classifier.name, classifier.head
         self.module, self.folded = _folded(classifier)
         self.unfolded = classifier.module
         dtype = torch.float32
@@ -61,6 +61,11 @@ class PreparedClassifier:
         return self._mean.device
 
     @property
+    def independent(self) -> bool:
+        """Whether an image may be of several classes: a class's score is then the sigmoid of its logit."""
+        return self.head.independent
+
+    @property
     def baseline(self) -> Tensor:
         """The color `[3]`, in [0,1], that is zero after normalization: the mean of the training data."""
         return self._baseline
@@ -69,8 +74,8 @@ class PreparedClassifier:
         """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` of the same precision, differentiable in the images."""
         inputs = normalized(images, self._mean, self._std).contiguous(memory_format=torch.channels_last)
         with self._precision():
-            output = self.module(inputs)
-        return getattr(output, "logits", output).to(images.dtype)
+            logits = self.head.logits(self.module, inputs, self.name)
+        return logits.to(images.dtype)
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.precision == "bfloat16":
@@ -97,8 +102,7 @@ def _folded(classifier: Classifier) -> tuple[nn.Module, int]:
     probe = torch.rand(2, 3, side, side, generator=generator).to(classifier.device)
     with torch.no_grad():
         expected = classifier.logits(probe)
-        found = folded(classifier.normalized(probe))
-    found = getattr(found, "logits", found)
+        found = classifier.head.logits(folded, classifier.normalized(probe), classifier.name)
     exact = found.shape == expected.shape and (found - expected).abs().max() <= FOLDING_TOLERANCE * expected.abs().max()
     return (folded, count) if exact else (module, 0)
 

@@ -125,7 +125,7 @@ class ExampleContent:
         image_id: sha256 of the image file.
         uri: where the image was read from.
         prediction_name: name of the predicted class.
-        score_before: softmax score of the explained class on the image.
+        score_before: score of the explained class on the image.
         score_after: the same after the salient pixels are removed as the explainer does it, if it does.
         drop: (before − after) / before.
         area: mean saliency, share of pixels.
@@ -219,7 +219,8 @@ class ClassContent:
         class_index: its index there.
         images: images of the class, decoded or not.
         explained: images that were explained.
-        accuracy: share of the decoded images whose highest score is this class.
+        head: kind of the network's head, see `pipeline.models.heads`.
+        accuracy: share of the decoded images that are predicted as this class.
         drop: mean drop of the explained images.
         area: mean saliency of the explained images, share of pixels.
         binarization_error: its mean over the explained images.
@@ -235,6 +236,7 @@ class ClassContent:
     images: int
     explained: int
     accuracy: float | None = None
+    head: str = "softmax"
     drop: float | None = None
     area: float | None = None
     binarization_error: float | None = None
@@ -285,6 +287,7 @@ class IndexContent:
         model: the classifier, as the person who ran it names it.
         weights: sha256 of the classifier's weights, hexadecimal.
         explainer: method and preset that made the saliency maps.
+        head: kind of its head, see `pipeline.models.heads`.
         seed: seed of the run.
         started: when the run started, as text.
         classes: the cards that the class pages returned, in the order to show.
@@ -303,6 +306,7 @@ class IndexContent:
     weights: str
     explainer: str
     seed: int
+    head: str = "softmax"
     started: str = ""
     classes: Sequence[ClassCard] = ()
     metrics: Sequence[MetricContent] = ()

@@ -29,5 +29,6 @@ def classifier_of(config: RunConfig, folder: Path | None = None) -> Classifier:
         std=model.std,
         squash=model.squash,
         feature_layer=model.feature_layer,
+        head=model.head,
         seed=config.seed,
     )

@@ -18,6 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.data.decode import DecodedImage, DecodeError, read_image
 from pipeline.models.answers import answers, same_answers
 from pipeline.models.classifier import Classifier, ClassifierError
+from pipeline.models.heads import SOFTMAX, independent
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory, use_precision
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import ObjectPath
@@ -38,6 +39,7 @@ class WorkerSetup:
     """What every worker is started with, small enough to travel; called, it makes the worker's context.
 
     `answers`: the classifier's, as the driver has it, on fixed images; without them only its weights are compared.
+    `head`: the kind of its head, see `pipeline.models.heads`.
     """
 
     config: RunConfig
@@ -48,6 +50,12 @@ class WorkerSetup:
     threads: int = 1
     answers: tuple[float, ...] = ()
     sight: Sight | None = None
+    head: str = SOFTMAX
+
+    @property
+    def independent(self) -> bool:
+        """Whether a photograph may be of several classes, or of none."""
+        return independent(self.head)
 
     def __call__(self, gpu: bool, board: Any) -> "WorkerContext":
         """The context of this process, which is a worker's from now on."""
@@ -73,7 +81,7 @@ class WorkerContext(Context):
     def classifier(self) -> Classifier:
         """The classifier, checked to be the one that the driver planned with."""
         classifier = classifier_of(self.config, self.squares.folder)
-        check_same(classifier, self.config.model.name, self.setup.weights_digest, self.setup.answers)
+        check_same(classifier, self.config.model.name, self.setup.weights_digest, self.setup.answers, self.setup.head)
         use_precision(self.config.explain.precision)
         classifier.module.to(memory_format=torch.channels_last)
         return classifier.to(self.device)
@@ -129,19 +137,22 @@ class WorkerContext(Context):
         return torch.stack(list(images)).to(self.device).float().div_(255)
 
 
-def check_same(classifier: Classifier, name: str, weights_digest: str, expected: Sequence[float]) -> None:
+def check_same(
+    classifier: Classifier, name: str, weights_digest: str, expected: Sequence[float], head: str = SOFTMAX
+) -> None:
     """Raise a WorkerUnfit where a classifier, still on the processor, is not the driver's.
 
     Args:
         name: what the weights are called in the message.
-        weights_digest, expected: the driver's, `expected` its answers; none are not compared.
+        weights_digest, expected, head: the driver's, `expected` its answers; none are not compared.
     """
     if classifier.weights_digest != weights_digest:
         raise failures.WorkerUnfit(
             f"the weights of {name} on this worker differ from the driver's: put the same weights file at the same "
             "path on every node"
         )
-    if len(expected) and not same_answers(np.asarray(expected, dtype=np.float32), answers(classifier)):
+    same_head = independent(classifier.head.kind) == independent(head)
+    if len(expected) and not (same_head and same_answers(np.asarray(expected, dtype=np.float32), answers(classifier))):
         raise failures.WorkerUnfit(
             f"{classifier.name} gives other scores on this worker than on the driver, with the same weights: put the "
             "same code of the network, and the same libraries, on every node"

@@ -22,6 +22,8 @@ from pipeline.stages.constants import effective_settings
 from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.store.tables import digest
 
+NO_PREDICTION = "no class has a score of at least ½, so that there is no prediction to explain: explain.target=label"
+
 
 class ExplainStage(Stage):
     """One saliency map per explained image, in shards of a class."""
@@ -58,10 +60,16 @@ class ExplainStage(Stage):
         columns = ["image_id", "uri", "class_index", "prediction", "explained"]
         rows = {row["image_id"]: row for row in worker.read(unit, "images", columns) if row["explained"]}
         settings = worker.config.explain
-        output = Output(rows=[])
+        output, wanted = Output(rows=[]), items
+        if settings.target == "prediction":
+            wanted = [image_id for image_id in items if rows[image_id]["prediction"] is not None]
+            for image_id in set(items) - set(wanted):
+                row = rows[image_id]
+                output.errors.append(error_row(self.name, unit.label, NO_PREDICTION, image_id, row["uri"]))
+                worker.advance(unit)
 
         def stream() -> Iterator[Item]:
-            for image_id, image in decoded_images(worker, self.name, unit, rows, items, output):
+            for image_id, image in decoded_images(worker, self.name, unit, rows, wanted, output):
                 row = rows[image_id]
                 target = row["class_index"] if settings.target == "label" else row["prediction"]
                 yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))

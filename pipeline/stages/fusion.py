@@ -39,11 +39,14 @@ class Fusion:
 
 
 def fused_predictions(worker: WorkerContext, unit: Unit, labels: Sequence[tuple[str, int]]) -> Fusion | None:
-    """Read `images` and `specialists` of a unit; None where no image was set aside as a test.
+    """Read `images` and `specialists` of a unit; None where no image was set aside as a test, and where classes do not
+    exclude each other: specialists share among them what one image has of all.
 
     Args:
         labels: (label, class index) of the run's classes.
     """
+    if worker.setup.independent:
+        return None
     index_of = dict(labels)
     # By class index: several labels may mean one class.
     machines: dict[int, list[Specialist]] = defaultdict(list)

@@ -11,6 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.data.archives.address import TAR, is_member, member_of
 from pipeline.data.catalog import CatalogEntry
 from pipeline.data.decode import DecodeError, read_image
+from pipeline.explain.interface import class_scores
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.objects import is_remote, place, states_of
 from pipeline.runtime.stage import Plan, Resources, Stage
@@ -108,21 +109,39 @@ class ImagesStage(Stage):
         """Fill in prediction, scores and features of decoded rows."""
         with torch.no_grad():
             images = worker.model_input(batch)
-            probabilities = worker.classifier.logits(images).softmax(dim=1).cpu().numpy()
+            logits = worker.classifier.logits(images)
+            probabilities = class_scores(worker.classifier, logits).cpu().numpy()
             features = worker.classifier.features(images).cpu().numpy()
         policy = worker.config.explain.policy
         for row, scores, vector in zip(rows, probabilities, features, strict=True):
-            prediction = int(scores.argmax())
+            prediction = predicted_class(scores, row["class_index"], worker.classifier.independent)
             correct = prediction == row["class_index"]
+            if prediction is not None:
+                row |= {
+                    "prediction_name": worker.classifier.class_names[prediction],
+                    "prediction_score": float(scores[prediction]),
+                }
             row |= {
                 "prediction": prediction,
-                "prediction_name": worker.classifier.class_names[prediction],
-                "prediction_score": float(scores[prediction]),
                 "score": float(scores[row["class_index"]]),
                 "explained": row["split"] == "fit" and (policy == "all" or correct),
                 "probabilities": scores.astype(np.float32).tobytes(),
                 "features": vector.astype(np.float16).tobytes(),
             }
+
+
+def predicted_class(scores: np.ndarray, own: int, independent: bool) -> int | None:
+    """What an image of the class `own` is predicted as, by its scores `[K]`: the class of the highest score.
+
+    Of `independent` classes it may be several: its own if it is among them, else the one of the highest score, or None
+    where no score is at least ½.
+    """
+    best = int(scores.argmax())
+    if not independent:
+        return best
+    if scores[own] >= 0.5:
+        return own
+    return best if scores[best] >= 0.5 else None
 
 
 def copies_together(

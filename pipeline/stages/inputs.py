@@ -18,7 +18,9 @@ from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
+from pipeline.models.heads import SIGMOID, SOFTMAX, independent
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.recognition import said_of_head
 from pipeline.models.weights import SUFFIXES
 from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
@@ -39,6 +41,7 @@ class Inputs:
         parts: CSV of true part boxes, where it is known.
         classifier_name: what the classifier calls itself.
         model: what the configuration calls it.
+        head: the kind of its head, see `pipeline.models.heads`.
         answers: the classifier's on fixed images; empty where it was not loaded.
         network: by what name the run's folder knows the classifier of these weights and answers.
         found: where the photographs lie, in words, where they were looked for.
@@ -57,6 +60,7 @@ class Inputs:
     answers: tuple[float, ...] = ()
     network: str = ""
     found: str = ""
+    head: str = SOFTMAX
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -69,8 +73,10 @@ class Inputs:
         if unknown := {*depends_on} - {CLASSIFIER, PREPROCESSING, CLASS_NAMES}:
             raise ValueError(f"inputs know nothing of {', '.join(sorted(unknown))}")
         pixels = CLASSIFIER in depends_on or PREPROCESSING in depends_on
+        # Of all other heads the answers, which are logits, tell.
+        head = [self.head] if independent(self.head) else []
         return (
-            [self.model, self.weights_digest, self.network] if CLASSIFIER in depends_on else None,
+            [self.model, self.weights_digest, self.network, *head] if CLASSIFIER in depends_on else None,
             asdict(self.preprocessing) if pixels else None,
             self.class_names if CLASS_NAMES in depends_on else None,
         )
@@ -93,10 +99,13 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
     parts = data.parts and data.parts.path
     check_files(config)
-    source = None if data.images == DEMO else _source(config)
+    source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
+    if source is not None and source.several_labels and not classifier.independent:
+        # That it has none now says which photograph has them.
+        source = _source(config, several_labels=False)
     if source is None:
         images, parts = _demo_set(config, demo_below)
         source = find_photographs(images)
@@ -112,7 +121,8 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         config.model.name,
         found,
         network_name(config.output.path, classifier.weights_digest, found),
-        _found(source, classes),
+        f"{_found(source, classes)}\n{said_of_head(classifier.head, len(classifier.class_names))}",
+        classifier.head.kind,
         source.faults,
     )
 
@@ -170,9 +180,9 @@ def check_files(config: RunConfig) -> None:
             raise ConfigurationError(f"{setting}: there is no file {path}")
 
 
-def _source(config: RunConfig) -> Source:
+def _source(config: RunConfig, several_labels: bool) -> Source:
     data = config.data
-    return find_photographs(data.images and data.images.path, data.manifest and data.manifest.path)
+    return find_photographs(data.images and data.images.path, data.manifest and data.manifest.path, several_labels)
 
 
 def _found(source: Source, classes: Collection[CatalogClass]) -> str:

@@ -18,6 +18,7 @@ from pipeline.stages.constants import constants
 from pipeline.stages.context import WorkerContext
 from pipeline.stages.copies import copies_between_labels
 from pipeline.stages.fusion import fused_predictions
+from pipeline.stages.label_figures import label_rows
 from pipeline.stages.metric_rows import mean_row, metric_row
 from pipeline.stages.part_truth import class_truths, known_parts, truth_digest, truth_rows
 from pipeline.summarize.specialists import choose_alpha
@@ -89,12 +90,14 @@ class MetricsStage(Stage):
             *self._map_figures(worker, own),
             *self._summary_figures(worker, own),
             *self._specialization(worker, unit, classes.labels),
+            *(label_rows(worker, own, classes.labels) if worker.setup.independent else ()),
         ]
         if classes.parts:
             known = known_parts(classes.parts)
             truths = [one for each in own if each.label in known.names for one in class_truths(worker, each, known)]
             rows += truth_rows(truths, worker.config.seed)
-        said = copies_between_labels(_possible_copies(worker, own))
+        # Where a photograph may be of several classes, it is meant to be under several labels.
+        said = {} if worker.setup.independent else copies_between_labels(_possible_copies(worker, own))
         return Output(rows, [error_row(self.name, label, reason) for label, reason in said.items()])
 
     def _map_figures(self, worker: WorkerContext, classes: Sequence[Unit]) -> list[dict[str, Any]]:

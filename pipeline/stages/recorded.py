@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.config import RunConfig
 from pipeline.data.catalog import CatalogClass, CatalogEntry
+from pipeline.models.heads import SOFTMAX, Kind
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.stages.inputs import Inputs
 from pipeline.store.tables import StoreError, TableStore
@@ -59,6 +60,7 @@ class Recorded(_Data):
         classifier: what the classifier calls itself.
         weights: digest of its weights.
         class_names: of its outputs.
+        head: what its outputs mean.
     """
 
     classifier: str
@@ -66,6 +68,7 @@ class Recorded(_Data):
     preprocessing: RecordedPreprocessing
     class_names: tuple[str, ...]
     classes: tuple[RecordedClass, ...]
+    head: Kind = SOFTMAX
 
     @model_validator(mode="after")
     def _classes_are_the_classifiers(self) -> "Recorded":
@@ -83,6 +86,7 @@ def recorded(inputs: Inputs) -> str:
         preprocessing=RecordedPreprocessing(**asdict(inputs.preprocessing)),
         class_names=tuple(inputs.class_names),
         classes=tuple(RecordedClass(label=one.label, class_index=one.class_index) for one in inputs.classes),
+        head=inputs.head,
     ).model_dump_json()
 
 
@@ -124,4 +128,5 @@ def recorded_inputs(config: RunConfig, known: Recorded, store: TableStore) -> In
         classifier_name=known.classifier,
         class_names=known.class_names,
         model=config.model.name,
+        head=known.head,
     )

@@ -1,7 +1,7 @@
 """Stage `specialize`: summaries → `specialists`: one linear machine per kept summary."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ class SpecializeStage(Stage):
     name = "specialize"
     reads = (*OF_THE_CLASS, "negatives")
     writes = "specialists"
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [config.specialists.regularization, config.seed, constants(train_specialist)]
@@ -45,7 +46,8 @@ class SpecializeStage(Stage):
         for row in worker.read(unit, "members", ["cluster", "image_id", "kept"]):
             if row["kept"]:
                 images_of[row["cluster"]].append(row["image_id"])
-        own, others = _own_features(worker, unit), _negative_features(worker, unit)
+        ids, own = _own_features(worker, unit)
+        others = _negative_features(worker, unit, ids)
         output = Output(rows=[])
         for row in summaries:
             worker.step()
@@ -77,19 +79,20 @@ class SpecializeStage(Stage):
         return output
 
 
-def _own_features(worker: WorkerContext, unit: Unit) -> dict[str, np.ndarray]:
-    """Features of the class's images of the split `fit` by id."""
-    return {
+def _own_features(worker: WorkerContext, unit: Unit) -> tuple[set[str], dict[str, np.ndarray]]:
+    """Ids of all the class's images, and features of those of the split `fit` by id."""
+    rows = worker.read(unit, "images", ["image_id", "split", "features"])
+    return {row["image_id"] for row in rows}, {
         row["image_id"]: np.frombuffer(row["features"], np.float16)
-        for row in worker.read(unit, "images", ["image_id", "split", "features"])
+        for row in rows
         if row["split"] == "fit" and row["features"] is not None
     }
 
 
-def _negative_features(worker: WorkerContext, unit: Unit) -> list[np.ndarray]:
-    """Features of the photographs drawn of all other classes."""
+def _negative_features(worker: WorkerContext, unit: Unit, own: Collection[str]) -> list[np.ndarray]:
+    """Features of the photographs drawn of all other classes, but for those `own` that are of this class as well."""
     return [
         np.frombuffer(row["features"], np.float16)
-        for row in worker.read(unit, "negatives", ["label", "features"])
-        if row["label"] != unit.label
+        for row in worker.read(unit, "negatives", ["label", "image_id", "features"])
+        if row["label"] != unit.label and row["image_id"] not in own
     ]

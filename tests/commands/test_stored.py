@@ -158,6 +158,7 @@ REFUSED = {
     "data.classes=[butterfly]": ("data.classes", ""),
     "report.members=3": ("report.members", "no effect"),
     "model.crop=96": ("model.crop", ""),
+    "model.head=sigmoid": ("model.head", ""),
     "preset=paper": ("preset (--preset)", ""),
     "output=elsewhere": ("output (--output)", ""),
 }

@@ -14,6 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from pipeline.data.catalog import CatalogError, Found, image_folder, load_catalog, make_catalog, read_manifest
 from pipeline.data.decode import local_path, read_image
 from pipeline.data.found import EXTENSIONS
+from pipeline.data.sources import find_photographs
 
 
 def touch(root: Path, *names: str) -> None:
@@ -189,7 +190,8 @@ def test_a_nul_in_a_parquet_manifest_is_named(tmp_path: Path, uri: str, label: s
 @pytest.mark.parametrize(
     "label, kind",
     [
-        (pa.array([["cat"]]), "list"),
+        (pa.array([[["cat"]]]), "list"),
+        (pa.array([[b"cat"]]), "list"),
         (pa.array([b"cat"]), "binary"),
         (pa.array([1.5]), "double"),
         (pa.array([{"a": 1}]), "struct"),
@@ -205,6 +207,31 @@ def test_a_parquet_manifest_holds_text(tmp_path: Path, label: pa.Array, kind: st
     for own in (pa.array([7]), pa.array(["7"]).dictionary_encode(), pa.array(["7"], pa.large_string())):
         pyarrow.parquet.write_table(pa.table({"uri": ["a.jpg"], "label": own}), path)
         assert set(read_manifest(path)) == {"7"}
+
+
+def test_a_photograph_is_listed_under_each_of_its_labels_where_it_may_have_several(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("uri,label\na.jpg,cat\nb.jpg,dog\n./a.jpg,dog\na.jpg,cat\n")
+    lists = pa.table({"uri": ["a.jpg", "b.jpg", "a.jpg"], "label": [["cat", "dog"], ["dog"], ["dog", "dog"]]})
+    pyarrow.parquet.write_table(lists, tmp_path / "manifest.parquet")
+    coded = lists.set_column(1, "label", lists["label"].combine_chunks().cast(pa.large_list(pa.large_string())))
+    pyarrow.parquet.write_table(coded, tmp_path / "large.parquet")
+    for name in ("manifest.csv", "manifest.parquet", "large.parquet"):
+        found = find_photographs(manifest=tmp_path / name, several_labels=True)
+        listing = {label: sorted(one.name for one in some) for label, some in found.listing.items()}
+        assert listing == {"cat": ["a.jpg"], "dog": ["a.jpg", "b.jpg"]} and found.several_labels
+        row = 3 if name == "manifest.csv" else 1
+        said = f"{name}: row {row} gives .*a.jpg the label 'dog', an earlier one 'cat'"
+        with pytest.raises(CatalogError, match=said):
+            find_photographs(manifest=tmp_path / name)
+    single = pa.table({"uri": ["a.jpg", "b.jpg"], "label": [["cat"], ["dog"]]})
+    pyarrow.parquet.write_table(single, tmp_path / "single.parquet")
+    assert set(read_manifest(tmp_path / "single.parquet")) == {"cat", "dog"}
+    assert not find_photographs(manifest=tmp_path / "single.parquet", several_labels=True).several_labels
+    for empty in ([], None, [None]):
+        none = pa.table({"uri": ["a.jpg", "b.jpg"], "label": pa.array([["cat"], empty], pa.list_(pa.string()))})
+        pyarrow.parquet.write_table(none, tmp_path / "none.parquet")
+        with pytest.raises(CatalogError, match="none.parquet: row 2 has no label"):
+            read_manifest(tmp_path / "none.parquet", several_labels=True)
 
 
 def test_a_parquet_manifest_is_the_file_alone(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from pipeline.explain.blur import LEVELS
 from pipeline.explain.crisp import PRESETS, CrispMasks, binarization_error, odds_of_share
-from pipeline.explain.interface import log_odds
 from pipeline.explain.meaningful import MeaningfulPerturbation
+from pipeline.models.heads import log_odds
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from pipeline.explain.engine import Engine, Item
 from pipeline.explain.fgvis import FGVis, explanation_images, views
 from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.explain.interface import Explanation, log_odds
+from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import make_explainer
 from pipeline.explain.updates import NormalizedGradient
 from pipeline.models.classifier import Classifier
+from pipeline.models.heads import log_odds
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.models.preprocessing import Preprocessing
 

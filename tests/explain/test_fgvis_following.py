@@ -103,8 +103,7 @@ def test_a_mask_counts_once_it_has_held_and_a_lost_goal_is_taken_up_again() -> N
         number += 1
         state["mask"].fill_(1 - number / size)  # Areas 1, 2, 3, …
         odds = torch.tensor([-30.0 if at_goal else 30.0]).double()
-        logits = torch.tensor([[0.0, odds.item(), -50.0, -50.0]]).double()
-        method.observe(state, logits, odds, state["mask"].clone())
+        method.observe(state, odds >= 0, odds, state["mask"].clone())
         method.project(state, 0)
 
     state["weight"].fill_(1.0)

@@ -67,6 +67,22 @@ def test_specialists_are_told_from_the_negatives_of_other_classes_and_from_sibli
         assert row["fit_accuracy"] <= 1 - wrong / 2 + 1e-6
 
 
+def test_a_photograph_of_the_class_as_well_is_no_negative(tmp_path: Path) -> None:
+    """Whatever split it is in under the class's own label."""
+    run = MadeUp(tmp_path, 4, 6, "specialists.negatives_per_class=2")
+    drawn_of_another = next(row for row in run.rows(NegativesStage()) if row["label"] == run.labels[1])
+    (own,) = [
+        row
+        for row in run.store.read_all("images", label=run.labels[1]).to_pylist()
+        if row["image_id"] == drawn_of_another["image_id"]
+    ]
+    both = own | {"label": run.labels[0], "class_index": 0, "split": "test", "explained": False}
+    run.add("images", run.labels[0], [both], of="both")
+    run.manifest("images")
+    counts = {row["label"]: row["negatives"] for row in run.rows(SpecializeStage())}
+    assert counts == {run.labels[0]: 5, run.labels[2]: 6}
+
+
 def test_what_is_read_grows_with_the_number_of_classes(tmp_path: Path) -> None:
     counts = {}
     for classes in (4, 8, 16):

@@ -71,6 +71,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         class_index=unit.payload.class_index,
         images=len(images),
         explained=len(maps),
+        head=worker.setup.head,
         accuracy=float(np.mean(right)) if right else None,
         **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "binarization_error")},
         accounted=_accounted(worker, unit),

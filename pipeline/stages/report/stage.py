@@ -162,7 +162,7 @@ def drawn_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pictures of a class are drawn from."""
     name = worker.setup.class_names[unit.payload.class_index]
     settings = [worker.config.report.model_dump(), worker.config.seed]
-    return digest(look(), unit.payload.contents, settings, [unit.label, name, unit.payload.class_index])
+    return digest(look(), unit.payload.contents, settings, [unit.label, name, unit.payload.class_index, worker.setup.head])
 
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
@@ -215,6 +215,7 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         weights=state.inputs.weights_digest,
         explainer=explainer_name(config),
         seed=config.seed,
+        head=state.inputs.head,
         started=stages[0]["started"].strftime("%Y-%m-%d %H:%M UTC"),
         classes=sorted(cards, key=lambda card: card.label),
         metrics=metrics(row for row in store.read_all("metrics").to_pylist() if not row["label"]),

@@ -32,6 +32,9 @@ class AdversarialStudy(Study):
         return [config.evaluation.iterations, EXPLAINERS["fgvis"].version, constants(generate_adversarials)]
 
     def units(self, plan: Plan) -> list[Unit]:
+        if len(plan.inputs.class_names) < 2:
+            # There is no other class to find evidence for.
+            return []
         surest = _surest(_correct(plan), plan.config.evaluation.photographs)
         work = [
             (label, sorted(chosen), variant) for label, chosen in surest.items() for variant in FILTERS

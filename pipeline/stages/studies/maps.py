@@ -118,7 +118,8 @@ class FaithfulnessStudy(MapStudy):
         deletion, insertion = (curve(*arguments, **settings) for curve in (deletion_curve, insertion_curve))
         rows = []
         for number, row in enumerate(batch.rows):
-            protocol = {"target": row["target"], "steps": STEPS, "score": "softmax"}
+            score = "sigmoid" if worker.setup.independent else "softmax"
+            protocol = {"target": row["target"], "steps": STEPS, "score": score}
             for variant, curve in (("deletion", deletion), ("insertion", insertion)):
                 area, scores = curve.area[number], curve.scores[number].tolist()
                 rows.append(self.row(worker, unit, variant, area, protocol, row["image_id"], curve=scores))
@@ -283,7 +284,9 @@ class SanityStudy(SampledMapStudy):
             if layers not in steps and layers != 1:
                 continue
             own = worker.classifier
-            randomized_classifier = Classifier(module, own.preprocessing, own.class_names, name=own.name)
+            randomized_classifier = Classifier(
+                module, own.preprocessing, own.class_names, name=own.name, head=own.head
+            )
             classifier = PreparedClassifier(randomized_classifier, config.explain.precision)
             generators = [image_generator(config.seed, row["image_id"], worker.device) for row in batch.rows]
             found = explainer.explain(classifier, batch.images, batch.targets, generators).saliency.mean(dim=1)

@@ -16,6 +16,7 @@ from pipeline.evaluate.wholeness import LEAST, wholeness
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import make_explainer
 from pipeline.models.answers import answers
+from pipeline.models.heads import independent
 from pipeline.models.preparation import PreparedClassifier
 from pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
 from pipeline.runtime.stage import Plan, units_per_shard
@@ -122,13 +123,14 @@ class WholenessStudy(Study):
 
 @dataclass(frozen=True)
 class Network:
-    """What the driver knows of a network: its name, number of classes, weights, side of its input, and answers."""
+    """What the driver knows of a network: its name, number of classes, weights, side of its input, answers and head."""
 
     name: str
     classes: int
     digest: str
     side: int
     answers: tuple[float, ...]
+    head: str
 
 
 class TransferStudy(MapStudy):
@@ -163,6 +165,7 @@ class TransferStudy(MapStudy):
                 network.classes,
                 network.side,
                 network_name(config.output.path, network.digest, network.answers, remember=write_atomically),
+                *([network.head] if independent(network.head) else []),
             ]
             for network in _networks(config)
         ]
@@ -211,8 +214,9 @@ def _networks(config: RunConfig) -> list[Network]:
 @lru_cache
 def _identity(model: ModelSettings, seed: int) -> Network:
     found = classifier_of(RunConfig(model=model, seed=seed))
+    own = tuple(answers(found).tolist())
     return Network(
-        found.name, len(found.class_names), found.weights_digest, found.input_size, tuple(answers(found).tolist())
+        found.name, len(found.class_names), found.weights_digest, found.input_size, own, found.head.kind
     )
 
 
@@ -230,5 +234,5 @@ def _loaded(
 ) -> PreparedClassifier:
     """Another network, loaded and compared with the driver's once per worker."""
     classifier = classifier_of(RunConfig(model=model, seed=seed))
-    check_same(classifier, network.name, network.digest, network.answers)
+    check_same(classifier, network.name, network.digest, network.answers, network.head)
     return PreparedClassifier(classifier.to(device), precision)
