@@ -19,7 +19,7 @@ from pipeline.models.classifier import Classifier, ClassifierError, logits_tenso
 from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
+from pipeline.models.weights import SUFFIXES, called, classes_in, fit_weights, named_for, read_weights
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import did_you_mean
 
@@ -157,13 +157,14 @@ def _torchvision(spec: str, weights: str | Path | ObjectPath | None, crop_side: 
     state = read_weights(weights)
     auxiliary = AUXILIARY.get(network, ())
     if auxiliary:
-        has_auxiliary = any(key.split(".")[0] in auxiliary for key in state)
+        has_auxiliary = any(part in auxiliary for key in state for part in key.split(".")[:-1])
         options |= {"aux_logits": has_auxiliary, "init_weights": False, "transform_input": True}
 
     def build(number_of_classes: int) -> nn.Module:
         return torchvision.models.get_model(network, weights=None, num_classes=number_of_classes, **options)
 
     module = build(IMAGENET_CLASSES)
+    state = named_for(module, state, weights)
     number_of_classes = classes_in(state, module, IMAGENET_CLASSES)
     if number_of_classes != IMAGENET_CLASSES:
         module = build(number_of_classes)
@@ -173,7 +174,7 @@ def _torchvision(spec: str, weights: str | Path | ObjectPath | None, crop_side: 
         for part in auxiliary:
             setattr(module, part, None)
     known_labels = imagenet_labels() if number_of_classes == IMAGENET_CLASSES else None
-    return module, preprocessing, known_labels, f"{spec} ({weights.name})"
+    return module, preprocessing, known_labels, f"{spec} ({called(weights, state)})"
 
 
 def _download(network: str, member: Any) -> nn.Module:
@@ -233,8 +234,9 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
             f"weights {str(weights)!r} of {spec} must be a file ({', '.join(SUFFIXES)}); leave them out to "
             "take the network as the function returns it"
         )
-    fit_weights(module, read_weights(weights), weights, spec)
-    return module, preprocessing, None, f"{spec} ({weights.name})"
+    state = read_weights(weights)
+    fit_weights(module, state, weights, spec)
+    return module, preprocessing, None, f"{spec} ({called(weights, state)})"
 
 
 def _built(spec: str, settings: dict[str, Any]) -> Preprocessing:
