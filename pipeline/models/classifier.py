@@ -92,7 +92,7 @@ class Classifier:
         mean, std = (
             images.new_tensor(values).view(1, 3, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
         )
-        return (images - mean) / std
+        return self.preprocessing.ordered((images - mean) / std)
 
     def logits(self, images: Tensor) -> Tensor:
         """Class scores before the softmax.

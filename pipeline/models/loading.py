@@ -1,4 +1,4 @@
-"""From what a person writes to a classifier: `torchvision:<name>`, `module:function`, or `demo`."""
+"""From what a person writes to a classifier: `torchvision:<name>`, `timm:…`, `hf:…`, `module:function`, or `demo`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import torchvision
 from torch import nn
 
 from pipeline.models.classifier import Classifier, ClassifierError, logits_tensor
+from pipeline.models.hugging_face import load_hugging_face
 from pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.timm_networks import load_timm
 from pipeline.models.weights import SUFFIXES, called, classes_in, fit_weights, named_for, read_weights
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import did_you_mean
@@ -37,22 +39,25 @@ def load_classifier(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     squash: bool | None = None,
+    channels: str | None = None,
     feature_layer: str | None = None,
     seed: int = 0,
 ) -> Classifier:
     """Load a classifier, on the CPU, in float32.
 
     Args:
-        spec: `torchvision:<name>`; `module:function`, a function without arguments, importable also from the
+        spec: `torchvision:<name>`; `timm:<name>` and `hf:<repository or folder>`, see `timm_networks.load_timm` and
+            `hugging_face.load_hugging_face`; `module:function`, a function without arguments, importable also from the
             current folder, that returns a module, or a module with its `Preprocessing` (or the latter's
             fields as a dictionary); or `demo`, the built-in network.
         weights: the path of a `.safetensors`, `.pt` or `.pth` file, never unpickled beyond tensors; for torchvision's
             networks also the name of their weights ("IMAGENET1K_V1", "DEFAULT"), which torchvision may have
             to download, or "random". The number of classes follows from the file. GoogLeNet and Inception
-            read from a file transform their input as torchvision's trained ones do.
+            read from a file transform their input as torchvision's trained ones do. timm's networks take "pretrained"
+            as well, which may have to be downloaded.
         labels: file of class names, see `labels.read_labels`. Without it, torchvision's networks of 1,000
             classes have ImageNet's names and WordNet ids; others are numbered.
-        resize_side, crop_side, mean, std, squash: replace what the weights call for, see `Preprocessing`. A
+        resize_side, crop_side, mean, std, squash, channels: replace what the weights call for, see `Preprocessing`. A
             `crop_side` alone scales the resize side with it.
         feature_layer: see `Classifier`.
         seed: for "random" weights.
@@ -66,12 +71,19 @@ def load_classifier(
         module, preprocessing, known_labels, name = _torchvision(spec, weights, crop_side, seed)
     elif is_code(spec):
         module, preprocessing, known_labels, name = _own(spec, weights)
+    elif spec.startswith("timm:"):
+        module, preprocessing, known_labels, name = load_timm(spec, weights, crop_side, seed)
+    elif spec.startswith("hf:"):
+        given = (resize_side, crop_side, mean, std, squash, channels)
+        by_hand = any(value is not None for value in given)
+        module, preprocessing, known_labels, name = load_hugging_face(spec, weights, crop_side, seed, by_hand)
     else:
         guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else did_you_mean(spec, ["demo"])
         raise ClassifierError(
-            f"classifier {spec!r} is none of torchvision:<name>, module:function (package.file:function) or demo{guess}"
+            f"classifier {spec!r} is none of torchvision:<name>, timm:<name>, hf:<repository or folder>, "
+            f"module:function (package.file:function) or demo{guess}"
         )
-    preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash)
+    preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash, channels)
     module = module.eval().float()
     number_of_classes = _number_of_classes(module, preprocessing, name)
     if labels is not None:
@@ -253,10 +265,14 @@ def _changed(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     squash: bool | None,
+    channels: str | None,
 ) -> Preprocessing:
     if crop_side is not None and resize_side is None:
         resize_side = round(preprocessing.resize_side * crop_side / preprocessing.crop_side)
     given = {"resize_side": resize_side, "crop_side": crop_side, "mean": mean, "std": std, "squash": squash}
+    given["channels"] = channels
+    if crop_side is not None and preprocessing.squash_side is not None:
+        given["squash_side"] = round(preprocessing.squash_side * crop_side / preprocessing.crop_side)
     try:
         return replace(preprocessing, **{key: value for key, value in given.items() if value is not None})
     except ValueError as error:

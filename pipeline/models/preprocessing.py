@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # before resizing, because resizing a line of 20,000 pixels to a height of 256 would take 4 GB.
 LONGEST_ASPECT = 16
 
+CHANNELS = ("rgb", "bgr")
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 
@@ -25,8 +27,11 @@ class Preprocessing:
     """How a network wants its input; the same steps as torchvision's classification presets.
 
     The shorter side is resized to `resize_side` pixels and the central `crop_side` × `crop_side` is kept;
-    with `squash` the whole image is resized straight to that square instead, whatever its aspect. `mean` and
-    `std` (RGB, in units of pixel values scaled to [0, 1]) are applied by the classifier, not here.
+    with `squash` the whole image is resized straight to that square instead, whatever its aspect, or, where
+    `squash_side` is given, to a square of that side of which the center is kept. What lies half a pixel off the
+    center begins at the even pixel, as torchvision's does, or with `floor_crop` at the one before. `mean` and `std`
+    (RGB, in units of pixel values scaled to [0, 1]) are applied by the classifier, not here; after them it puts the
+    channels in the order `channels`, in which the network wants them.
 
     Raises:
         ValueError: a setting that no image could be prepared with.
@@ -39,6 +44,9 @@ class Preprocessing:
     interpolation: str = "bilinear"
     antialias: bool = True
     squash: bool = False
+    squash_side: int | None = None
+    floor_crop: bool = False
+    channels: str = "rgb"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -50,6 +58,13 @@ class Preprocessing:
                 f"preprocessing: resize_side {self.resize_side} is less than crop_side {self.crop_side}; "
                 "the crop would reach outside the image"
             )
+        if self.squash_side is not None and self.squash_side < self.crop_side:
+            raise ValueError(
+                f"preprocessing: squash_side {self.squash_side} is less than crop_side {self.crop_side}; "
+                "the crop would reach outside the image"
+            )
+        if self.channels not in CHANNELS:
+            raise ValueError(f"preprocessing: channels {self.channels!r} are not one of {', '.join(CHANNELS)}")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError("preprocessing: mean and std need three values each, for red, green and blue")
         if min(self.std) <= 0:
@@ -71,6 +86,10 @@ class Preprocessing:
             interpolation=preset.interpolation.value,
             antialias=bool(preset.antialias),
         )
+
+    def ordered(self, normalized: Tensor) -> Tensor:
+        """Normalized images `[B,3,H,W]` in RGB with their channels in the order that the network wants."""
+        return normalized.flip(1) if self.channels == "bgr" else normalized
 
     def analyzed_image(self, image: Any, margin: int = 0) -> Tensor:
         """The part of an image that the network sees, before scaling and normalization.
@@ -97,12 +116,12 @@ class Preprocessing:
         channels_first = image.permute(2, 0, 1).contiguous()
         mode = InterpolationMode(self.interpolation)
         if self.squash:
-            side = [self.crop_side, self.crop_side]
-            resized = functional.resize(channels_first, side, interpolation=mode, antialias=self.antialias)
-            return _center(resized, self.crop_side, margin)
+            side = self.squash_side or self.crop_side
+            resized = functional.resize(channels_first, [side, side], interpolation=mode, antialias=self.antialias)
+            return self._center(resized, margin)
         middle = _middle(channels_first)
         resized = functional.resize(middle, [self.resize_side], interpolation=mode, antialias=self.antialias)
-        return _center(resized, self.crop_side, margin)
+        return self._center(resized, margin)
 
     def analyzed_box(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Where the analyzed image lies in an original of `height` × `width` pixels.
@@ -112,14 +131,17 @@ class Preprocessing:
             edge); the analyzed image shows exactly this rectangle.
         """
         if self.squash:
-            return 0.0, 0.0, float(width), float(height)
+            side = self.squash_side or self.crop_side
+            before = self._before(side)
+            first, last = before / side, (before + self.crop_side) / side
+            return first * width, first * height, last * width, last * height
         kept_height, kept_width = _middle_size(height, width), _middle_size(width, height)
         shorter, longer = min(kept_height, kept_width), max(kept_height, kept_width)
         resized_longer = int(self.resize_side * longer / shorter)
         resized_height = self.resize_side if kept_height == shorter else resized_longer
         resized_width = self.resize_side if kept_width == shorter else resized_longer
-        top = round((resized_height - self.crop_side) / 2.0) * kept_height / resized_height
-        left = round((resized_width - self.crop_side) / 2.0) * kept_width / resized_width
+        top = self._before(resized_height) * kept_height / resized_height
+        left = self._before(resized_width) * kept_width / resized_width
         top += (height - kept_height) // 2
         left += (width - kept_width) // 2
         return (
@@ -129,17 +151,22 @@ class Preprocessing:
             top + self.crop_side * kept_height / resized_height,
         )
 
+    def _before(self, size: int) -> int:
+        """Pixels before the central square along an edge of `size`."""
+        beside = (size - self.crop_side) / 2.0
+        return math.floor(beside) if self.floor_crop else round(beside)
 
-def _center(image: Tensor, side: int, margin: int) -> Tensor:
-    """The central square of `side` pixels with `margin` more on every side, mirrored where the image ends."""
-    top, left = (round((size - side) / 2.0) for size in image.shape[-2:])
-    bottom, right = image.shape[-2] - side - top, image.shape[-1] - side - left
-    lacking = [max(0, margin - beside) for beside in (left, top, right, bottom)]
-    if any(lacking):
-        image = functional.pad(image, lacking, padding_mode="reflect")
-    top, left = top - margin + lacking[1], left - margin + lacking[0]
-    whole = side + 2 * margin
-    return image[:, top : top + whole, left : left + whole].contiguous()
+    def _center(self, image: Tensor, margin: int) -> Tensor:
+        """The central square with `margin` more on every side, mirrored where the image ends."""
+        side = self.crop_side
+        top, left = (self._before(size) for size in image.shape[-2:])
+        bottom, right = image.shape[-2] - side - top, image.shape[-1] - side - left
+        lacking = [max(0, margin - beside) for beside in (left, top, right, bottom)]
+        if any(lacking):
+            image = functional.pad(image, lacking, padding_mode="reflect")
+        top, left = top - margin + lacking[1], left - margin + lacking[0]
+        whole = side + 2 * margin
+        return image[:, top : top + whole, left : left + whole].contiguous()
 
 
 def _middle_size(size: int, other: int) -> int:

@@ -28,11 +28,11 @@ COUNTER = "num_batches_tracked"
 def named_as(state: Mapping[str, Tensor], module: nn.Module) -> Weights:
     """The same tensors under the names that the network has for them, where that is beyond doubt.
 
-    A prefix (`module.`, `model.`, `_orig_mod.`, several of them, or any other) that all or some names have is taken off,
-    or put on where the network has it and the file has not, if then every tensor of the network has exactly one in the
-    file; where some are lacking, the prefix that most have. Counters of batch norms that old files lack are set to
-    zero, and tensors that the network has under two names are given both. What belongs to an optimizer, a loss
-    or an average is left out. All other names stay as they are.
+    A prefix (`module.`, `model.`, `_orig_mod.`, several of them, or any other) that all or some names have is taken
+    off, or put on where the network has it and the file has not, if then every tensor of the network has exactly one in
+    the file; where some are lacking, the prefix that most have. Counters of batch norms that old files lack are set to
+    zero, and tensors that the network has under two names are given both. What belongs to an optimizer, a loss or an
+    average is left out. All other names stay as they are.
 
     Raises:
         ValueError: the network is there more than once; the message begins with "holds".

@@ -222,8 +222,8 @@ def _check_values(
             continue
         if not found.is_floating_point():
             raise ClassifierError(
-                f"{path}: {name} holds {str(found.dtype).removeprefix('torch.')} where the network has real numbers: the "
-                "weights seem to be quantized; give those from before quantization"
+                f"{path}: {name} holds {str(found.dtype).removeprefix('torch.')} where the network has real numbers: "
+                "the weights seem to be quantized; give those from before quantization"
             )
         infinite = found.isinf()
         # A mask of attention, say, that the network itself fills with minus infinity.

@@ -17,6 +17,7 @@ def classifier_of(config: RunConfig) -> Classifier:
         mean=model.mean,
         std=model.std,
         squash=model.squash,
+        channels=model.channels,
         feature_layer=model.feature_layer,
         seed=config.seed,
     )
