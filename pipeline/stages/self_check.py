@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import zip_longest
 
 import numpy as np
@@ -22,8 +23,6 @@ ALONE = 3
 # Photographs and answers as configured take so long at most where ten are tried by then, and what else is tried.
 READING_SECONDS, TRYING_SECONDS = 4.0, 8.0
 
-Square = tuple[int, int, bool, int | None, bool]
-
 
 def checked(config: RunConfig, classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
     """A line about the network's answers on some photographs where they look wrong; empty where all is well.
@@ -39,56 +38,56 @@ def checked(config: RunConfig, classifier: Classifier, classes: Sequence[Catalog
 
 
 def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
-    tries = variants(classifier.preprocessing)
     deadline = time.monotonic() + READING_SECONDS
-    geometries = {_geometry(one): one for one in (classifier.preprocessing, *(each.preprocessing for each in tries))}
-    targets: list[int] = []
-    squares: dict[Square, list[torch.Tensor]] = {geometry: [] for geometry in geometries}
+    entries: list[CatalogEntry] = []
+    squares: list[torch.Tensor] = []
     answers: list[np.ndarray] = []
-    own = squares[_geometry(classifier.preprocessing)]
     for entry in spread(classes, PHOTOGRAPHS, CLASSES):
-        if time.monotonic() > deadline and len(targets) >= FEWEST_PHOTOGRAPHS:
+        if time.monotonic() > deadline and len(entries) >= FEWEST_PHOTOGRAPHS:
             break
         try:
-            image = read_image(entry.uri).image
+            squares.append(classifier.preprocessing.analyzed_image(read_image(entry.uri).image))
         except DecodeError:
             continue
-        for geometry, preprocessing in geometries.items():
-            squares[geometry].append(preprocessing.analyzed_image(image))
-        targets.append(entry.class_index)
-        if len(own) - sum(map(len, answers)) == TOGETHER:
-            answers.append(_logits(classifier, own[-TOGETHER:]))
-    rest = own[sum(map(len, answers)) :]
-    if rest:
-        answers.append(_logits(classifier, rest))
-    if len(targets) < FEWEST_PHOTOGRAPHS:
+        entries.append(entry)
+        if not len(squares) % TOGETHER:
+            answers.append(_logits(classifier, squares[-TOGETHER:]))
+    if len(squares) % TOGETHER:
+        answers.append(_logits(classifier, squares[-(len(squares) % TOGETHER) :]))
+    if len(entries) < FEWEST_PHOTOGRAPHS:
         return ""
-    alone = np.concatenate([_logits(classifier, [square]) for square in own[:ALONE]])
+    alone = np.concatenate([_logits(classifier, [square]) for square in squares[:ALONE]])
     deadline = time.monotonic() + TRYING_SECONDS
-    with_batch: list[np.ndarray] = []
+    # Photographs are large: one is read again for each other crop, where it comes to that.
+    cut = cache(lambda preprocessing, index: preprocessing.analyzed_image(read_image(entries[index].uri).image))
+    batch = cache(lambda: _with_batch_statistics(classifier, squares))
 
     def ask(variant: Variant, indices: np.ndarray) -> np.ndarray | None:
         if variant.batch_statistics:
-            if not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in classifier.module.modules()):
-                return np.zeros((len(indices), answers[0].shape[1]))
-            if not with_batch:
-                with_batch.append(_with_batch_statistics(classifier, own))
-            return with_batch[0][indices]
+            return batch()[indices]
+        changed = variant.preprocessing
         found = []
-        for start in range(0, len(indices), TOGETHER):
+        for index in indices.tolist():
             if time.monotonic() > deadline:
                 return None
-            chosen = [squares[_geometry(variant.preprocessing)][index] for index in indices[start : start + TOGETHER]]
-            found.append(_logits(classifier, chosen, variant.preprocessing))
+            square = squares[index] if variant.kind == "pixels" else cut(changed, index)
+            found.append(_logits(classifier, [square], changed))
         return np.concatenate(found)
 
     names = classifier.class_names
     orders = label_orders(names, classifier.wordnet_ids)
-    if len(classes) == len(names):
-        labels = {group.class_index: group.label for group in classes}
-        if len(labels) == len(names):
-            orders |= orders_of([labels[index] for index in range(len(names))], "as the photographs' labels, ")
-    return check(np.array(targets), np.concatenate(answers), tries, ask, names, orders, alone).line
+    labels = {group.class_index: group.label for group in classes}
+    if len(labels) == len(names):
+        orders |= orders_of([labels[index] for index in range(len(names))], "as the photographs' labels, ")
+    tried = [
+        one for one in variants(classifier.preprocessing) if not one.batch_statistics or _batch_norms(classifier.module)
+    ]
+    targets = np.array([entry.class_index for entry in entries])
+    line = check(targets, np.concatenate(answers), tried, ask, names, orders, alone).line
+    # Of a photograph that is of several classes each is right.
+    shown = {entry.uri for entry in entries}
+    several = line and sum(entry.uri in shown for group in classes for entry in group.entries) > len(shown)
+    return "" if several else line
 
 
 def spread(classes: Sequence[CatalogClass], photographs: int, most_classes: int) -> Iterator[CatalogEntry]:
@@ -113,11 +112,6 @@ def spread(classes: Sequence[CatalogClass], photographs: int, most_classes: int)
                 yield entry
 
 
-def _geometry(preprocessing: Preprocessing) -> Square:
-    one = preprocessing
-    return one.resize_side if not one.squash else 0, one.crop_side, one.squash, one.squash_side, one.floor_crop
-
-
 @torch.no_grad()
 def _logits(
     classifier: Classifier, squares: Sequence[torch.Tensor], preprocessing: Preprocessing | None = None
@@ -133,7 +127,10 @@ def _logits(
 def _with_batch_statistics(classifier: Classifier, squares: Sequence[torch.Tensor]) -> np.ndarray:
     one = copy.copy(classifier)
     one.module = copy.deepcopy(classifier.module)
-    for layer in one.module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.train()
+    for layer in _batch_norms(one.module):
+        layer.train()
     return _logits(one, squares)
+
+
+def _batch_norms(module: nn.Module) -> list[nn.Module]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
