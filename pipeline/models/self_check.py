@@ -240,7 +240,7 @@ def _labels(
 
 
 def _consistent(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray | None:
-    """Which photographs are predicted as most others of their class, `[N]` bool.
+    """Which photographs are predicted as most others of their class are, `[N]` bool.
 
     None where classes have but one photograph, or where that says nothing: classes share what they are predicted as, or
     it would happen as often by chance.
@@ -255,13 +255,15 @@ def _consistent(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray | None
         seen.append(Counter(predicted[indices].tolist()).most_common(1)[0][0])
         for index in indices:
             others = Counter(predicted[other] for other in indices if other != index)
-            (most, times), *rest = others.most_common()
-            result[index] = predicted[index] == most and not (rest and rest[0][1] == times)
+            result[index] = others[predicted[index]] == max(others.values())
     several = sum(len(indices) for indices in members.values())
     if len(members) < 2 or len(set(seen)) < 0.8 * len(seen) or result.sum() < several / 2:
         return None
     shares = np.array([*Counter(predicted.tolist()).values()]) / len(predicted)
-    return result if _at_least(int(result.sum()), several, float((shares**2).sum())) < CHANCE else None
+    # With one or two others it is enough to agree with one of them; of more the most frequent answer counts.
+    few = max(len(indices) for indices in members.values()) <= 3
+    chance = 1 - (1 - float((shares**2).sum())) ** 2 if few else float(shares.max())
+    return result if _at_least(int(result.sum()), several, chance) < CHANCE else None
 
 
 def _best(
@@ -271,7 +273,7 @@ def _best(
     tried: Sequence[Variant],
     ask: Callable[[Variant, np.ndarray], np.ndarray | None],
 ) -> tuple[int, Variant] | None:
-    """The variant with which most are right, of those that are clearly better."""
+    """Of the variants that are clearly better the one with which the labels are likeliest, after how many are right."""
     wrong, good = np.flatnonzero(~correct), np.flatnonzero(correct)
     found: list[tuple[int, float, Variant]] = []
     own = _log_probabilities(logits, targets)
@@ -294,7 +296,8 @@ def _best(
             found.append((int(mended.sum()), float(likelier.mean()), variant))
     if not found:
         return None
-    right, _, variant = max(found, key=lambda one: one[:2])
+    # By the labels' scores: of much the same preprocessing a photograph more or less decides nothing.
+    right, _, variant = max(found, key=lambda one: one[1])
     return right, variant
 
 

@@ -100,10 +100,10 @@ def spread(classes: Sequence[CatalogClass], photographs: int, most_classes: int)
     if wanted >= len(filled):
         chosen = filled
     share = -(-photographs // len(chosen))
-    taken = (
-        [group.entries[at * len(group.entries) // share] for at in range(min(share, len(group.entries)))]
-        for group in chosen
-    )
+    taken = []
+    for group in chosen:
+        size = len(group.entries)
+        taken.append([group.entries[at * size // min(share, size)] for at in range(min(share, size))])
     count = 0
     for row in zip_longest(*taken):
         for entry in row:

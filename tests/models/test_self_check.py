@@ -94,7 +94,6 @@ PLANTED = {
         r"right with ImageNet's mean and deviation.*; set model.mean=\[0.485, 0.456, 0.406\] model.std=\[0.229",
     ),
     "values up to 255": ("mobilenet", {"mean": (0, 0, 0), "std": (1 / 255,) * 3}, "right with ImageNet's mean and"),
-    "cut too close": ("squeezenet", {"resize_side": 672}, r"right with the \w+ \w+.*; set model.(resize|squash)="),
 }
 
 
@@ -153,7 +152,7 @@ def test_labels_in_another_order(order: str, squeezenet: Tried) -> None:
 def test_labels_that_are_permuted(mobilenet: Tried) -> None:
     outputs = np.random.default_rng(0).permutation(1000)
     found = named(mobilenet, mobilenet.targets, outputs, class_names=mobilenet.classifier.class_names)
-    assert found.right < 5 and found.mended > 20
+    assert found.right < 5 and found.mended >= NUMBER / 2
     assert "the labels look permuted" in found.line and "data.class_map" in found.line
 
 
