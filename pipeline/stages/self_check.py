@@ -18,7 +18,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.self_check import FEWEST_PHOTOGRAPHS, Variant, check, label_orders, orders_of, variants
 
 PHOTOGRAPHS, CLASSES = 32, 16
-TOGETHER = 8
+TOGETHER = 4
 ALONE = 3
 # Photographs and answers as configured take so long at most where ten are tried by then, and what else is tried.
 READING_SECONDS, TRYING_SECONDS = 4.0, 8.0
@@ -64,7 +64,7 @@ def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
 
     def ask(variant: Variant, indices: np.ndarray) -> np.ndarray | None:
         if variant.batch_statistics:
-            return batch()[indices]
+            return None if time.monotonic() > deadline else batch()[indices]
         changed = variant.preprocessing
         found = []
         for index in indices.tolist():
