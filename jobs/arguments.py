@@ -36,7 +36,11 @@ def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
         "--images", metavar="PLACE", help="folder <class>/**/*.jpg, .tar or .parquet files, or 'demo' (data.images)"
     )
     parser.add_argument("--manifest", metavar="FILE", help="CSV or Parquet: uri, label (data.manifest)")
-    parser.add_argument("--model", metavar="SPEC", help="torchvision:<name>, module:function or demo (model.name)")
+    parser.add_argument(
+        "--model",
+        metavar="SPEC",
+        help="torchvision:<name>, timm:<name>, hf:<repository or folder>, module:function or demo (model.name)",
+    )
     parser.add_argument("--weights", metavar="FILE", help="weights file, enum name or random (model.weights)")
     parser.add_argument("--preset", metavar="NAME", help="paper: the papers' own chain and settings (preset)")
     parser.add_argument("--output", metavar="FOLDER", help="where tables and report go (output)")

@@ -51,9 +51,12 @@ IMAGENET = "imagenet"
 class ModelSettings(Section):
     """The classifier and how images are brought to it."""
 
-    name: str = Field("torchvision:squeezenet1_1", description="torchvision:<name>, module:function, or demo")
+    name: str = Field(
+        "torchvision:squeezenet1_1",
+        description="torchvision:<name>, timm:<name>, hf:<repository or folder>, module:function, or demo",
+    )
     weights: Location | None = Field(
-        None, description="weights enum (downloads), .safetensors or weights-only .pt file, or 'random'"
+        None, description="weights enum or 'pretrained' (downloads), .safetensors or weights-only .pt file, or 'random'"
     )
     labels: Location | None = Field(None, description="file of class names (txt, csv, json), or 'imagenet'")
     resize: int | None = Field(None, ge=1, description="shorter side before cropping, px; default: the weights'")
@@ -67,6 +70,12 @@ class ModelSettings(Section):
         None, description="mean of red, green and blue, or of gray, as many as channels; default: the weights'"
     )
     std: tuple[float, ...] | None = Field(None, description="standard deviation of the same; default: the weights'")
+    channels: Literal["rgb", "bgr"] | None = Field(
+        None, description="order in which the network wants the normalized channels; default: the weights', mostly rgb"
+    )
+    self_check: bool = Field(
+        True, description="try the network on some photographs first and warn where its accuracy looks wrong"
+    )
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
     @property

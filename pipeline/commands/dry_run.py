@@ -170,11 +170,13 @@ def print_plan(config: RunConfig, console: Console) -> None:
     """
     check_writable(config.output.path)
     with TemporaryDirectory() as folder:
-        _print_plan(config, gather_inputs(config, demo_below=Path(folder)), console)
+        _print_plan(config, gather_inputs(config, demo_below=Path(folder), self_check=True), console)
 
 
 def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
     console.print(inputs.found, markup=False, highlight=False)
+    if inputs.doubt:
+        console.print(f"Self-check: {shown(inputs.doubt)}", markup=False, highlight=False)
     if inputs.faults:
         first = inputs.faults[0]
         said = f"{len(inputs.faults)} left out of them, such as {first.uri}: {first.reason}"

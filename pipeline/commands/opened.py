@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.commands.unchanged import check_unchanged
 from pipeline.config import RunConfig
+from pipeline.names import shown
 from pipeline.objects import ObjectPath
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import room_to_write
@@ -51,9 +52,11 @@ def opened_run(
     """
     check_links(config.output.path)
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
-        inputs = inputs or gather_inputs(config)
-        if inputs.found:
-            console.print(inputs.found, markup=False, highlight=False)
+        # Whoever goes on with a run, or adds to one, has been told.
+        first = adds is None and not TableStore(config.output.path).listed(STAGES[0].writes)
+        inputs = inputs or gather_inputs(config, self_check=first)
+        for said in filter(None, (inputs.found, inputs.doubt and f"Self-check: {shown(inputs.doubt)}")):
+            console.print(said, markup=False, highlight=False)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds is not None:
@@ -79,6 +82,8 @@ def opened_run(
             from pipeline.runtime.growth import Growth
             from pipeline.runtime.workers import Workers
 
+            if inputs.doubt:
+                state.watch.warn("self-check", reason=inputs.doubt)
             if still_ours.unfenced:
                 state.watch.warn("late writes are not refused", reason=still_ours.unfenced)
             setup = replace(worker_setup(state), sight=Sight.of(config.output.path, still_ours))

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from pipeline.commands.sent import Chosen
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.models.own_code import is_code
+from pipeline.models.own_code import is_code, own_folder
 from pipeline.runtime.failures import ClusterError, RunFailed
 from pipeline.settings import ModelSettings
 
@@ -223,6 +223,7 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
     data, model = config.data, config.model
     further = {}
     for number, other in enumerate(config.evaluation.other_models):
+        further[f"evaluation.other_models.{number}.name"] = own_folder(other.name)
         further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
         further[f"evaluation.other_models.{number}.labels"] = other.labels_file
     return further | {
@@ -232,6 +233,7 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
         "data.parts": data.parts,
         "data.boxes": data.boxes,
         "data.landmarks": data.landmarks,
+        "model.name": own_folder(model.name),
         "model.weights": _weights_file(model),
         "model.labels": model.labels_file,
         "explain.cam.edges": config.explain.cam.edges,

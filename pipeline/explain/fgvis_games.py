@@ -148,7 +148,7 @@ class FGVisMethod(Method):
             diagnostics={
                 "reached": reached.float(),
                 "sparsity_weight": torch.where(last, state["weight"], state["best_weight"]).float(),
-                "filtered": torch.full_like(score, self._filtered(state)).float(),
+                "filtered": torch.full_like(odds, self._filtered(state)).float(),
                 "top": top.float(),
             },
         )

@@ -100,7 +100,7 @@ class Classifier:
         mean, std = (
             images.new_tensor(values).view(1, -1, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
         )
-        return normalized(images, mean, std)
+        return self.preprocessing.ordered(normalized(images, mean, std))
 
     def logits(self, images: Tensor) -> Tensor:
         """Class scores before the softmax, or before the sigmoids of classes that are `independent`.

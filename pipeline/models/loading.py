@@ -1,4 +1,4 @@
-"""From what a person writes to a classifier: `torchvision:<name>`, `module:function`, or `demo`."""
+"""From what a person writes to a classifier: `torchvision:<name>`, `timm:…`, `hf:…`, `module:function`, or `demo`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from torch import nn
 
 from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.heads import logits_tensor
+from pipeline.models.hugging_face import load_hugging_face
 from pipeline.models.labels import IMAGENET_CLASSES, TWO_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
 from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import Declared, recognized_head
-from pipeline.models.weights import SUFFIXES, classes_in, fit_weights, read_weights
+from pipeline.models.timm_networks import load_timm
+from pipeline.models.weights import SUFFIXES, called, classes_in, fit_weights, named_for, read_weights
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import did_you_mean
 
@@ -39,6 +41,7 @@ def load_classifier(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     squash: bool | None = None,
+    channels: str | None = None,
     feature_layer: str | None = None,
     head: Declared = "auto",
     seed: int = 0,
@@ -46,16 +49,18 @@ def load_classifier(
     """Load a classifier, on the CPU, in float32.
 
     Args:
-        spec: `torchvision:<name>`; `module:function`, a function without arguments, importable also from the
+        spec: `torchvision:<name>`; `timm:<name>` and `hf:<repository or folder>`, see `timm_networks.load_timm` and
+            `hugging_face.load_hugging_face`; `module:function`, a function without arguments, importable also from the
             current folder, that returns a module, or a module with its `Preprocessing` (or the latter's
             fields as a dictionary); or `demo`, the built-in network.
         weights: the path of a `.safetensors`, `.pt` or `.pth` file, never unpickled beyond tensors; for torchvision's
             networks also the name of their weights ("IMAGENET1K_V1", "DEFAULT"), which torchvision may have
             to download, or "random". The number of classes follows from the file. GoogLeNet and Inception
-            read from a file transform their input as torchvision's trained ones do.
+            read from a file transform their input as torchvision's trained ones do. timm's networks take "pretrained"
+            as well, which may have to be downloaded.
         labels: file of class names, see `labels.read_labels`. Without it, torchvision's networks of 1,000
             classes have ImageNet's names and WordNet ids; others are numbered.
-        resize_side, crop_side, mean, std, squash: replace what the weights call for, see `Preprocessing`. A
+        resize_side, crop_side, mean, std, squash, channels: replace what the weights call for, see `Preprocessing`. A
             `crop_side` alone scales the resize side with it.
         feature_layer: see `Classifier`.
         head: what the network's outputs mean, see `recognized_head`.
@@ -70,12 +75,19 @@ def load_classifier(
         module, preprocessing, known_labels, name = _torchvision(spec, weights, crop_side, seed)
     elif is_code(spec):
         module, preprocessing, known_labels, name = _own(spec, weights)
+    elif spec.startswith("timm:"):
+        module, preprocessing, known_labels, name = load_timm(spec, weights, crop_side, seed)
+    elif spec.startswith("hf:"):
+        given = (resize_side, crop_side, mean, std, squash, channels)
+        by_hand = any(value is not None for value in given)
+        module, preprocessing, known_labels, name = load_hugging_face(spec, weights, crop_side, seed, by_hand)
     else:
         guess = f"; did you mean torchvision:{spec}?" if spec in _torchvision_names() else did_you_mean(spec, ["demo"])
         raise ClassifierError(
-            f"classifier {spec!r} is none of torchvision:<name>, module:function (package.file:function) or demo{guess}"
+            f"classifier {spec!r} is none of torchvision:<name>, timm:<name>, hf:<repository or folder>, "
+            f"module:function (package.file:function) or demo{guess}"
         )
-    preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash)
+    preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash, channels)
     module = module.eval().float()
     number_of_outputs = _number_of_outputs(module, preprocessing, name)
     found = recognized_head(module, preprocessing.crop_side, head, name)
@@ -164,13 +176,14 @@ def _torchvision(spec: str, weights: str | Path | ObjectPath | None, crop_side: 
     state = read_weights(weights)
     auxiliary = AUXILIARY.get(network, ())
     if auxiliary:
-        has_auxiliary = any(key.split(".")[0] in auxiliary for key in state)
+        has_auxiliary = any(part in auxiliary for key in state for part in key.split(".")[:-1])
         options |= {"aux_logits": has_auxiliary, "init_weights": False, "transform_input": True}
 
     def build(number_of_classes: int) -> nn.Module:
         return torchvision.models.get_model(network, weights=None, num_classes=number_of_classes, **options)
 
     module = build(IMAGENET_CLASSES)
+    state = named_for(module, state, weights)
     number_of_classes = classes_in(state, module, IMAGENET_CLASSES)
     if number_of_classes != IMAGENET_CLASSES:
         module = build(number_of_classes)
@@ -180,7 +193,7 @@ def _torchvision(spec: str, weights: str | Path | ObjectPath | None, crop_side: 
         for part in auxiliary:
             setattr(module, part, None)
     known_labels = imagenet_labels() if number_of_classes == IMAGENET_CLASSES else None
-    return module, preprocessing, known_labels, f"{spec} ({weights.name})"
+    return module, preprocessing, known_labels, f"{spec} ({called(weights, state)})"
 
 
 def _download(network: str, member: Any) -> nn.Module:
@@ -240,8 +253,9 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
             f"weights {str(weights)!r} of {spec} must be a file ({', '.join(SUFFIXES)}); leave them out to "
             "take the network as the function returns it"
         )
-    fit_weights(module, read_weights(weights), weights, spec)
-    return module, preprocessing, None, f"{spec} ({weights.name})"
+    state = read_weights(weights)
+    fit_weights(module, state, weights, spec)
+    return module, preprocessing, None, f"{spec} ({called(weights, state)})"
 
 
 def _built(spec: str, settings: dict[str, Any]) -> Preprocessing:
@@ -258,10 +272,14 @@ def _changed(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     squash: bool | None,
+    channels: str | None,
 ) -> Preprocessing:
     if crop_side is not None and resize_side is None:
         resize_side = round(preprocessing.resize_side * crop_side / preprocessing.crop_side)
     given = {"resize_side": resize_side, "crop_side": crop_side, "mean": mean, "std": std, "squash": squash}
+    given["channels"] = channels
+    if crop_side is not None and preprocessing.squash_side is not None:
+        given["squash_side"] = round(preprocessing.squash_side * crop_side / preprocessing.crop_side)
     try:
         return replace(preprocessing, **{key: value for key, value in given.items() if value is not None})
     except ValueError as error:
@@ -273,14 +291,14 @@ def _number_of_outputs(module: nn.Module, preprocessing: Preprocessing, name: st
     side = preprocessing.crop_side
     try:
         with torch.no_grad():
-            output = module(torch.zeros(1, preprocessing.channels, side, side))
+            output = module(torch.zeros(1, len(preprocessing.mean), side, side))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
-        if first is not None and first.in_channels != preprocessing.channels:
+        if first is not None and first.in_channels != len(preprocessing.mean):
             wanted = f"{first.in_channels} channel{'s'[: first.in_channels > 1]}"
             raise ClassifierError(
-                f"{name} takes images of {wanted}, but its mean and std have {preprocessing.channels} values: "
+                f"{name} takes images of {wanted}, but its mean and std have {len(preprocessing.mean)} values: "
                 "give model.mean and model.std as many as channels"
             ) from error
         raise ClassifierError(f"{name} fails on an image of {side} × {side} pixels: {reason}") from error

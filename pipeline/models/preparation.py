@@ -51,6 +51,7 @@ class PreparedClassifier:
             self.module = copy.deepcopy(self.module).double() if self.folded else self.unfolded
         self.module.to(memory_format=torch.channels_last)
         mean, std = classifier.preprocessing.mean, classifier.preprocessing.std
+        self._ordered = classifier.preprocessing.ordered
         # On the device once: a copy at every pass would make a GPU wait.
         self._mean = torch.tensor(mean, dtype=dtype, device=classifier.device).view(1, -1, 1, 1)
         self._std = torch.tensor(std, dtype=dtype, device=classifier.device).view(1, -1, 1, 1)
@@ -72,7 +73,8 @@ class PreparedClassifier:
 
     def logits(self, images: Tensor) -> Tensor:
         """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` of the same precision, differentiable in the images."""
-        inputs = normalized(images, self._mean, self._std).contiguous(memory_format=torch.channels_last)
+        inputs = self._ordered(normalized(images, self._mean, self._std))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         with self._precision():
             logits = self.head.logits(self.module, inputs, self.name)
         return logits.to(images.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ LONGEST_ASPECT = 16
 # Of red, green and blue in gray (ITU-R BT.601), as Pillow converts photographs.
 LUMINANCE = (0.299, 0.587, 0.114)
 
+CHANNELS = ("rgb", "bgr")
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 
@@ -28,9 +30,12 @@ class Preprocessing:
     """How a network wants its input; the same steps as torchvision's classification presets.
 
     The shorter side is resized to `resize_side` pixels and the central `crop_side` × `crop_side` is kept;
-    with `squash` the whole image is resized straight to that square instead, whatever its aspect. `mean` and
-    `std` (in units of pixel values scaled to [0, 1]) are applied by the classifier, not here. There are as many
-    as the network has channels: red, green and blue, or one for a network of gray images; see `normalized`.
+    with `squash` the whole image is resized straight to that square instead, whatever its aspect, or, where
+    `squash_side` is given, to a square of that side of which the center is kept. What lies half a pixel off the
+    center begins at the even pixel, as torchvision's does, or with `floor_crop` at the one before. `mean` and `std`
+    (in units of pixel values scaled to [0, 1]) are applied by the classifier, not here. There are as many as the
+    network has channels: red, green and blue, or one for a network of gray images; see `normalized`. After them the
+    classifier puts three channels in the order `channels`, in which the network wants them.
 
     Raises:
         ValueError: a setting that no image could be prepared with.
@@ -43,6 +48,9 @@ class Preprocessing:
     interpolation: str = "bilinear"
     antialias: bool = True
     squash: bool = False
+    squash_side: int | None = None
+    floor_crop: bool = False
+    channels: str = "rgb"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -54,10 +62,22 @@ class Preprocessing:
                 f"preprocessing: resize_side {self.resize_side} is less than crop_side {self.crop_side}; "
                 "the crop would reach outside the image"
             )
+        if self.squash_side is not None and self.squash_side < self.crop_side:
+            raise ValueError(
+                f"preprocessing: squash_side {self.squash_side} is less than crop_side {self.crop_side}; "
+                "the crop would reach outside the image"
+            )
+        if self.channels not in CHANNELS:
+            raise ValueError(f"preprocessing: channels {self.channels!r} are not one of {', '.join(CHANNELS)}")
         if not len(self.mean) == len(self.std) >= 1:
             raise ValueError(
                 "preprocessing: mean and std need as many values as the network has channels: three, for red, green "
                 f"and blue, or one for gray; there are {len(self.mean)} and {len(self.std)}"
+            )
+        if self.channels != CHANNELS[0] and len(self.mean) != 3:
+            raise ValueError(
+                f"preprocessing: channels {self.channels!r} are of red, green and blue, but mean has {len(self.mean)} "
+                "values"
             )
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing: std is {self.std}; every value must be positive")
@@ -67,14 +87,9 @@ class Preprocessing:
             )
 
     @property
-    def channels(self) -> int:
-        """Of the network's input."""
-        return len(self.mean)
-
-    @property
     def baseline(self) -> tuple[float, float, float]:
         """The RGB color that is zero after normalization."""
-        return self.mean[:3] if self.channels >= 3 else self.mean[:1] * 3
+        return self.mean[:3] if len(self.mean) >= 3 else self.mean[:1] * 3
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> Preprocessing:
@@ -88,6 +103,10 @@ class Preprocessing:
             interpolation=preset.interpolation.value,
             antialias=bool(preset.antialias),
         )
+
+    def ordered(self, normalized: Tensor) -> Tensor:
+        """Normalized images `[B,3,H,W]` in RGB with their channels in the order that the network wants."""
+        return normalized.flip(1) if self.channels == "bgr" else normalized
 
     def analyzed_image(self, image: Any, margin: int = 0) -> Tensor:
         """The part of an image that the network sees, before scaling and normalization.
@@ -114,12 +133,12 @@ class Preprocessing:
         channels_first = image.permute(2, 0, 1).contiguous()
         mode = InterpolationMode(self.interpolation)
         if self.squash:
-            side = [self.crop_side, self.crop_side]
-            resized = functional.resize(channels_first, side, interpolation=mode, antialias=self.antialias)
-            return _center(resized, self.crop_side, margin)
+            side = self.squash_side or self.crop_side
+            resized = functional.resize(channels_first, [side, side], interpolation=mode, antialias=self.antialias)
+            return self._center(resized, margin)
         middle = _middle(channels_first)
         resized = functional.resize(middle, [self.resize_side], interpolation=mode, antialias=self.antialias)
-        return _center(resized, self.crop_side, margin)
+        return self._center(resized, margin)
 
     def analyzed_box(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Where the analyzed image lies in an original of `height` × `width` pixels.
@@ -129,14 +148,17 @@ class Preprocessing:
             edge); the analyzed image shows exactly this rectangle.
         """
         if self.squash:
-            return 0.0, 0.0, float(width), float(height)
+            side = self.squash_side or self.crop_side
+            before = self._before(side)
+            first, last = before / side, (before + self.crop_side) / side
+            return first * width, first * height, last * width, last * height
         kept_height, kept_width = _middle_size(height, width), _middle_size(width, height)
         shorter, longer = min(kept_height, kept_width), max(kept_height, kept_width)
         resized_longer = int(self.resize_side * longer / shorter)
         resized_height = self.resize_side if kept_height == shorter else resized_longer
         resized_width = self.resize_side if kept_width == shorter else resized_longer
-        top = round((resized_height - self.crop_side) / 2.0) * kept_height / resized_height
-        left = round((resized_width - self.crop_side) / 2.0) * kept_width / resized_width
+        top = self._before(resized_height) * kept_height / resized_height
+        left = self._before(resized_width) * kept_width / resized_width
         top += (height - kept_height) // 2
         left += (width - kept_width) // 2
         return (
@@ -146,17 +168,22 @@ class Preprocessing:
             top + self.crop_side * kept_height / resized_height,
         )
 
+    def _before(self, size: int) -> int:
+        """Pixels before the central square along an edge of `size`."""
+        beside = (size - self.crop_side) / 2.0
+        return math.floor(beside) if self.floor_crop else round(beside)
 
-def _center(image: Tensor, side: int, margin: int) -> Tensor:
-    """The central square of `side` pixels with `margin` more on every side, mirrored where the image ends."""
-    top, left = (round((size - side) / 2.0) for size in image.shape[-2:])
-    bottom, right = image.shape[-2] - side - top, image.shape[-1] - side - left
-    lacking = [max(0, margin - beside) for beside in (left, top, right, bottom)]
-    if any(lacking):
-        image = functional.pad(image, lacking, padding_mode="reflect")
-    top, left = top - margin + lacking[1], left - margin + lacking[0]
-    whole = side + 2 * margin
-    return image[:, top : top + whole, left : left + whole].contiguous()
+    def _center(self, image: Tensor, margin: int) -> Tensor:
+        """The central square with `margin` more on every side, mirrored where the image ends."""
+        side = self.crop_side
+        top, left = (self._before(size) for size in image.shape[-2:])
+        bottom, right = image.shape[-2] - side - top, image.shape[-1] - side - left
+        lacking = [max(0, margin - beside) for beside in (left, top, right, bottom)]
+        if any(lacking):
+            image = functional.pad(image, lacking, padding_mode="reflect")
+        top, left = top - margin + lacking[1], left - margin + lacking[0]
+        whole = side + 2 * margin
+        return image[:, top : top + whole, left : left + whole].contiguous()
 
 
 def normalized(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ def classifier_of(config: RunConfig, folder: Path | None = None) -> Classifier:
         mean=model.mean,
         std=model.std,
         squash=model.squash,
+        channels=model.channels,
         feature_layer=model.feature_layer,
         head=model.head,
         seed=config.seed,

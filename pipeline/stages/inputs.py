@@ -26,6 +26,7 @@ from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.classifier import classifier_of
 from pipeline.stages.networks import network_name
+from pipeline.stages.self_check import checked
 
 DEMO = "demo"
 # What a stage may depend on.
@@ -46,6 +47,7 @@ class Inputs:
         network: by what name the run's folder knows the classifier of these weights and answers.
         found: where the photographs lie, in words, where they were looked for.
         faults: what of archives was left out before any photograph was read.
+        doubt: what looks wrong in the classifier's answers on some photographs, where they were asked for.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -62,6 +64,7 @@ class Inputs:
     found: str = ""
     head: str = SOFTMAX
     faults: tuple[Fault, ...] = ()
+    doubt: str = ""
 
     @property
     def image_count(self) -> int:
@@ -85,10 +88,11 @@ class Inputs:
         return replace(self, classes=(group,))
 
 
-def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
+def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check: bool = False) -> Inputs:
     """Find the images, load the classifier once for its identity, map the images' labels, split them.
 
-    `demo_below`: the folder to draw the demo set in if it has not been drawn; default: the output.
+    `demo_below`: the folder to draw the demo set in if it has not been drawn; default: the output. `self_check`: try
+    the classifier on some photographs, unless the configuration does not want it.
 
     Raises:
         ConfigurationError: no images named, or both a folder and a manifest.
@@ -124,6 +128,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         f"{_found(source, classes)}\n{said_of_head(classifier.head, len(classifier.class_names))}",
         classifier.head.kind,
         source.faults,
+        checked(config, classifier, classes) if self_check else "",
     )
 
 

@@ -36,6 +36,9 @@ class RecordedPreprocessing(_Data):
     interpolation: str
     antialias: bool
     squash: bool
+    squash_side: Side | None = None
+    floor_crop: bool = False
+    channels: str = "rgb"
 
     @model_validator(mode="after")
     def _possible(self) -> "RecordedPreprocessing":

@@ -117,6 +117,16 @@ def test_what_the_command_names_is_sent(folder) -> None:
     assert unseen_files(further, chosen) == ["g (photo)"]
 
 
+def test_a_folder_of_hugging_face_is_a_file_that_the_command_names(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    expected = {"hf:layers": "layers", "hf:./gone": "./gone", "hf:some/network": None, "timm:layers": None}
+    for name, said in expected.items():
+        config = load_config(None, [f"model.name={name}", f"evaluation.other_models=[{{name: '{name}'}}]"])
+        files = named_files(config)
+        assert (files["model.name"], files["evaluation.other_models.0.name"]) == (said, said)
+        assert named_modules(config) == []
+
+
 def test_a_package_and_other_networks_are_found() -> None:
     others = "evaluation.other_models=[{name: mynet:f}, {name: demo}]"
     config = load_config(None, ["model.name=layers.conv:make", others])

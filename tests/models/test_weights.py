@@ -24,7 +24,7 @@ def test_reads_every_form_as_float32(tmp_path: Path) -> None:
     tensors = {"a": torch.tensor([1.5, -2.0], dtype=torch.float16), "steps": torch.tensor(3)}
     save_file(tensors, tmp_path / "a.safetensors")
     torch.save(tensors, tmp_path / "a.pt")
-    torch.save({"epoch": 3, "model": {f"module.{k}": v for k, v in tensors.items()}}, tmp_path / "a.pth")
+    torch.save({"epoch": 3, "model": tensors}, tmp_path / "a.pth")
     for name in ("a.safetensors", "a.pt", "a.pth"):
         state = read_weights(tmp_path / name)
         assert set(state) == {"a", "steps"} and state["steps"].item() == 3

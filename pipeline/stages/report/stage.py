@@ -162,7 +162,8 @@ def drawn_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pictures of a class are drawn from."""
     name = worker.setup.class_names[unit.payload.class_index]
     settings = [worker.config.report.model_dump(), worker.config.seed]
-    return digest(look(), unit.payload.contents, settings, [unit.label, name, unit.payload.class_index, worker.setup.head])
+    beside = [unit.label, name, unit.payload.class_index, worker.setup.head]
+    return digest(look(), unit.payload.contents, settings, beside)
 
 
 def class_state(worker: WorkerContext, unit: Unit) -> str:
