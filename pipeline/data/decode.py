@@ -19,6 +19,10 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.archives.reading import read_member
+from pipeline.data.pixels import DecodeError, Pixels, eight_bits, floats_to_eight_bits, gray_to_rgb, not_supported
+from pipeline.data.tiff import BEGINNINGS as TIFF_BEGINNINGS
+from pipeline.data.tiff import check as check_tiff
+from pipeline.data.tiff import decode_tiff, layout_of
 from pipeline.names import path_of
 from pipeline.objects import ObjectPath
 
@@ -57,18 +61,6 @@ BEGINNINGS = (
 )
 
 
-class DecodeError(Exception):
-    """An image that cannot be used; the message is the reason, on one line, without the file's name.
-
-    Attributes:
-        image_id: SHA-256 of the bytes, hexadecimal, where they could be read.
-    """
-
-    def __init__(self, reason: str, image_id: str | None = None) -> None:
-        super().__init__(reason)
-        self.image_id = image_id
-
-
 @dataclass(frozen=True)
 class DecodedImage:
     """An image file, decoded.
@@ -78,6 +70,7 @@ class DecodedImage:
         image_id: SHA-256 of the file's bytes, hexadecimal.
         width, height: of `image`, in pixels.
         mode: the file's color mode as Pillow names it ("RGB", "L", "CMYK", "I;16", …).
+        remarks: what its brightness rests on that is not in the file, a sentence each.
     """
 
     image: np.ndarray
@@ -85,6 +78,7 @@ class DecodedImage:
     width: int
     height: int
     mode: str
+    remarks: tuple[str, ...] = ()
 
 
 def read_image(uri: str) -> DecodedImage:
@@ -100,10 +94,11 @@ def read_image(uri: str) -> DecodedImage:
     content = read_bytes(uri)
     image_id = hashlib.sha256(content).hexdigest()
     try:
-        image, mode = _decode(content)
+        pixels = _decode(content)
     except DecodeError as error:
         raise DecodeError(str(error), image_id) from None
-    return DecodedImage(image, image_id, image.shape[1], image.shape[0], mode)
+    height, width = pixels.image.shape[:2]
+    return DecodedImage(pixels.image, image_id, width, height, pixels.mode, pixels.remarks)
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -122,7 +117,7 @@ def decode(content: bytes) -> np.ndarray:
         DecodeError: empty, not an image, truncated, damaged, of more than `MAXIMUM_PIXELS`, or of values without
             an agreed brightness scale.
     """
-    return _decode(content)[0]
+    return _decode(content).image
 
 
 def read_bytes(uri: str) -> bytes:
@@ -182,24 +177,29 @@ def local_path(uri: str) -> Path:
     return Path(path_of(uri))
 
 
-def _decode(content: bytes) -> tuple[np.ndarray, str]:
+def _decode(content: bytes) -> Pixels:
     if not content:
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and broken EXIF data; the former have a limit here, the latter do not matter.
             warnings.simplefilter("ignore")
+            if content.startswith(TIFF_BEGINNINGS):
+                layout = layout_of(content)
+                _check_pixels(layout.width, layout.height)
+                check_tiff(layout)
+                if not layout.usual:
+                    pixels = decode_tiff(content, layout)
+                    return _turned(pixels, layout.orientation)
             with _open(content) as image:
                 mode = image.mode
-                if image.width * image.height > MAXIMUM_PIXELS:
-                    raise DecodeError(_too_large(f"{image.width} × {image.height}"))
+                _check_pixels(image.width, image.height)
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content, image.width * image.height)
                 image.load()
-                rgb = _rgb(image)
+                rgb, remarks = _rgb(image)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
-                rotation = ORIENTATIONS.get(_orientation(image))
-        return np.array(rgb.transpose(rotation) if rotation is not None else rgb), mode
+                return _turned(Pixels(rgb, mode, remarks), _orientation(image))
     except DecodeError:
         raise
     except Image.DecompressionBombError:
@@ -211,6 +211,17 @@ def _decode(content: bytes) -> tuple[np.ndarray, str]:
     except Exception as error:
         # Pillow's readers raise whatever the damaged bytes lead them to.
         raise DecodeError(f"the image is truncated or damaged: {_one_line(error)}") from None
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    rotation = ORIENTATIONS.get(orientation)
+    image = Image.fromarray(pixels.image).transpose(rotation) if rotation is not None else pixels.image
+    return Pixels(np.array(image), pixels.mode, pixels.remarks)
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAXIMUM_PIXELS:
+        raise DecodeError(_too_large(f"{width} × {height}"))
 
 
 def _open(content: bytes) -> Image.Image:
@@ -257,41 +268,25 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_16_bits(np.asarray(image))
-    if image.mode == "I":
+def _rgb(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels [H, W, 3] uint8, and what is to be said of them."""
+    if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise DecodeError(
-                f"32-bit integer pixels from {values.min()} to {values.max()} have no agreed brightness scale; "
-                "convert the image to 8 or 16 bits"
+            raise not_supported(
+                f"32-bit integer pixels from {values.min()} to {values.max()}, which have no agreed brightness scale",
+                "convert the image to 8 or 16 bits",
             )
-        return _from_16_bits(values)
+        gray, remarks = eight_bits(values.astype(np.uint16), 16)
+        return gray_to_rgb(gray), remarks
     if image.mode == "F":
-        return _from_floats(np.asarray(image))
+        gray, remarks = floats_to_eight_bits(np.asarray(image))
+        return gray_to_rgb(gray), remarks
     if image.has_transparency_data:
         colors = image.convert("RGBA")
         white = Image.new("RGBA", colors.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, colors).convert("RGB")
+        return np.asarray(Image.alpha_composite(white, colors).convert("RGB")), ()
     try:
-        return image.convert("RGB")
+        return np.asarray(image.convert("RGB")), ()
     except ValueError:
-        raise DecodeError(f"the color mode {image.mode} is not supported; convert the image to RGB") from None
-
-
-def _from_16_bits(values: np.ndarray) -> Image.Image:
-    # The upper byte, which is also what Pillow keeps of 16-bit RGB.
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _from_floats(values: np.ndarray) -> Image.Image:
-    if not np.isfinite(values).all():
-        raise DecodeError("floating-point pixels are not all finite numbers; convert the image to 8 bits")
-    if values.min() < 0 or values.max() > 255:
-        raise DecodeError(
-            f"floating-point pixels from {values.min():.4g} to {values.max():.4g} are neither in [0, 1] nor in "
-            "[0, 255]; convert the image to 8 bits"
-        )
-    scale = 255 if values.max() <= 1 else 1
-    return Image.fromarray((values * scale).round().astype(np.uint8)).convert("RGB")
+        raise not_supported(f"the color mode {image.mode}") from None
