@@ -10,6 +10,7 @@ import io
 import re
 import stat
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,15 +20,21 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.archives.reading import read_member
-from pipeline.data.pixels import DecodeError, Pixels, eight_bits, floats_to_eight_bits, gray_to_rgb, not_supported
-from pipeline.data.tiff import BEGINNINGS as TIFF_BEGINNINGS
-from pipeline.data.tiff import check as check_tiff
-from pipeline.data.tiff import decode_tiff, layout_of
+from pipeline.data.formats import BEGINNING, FORMATS, TIFF, other_format, read_format
+from pipeline.data.pixels import (
+    DecodeError,
+    Pixels,
+    Remark,
+    eight_bits,
+    floats_to_eight_bits,
+    gray_to_rgb,
+    not_supported,
+)
+from pipeline.data.tiff.colors import decode_rare_tiff
+from pipeline.data.tiff.layout import check, layout_of
 from pipeline.names import path_of
 from pipeline.objects import ObjectPath
 
-# Raster formats only: among Pillow's others are some that start programs (EPS) or hold no photographs.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 # Pillow's own limit against decompression bombs: 0.5 GB of RGB.
 MAXIMUM_PIXELS = 178_956_970
 # More than so many pixels take in any of these formats at 8 bits with transparency, 0.7 GB.
@@ -38,6 +45,8 @@ MAXIMUM_SEGMENTS = 100_000
 # Neither a byte of compressed data, nor a restart, nor filling, nor one of the two markers without a segment.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 LONGEST_REASON = 300
+# Where a PNG file says how many bits its samples have, and of what kind they are.
+PNG_DEPTH, PNG_KIND = 24, 25
 
 ORIENTATION_TAG = 0x0112
 ORIENTATIONS = {
@@ -50,15 +59,17 @@ ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# How files begin whose format is known, though they may be damaged or not supported.
-BEGINNINGS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"RIFF", "WebP"),
+# What Pillow's readers say of files that are whole, but not of a form that they read.
+NOT_READ = re.compile(
+    "unsupported|not (yet )?supported|cannot handle"
+    "|not implemented|unknown|invalid palette|too large|unable to determine",
+    re.IGNORECASE,
 )
+# How a frame of JPEG begins: usual ones, and those without loss, hierarchical, or of arithmetic coding and these.
+FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+RARE_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
+PNG_GRAY, PNG_COLOR = 0, 2
+TO_PLAIN = "convert the image to JPEG or PNG"
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class DecodedImage:
         image_id: SHA-256 of the file's bytes, hexadecimal.
         width, height: of `image`, in pixels.
         mode: the file's color mode as Pillow names it ("RGB", "L", "CMYK", "I;16", …).
-        remarks: what its brightness rests on that is not in the file, a sentence each.
+        remarks: what its brightness rests on that is not in the file.
     """
 
     image: np.ndarray
@@ -78,7 +89,7 @@ class DecodedImage:
     width: int
     height: int
     mode: str
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def read_image(uri: str) -> DecodedImage:
@@ -184,12 +195,12 @@ def _decode(content: bytes) -> Pixels:
         with warnings.catch_warnings():
             # Pillow warns of large images and broken EXIF data; the former have a limit here, the latter do not matter.
             warnings.simplefilter("ignore")
-            if content.startswith(TIFF_BEGINNINGS):
+            if content.startswith(TIFF):
                 layout = layout_of(content)
                 _check_pixels(layout.width, layout.height)
-                check_tiff(layout)
+                check(layout)
                 if not layout.usual:
-                    pixels = decode_tiff(content, layout)
+                    pixels = decode_rare_tiff(content, layout)
                     return _turned(pixels, layout.orientation)
             with _open(content) as image:
                 mode = image.mode
@@ -197,7 +208,10 @@ def _decode(content: bytes) -> Pixels:
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content, image.width * image.height)
                 image.load()
-                rgb, remarks = _rgb(image)
+                if image.format == "PNG" and content[PNG_KIND] in (PNG_GRAY, PNG_COLOR) and image.has_transparency_data:
+                    rgb, remarks = _with_transparent_color(image, content[PNG_DEPTH])
+                else:
+                    rgb, remarks = _rgb(image)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
                 return _turned(Pixels(rgb, mode, remarks), _orientation(image))
     except DecodeError:
@@ -205,12 +219,12 @@ def _decode(content: bytes) -> Pixels:
     except Image.DecompressionBombError:
         raise DecodeError(_too_large("so many")) from None
     except UnidentifiedImageError:
-        raise DecodeError(_unidentified(content)) from None
+        raise _unidentified(content) from None
     except MemoryError:
         raise DecodeError("the image does not fit into memory") from None
     except Exception as error:
         # Pillow's readers raise whatever the damaged bytes lead them to.
-        raise DecodeError(f"the image is truncated or damaged: {_one_line(error)}") from None
+        raise _broken(content, error) from None
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
@@ -235,29 +249,78 @@ def _too_large(size: str) -> str:
 
 def _check_scans(content: bytes, pixels: int) -> None:
     """Refuse a JPEG file that takes forever: libjpeg reads every scan, however many there are."""
-    scans, place = 0, 2
-    for _ in range(MAXIMUM_SEGMENTS):
+    scans = 0
+    for number, kind in enumerate(_segments(content)):
+        scans += kind == 0xDA
+        if scans * pixels > MAXIMUM_SCANNED_PIXELS:
+            raise DecodeError(f"the JPEG file goes over its {pixels} pixels more than {scans - 1} times; save it anew")
+        if number == MAXIMUM_SEGMENTS:
+            raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
+
+
+def _segments(content: bytes) -> Iterator[int]:
+    """The kinds of a JPEG file's segments, up to its end."""
+    place = 2
+    while True:
         marker = JPEG_MARKER.search(content, place)
         if marker is None or marker[0] == b"\xff\xd9":
             return
-        scans += marker[0] == b"\xff\xda"
-        if scans * pixels > MAXIMUM_SCANNED_PIXELS:
-            raise DecodeError(f"the JPEG file goes over its {pixels} pixels more than {scans - 1} times; save it anew")
+        yield marker[0][1]
         # The data of a scan come after its segment; the search passes over them.
         place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
-    raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
 
 
-def _unidentified(content: bytes) -> str:
-    for beginning, name in BEGINNINGS:
-        if content.startswith(beginning):
-            return f"the {name} file is truncated or damaged"
-    if content[4:8] == b"ftyp":
+def _broken(content: bytes, error: Exception) -> DecodeError:
+    """What to say of a file that its reader gave up."""
+    said = _one_line(error)
+    if NOT_READ.search(said) or _is_rare(content):
+        form = f": {said}" if NOT_READ.search(said) else ""
+        return not_supported(f"this form of {read_format(content[:BEGINNING]) or 'file'}{form}", TO_PLAIN)
+    return DecodeError(f"the image is truncated or damaged: {said}")
+
+
+def _is_rare(content: bytes) -> bool:
+    """Whether a JPEG or JPEG 2000 file says that it is of a form that the libraries do not read."""
+    if content.startswith(b"\xff\xd8"):
+        frame = next((kind for kind in _segments(content) if kind in FRAMES | RARE_FRAMES), None)
+        return frame in RARE_FRAMES
+    # Sizes: after the marker 38 bytes, then of each component its depth and how far its samples are apart.
+    at = content.find(b"\xff\x4f\xff\x51", 0, 2**16)
+    if at < 0:
+        return False
+    components = int.from_bytes(content[at + 40 : at + 42])
+    sizes = content[at + 42 : at + 42 + 3 * components]
+    return any(depth > 15 for depth in sizes[::3]) or any(step > 2 for step in sizes[1::3] + sizes[2::3])
+
+
+def _unidentified(content: bytes) -> DecodeError:
+    if name := other_format(content):
+        return not_supported(f"the format {name}", TO_PLAIN)
+    name = read_format(content[:BEGINNING])
+    if name == "AVIF" and "AVIF" not in Image.OPEN:
+        return not_supported("AVIF, by this version of Pillow", TO_PLAIN)
+    if name is None and content[4:8] == b"ftyp":
         kind = content[8:12].decode("ascii", "replace")
-        if kind in ("avif", "avis") and "AVIF" in Image.OPEN:
-            return "the AVIF file is truncated or damaged"
-        return f"the format {kind!r} (HEIF or video) is not supported; convert the image to JPEG or PNG"
-    return f"not an image (starts with {content[:16]!r})"
+        return not_supported(f"the format {kind!r} (HEIF or video)", TO_PLAIN)
+    if name is None:
+        return DecodeError(f"not an image (starts with {content[:16]!r})")
+    said = _refusal(content)
+    if said is not None and NOT_READ.search(said):
+        return not_supported(f"this form of {name}: {said}", TO_PLAIN)
+    return DecodeError(f"the {name} file is truncated or damaged")
+
+
+def _refusal(content: bytes) -> str | None:
+    """What the reader of a file's format says of it, which `Image.open` keeps to itself."""
+    for name in FORMATS:
+        if name in Image.OPEN:
+            factory, accept = Image.OPEN[name]
+            if accept is None or accept(content[:16]) is True:
+                try:
+                    factory(io.BytesIO(content), "").close()
+                except Exception as error:
+                    return _one_line(error)
+    return None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -268,7 +331,27 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+def _with_transparent_color(image: Image.Image, bits: int) -> tuple[np.ndarray, tuple[Remark, ...]]:
+    """As `_rgb`, of a PNG file one color of which is transparent; Pillow takes it for a color of 8 bits."""
+    key = image.info["transparency"]
+    if bits == 16 and isinstance(key, int):
+        transparent = np.asarray(image) == key
+        del image.info["transparency"]
+        rgb, remarks = _rgb(image)
+        return np.where(transparent[..., None], np.uint8(255), rgb), remarks
+    if bits == 16:
+        del image.info["transparency"]
+        rgb, remarks = _rgb(image)
+        if (rgb == np.array(key) >> 8).all(axis=2).any():
+            # The lower bytes, which would tell, are gone.
+            raise not_supported("a PNG file of 16-bit colors one of which is transparent", "give it an alpha channel")
+        return rgb, remarks
+    if isinstance(key, int) and 1 < bits < 8:
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    return _rgb(image)
+
+
+def _rgb(image: Image.Image) -> tuple[np.ndarray, tuple[Remark, ...]]:
     """Pixels [H, W, 3] uint8, and what is to be said of them."""
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)

@@ -5,6 +5,7 @@ Where a file does not say what its values mean, a reading is chosen or the pictu
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ DEEPEST = 32
 # What is below this share of the full scale throughout was most likely measured with fewer bits.
 DIM = 4
 BAND = 2**22
+UNSAID = "the file does not say their scale"
 CONVERT = "convert the image to 8-bit RGB"
 
 
@@ -34,6 +36,13 @@ def not_supported(what: str, convert: str = CONVERT) -> DecodeError:
     return DecodeError(f"not supported: {what}; {convert}")
 
 
+class Remark(NamedTuple):
+    """What the brightness of a picture rests on that is not in its file; `kind` is the same for all alike."""
+
+    kind: str
+    said: str
+
+
 @dataclass(frozen=True)
 class Pixels:
     """A picture as it is used.
@@ -41,15 +50,15 @@ class Pixels:
     Attributes:
         image: uint8 [H, W, 3], RGB.
         mode: its colors as Pillow names them.
-        remarks: what its brightness rests on that is not in the file, a sentence each.
+        remarks: what its brightness rests on that is not in the file.
     """
 
     image: np.ndarray
     mode: str
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
-def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[np.ndarray, tuple[Remark, ...]]:
     """Unsigned integers of `bits` bits on the scale of 8.
 
     Of more bits the upper 8 are kept; fewer are spread over the whole scale. Of more than 16 bits the scale is the
@@ -65,7 +74,7 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
     Raises:
         DecodeError: more than 16 bits without an agreed scale.
     """
-    remarks: list[str] = []
+    remarks: list[Remark] = []
     most = int(values.max(initial=0))
     full = 2**bits - 1
     if bits > 16 and most < 2 ** (bits - 2):
@@ -73,15 +82,17 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
         if most >= 2**16:
             raise _no_scale(bits, int(values.min()), most)
         if most:
-            remarks.append(f"the {bits}-bit values go up to {most:,} and were taken as {scale}-bit: {_unsaid()}")
+            said = f"the {bits}-bit values go up to {most:,} and were taken as {scale}-bit: {UNSAID}"
+            remarks.append(Remark(f"{bits} as {scale}", said))
         bits = scale
     elif bits > 8 and 0 < most < (full + 1) // DIM:
         shade = most >> (bits - 8)
         limit = f"darker than {WHITE - shade}" if inverted else f"brighter than {shade}"
-        remarks.append(
+        said = (
             f"the {bits}-bit values go up to {most:,} of {full:,}, so nothing is {limit} of 255; if they were measured "
             "with fewer bits, convert the image to 8 bits on their scale"
         )
+        remarks.append(Remark(f"dim {bits}", said))
     if bits < 8:
         table = np.round(np.arange(2**bits) * WHITE / (2**bits - 1)).astype(np.uint8)
         result = table[values]
@@ -92,7 +103,7 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
     return (WHITE - result if inverted else result), tuple(remarks)
 
 
-def signed_eight_bits(values: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def signed_eight_bits(values: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[Remark, ...]]:
     """Signed integers [H, ...] on the scale of 8 bits, as `eight_bits`: 32-bit ones from 0 to 65,535.
 
     Raises:
@@ -111,11 +122,7 @@ def _no_scale(bits: int, least: int, most: int) -> DecodeError:
     )
 
 
-def _unsaid() -> str:
-    return "the file does not say their scale"
-
-
-def floats_to_eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def floats_to_eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[Remark, ...]]:
     """Floating-point values [H, ...] in [0, 1] or in [0, 255] on the scale of 8 bits, and a remark which it was.
 
     Raises:
@@ -134,7 +141,8 @@ def floats_to_eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...
     result = np.empty(values.shape, np.uint8)
     for rows in bands(values):
         result[rows] = np.round(values[rows].astype(np.float64) * (WHITE / top))
-    return result, (f"the floating-point values were taken as of [0, {top}]: {_unsaid()}",)
+    said = f"the floating-point values, up to {most:.4g}, were taken as of [0, {top}]: {UNSAID}"
+    return result, (Remark(f"floating {top}", said),)
 
 
 def on_white(colors: np.ndarray, alpha: np.ndarray, associated: bool = False) -> np.ndarray:
