@@ -7,13 +7,21 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000"
 # torchvision.datasets.folder.IMG_EXTENSIONS, and how else files of these formats are called.
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
-    *(".jpe", ".jfif", ".mpo", ".apng", ".gif", ".dib", ".pbm", ".pnm", ".pfm", ".avif", ".avifs"),
+    *(".jpe", ".jfif", ".mpo", ".apng", ".gif", ".pbm", ".pnm", ".pfm", ".avif", ".avifs"),
     *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 # Cameras write TIFF files of their own, whose first picture is a small copy.
 RAW = (
     *(".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw"),
     *(".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+# What lies beside photographs; in a bucket each look would be a request.
+BESIDE = (
+    *(".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log", ".cls"),
+    ".toml",
+    *(".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".safetensors", ".h5", ".hdf5", ".parquet", ".tar", ".gz"),
+    *(".zip", ".py", ".ipynb", ".pdf", ".svg", ".mp4", ".mov", ".avi", ".mkv", ".wav", ".mp3", ".part", ".tmp"),
+    *(".heic", ".heif", ".jxl", ".psd", ".tga", ".exr", ".dcm"),
 )
 # Of a file, enough to know what it is.
 BEGINNING = 32
@@ -86,4 +94,4 @@ def other_format(content: bytes) -> str | None:
 
 def may_be_image(name: str) -> bool:
     """Whether it is worth looking into a file whose name does not end as a photograph's."""
-    return PurePath(name).suffix.lower() not in RAW
+    return PurePath(name).suffix.lower() not in RAW + BESIDE
