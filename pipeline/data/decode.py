@@ -10,7 +10,6 @@ import io
 import re
 import stat
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.archives.reading import read_member
 from pipeline.data.formats import BEGINNING, FORMATS, TIFF, other_format, read_format
+from pipeline.data.headers import PNG_DEPTH, PNG_KIND, bits_of, is_rare, jpeg_segments
 from pipeline.data.pixels import (
     DecodeError,
     Pixels,
@@ -29,6 +29,7 @@ from pipeline.data.pixels import (
     floats_to_eight_bits,
     gray_to_rgb,
     not_supported,
+    reduced,
 )
 from pipeline.data.tiff.colors import decode_rare_tiff
 from pipeline.data.tiff.layout import check, layout_of
@@ -42,11 +43,7 @@ MAXIMUM_BYTES = 2**30
 # A progressive JPEG of a few kilobytes can go over its pixels a million times. Photographs do it about 10 times.
 MAXIMUM_SCANNED_PIXELS = 12 * MAXIMUM_PIXELS
 MAXIMUM_SEGMENTS = 100_000
-# Neither a byte of compressed data, nor a restart, nor filling, nor one of the two markers without a segment.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 LONGEST_REASON = 300
-# Where a PNG file says how many bits its samples have, and of what kind they are.
-PNG_DEPTH, PNG_KIND = 24, 25
 
 ORIENTATION_TAG = 0x0112
 ORIENTATIONS = {
@@ -65,9 +62,6 @@ NOT_READ = re.compile(
     "|not implemented|unknown|invalid palette|too large|unable to determine",
     re.IGNORECASE,
 )
-# How a frame of JPEG begins: usual ones, and those without loss, hierarchical, or of arithmetic coding and these.
-FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
-RARE_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 PNG_GRAY, PNG_COLOR = 0, 2
 TO_PLAIN = "convert the image to JPEG or PNG"
 
@@ -212,6 +206,9 @@ def _decode(content: bytes) -> Pixels:
                     rgb, remarks = _with_transparent_color(image, content[PNG_DEPTH])
                 else:
                     rgb, remarks = _rgb(image)
+                if image.mode in ("RGB", "RGBA", "LA") and (bits := bits_of(content, image.format)) > 8:
+                    colors = 1 if image.mode == "LA" else 3
+                    remarks += reduced(np.atleast_3d(np.asarray(image))[..., :colors], bits)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
                 return _turned(Pixels(rgb, mode, remarks), _orientation(image))
     except DecodeError:
@@ -250,7 +247,7 @@ def _too_large(size: str) -> str:
 def _check_scans(content: bytes, pixels: int) -> None:
     """Refuse a JPEG file that takes forever: libjpeg reads every scan, however many there are."""
     scans = 0
-    for number, kind in enumerate(_segments(content)):
+    for number, kind in enumerate(jpeg_segments(content)):
         scans += kind == 0xDA
         if scans * pixels > MAXIMUM_SCANNED_PIXELS:
             raise DecodeError(f"the JPEG file goes over its {pixels} pixels more than {scans - 1} times; save it anew")
@@ -258,39 +255,13 @@ def _check_scans(content: bytes, pixels: int) -> None:
             raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
 
 
-def _segments(content: bytes) -> Iterator[int]:
-    """The kinds of a JPEG file's segments, up to its end."""
-    place = 2
-    while True:
-        marker = JPEG_MARKER.search(content, place)
-        if marker is None or marker[0] == b"\xff\xd9":
-            return
-        yield marker[0][1]
-        # The data of a scan come after its segment; the search passes over them.
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
-
-
 def _broken(content: bytes, error: Exception) -> DecodeError:
     """What to say of a file that its reader gave up."""
     said = _one_line(error)
-    if NOT_READ.search(said) or _is_rare(content):
+    if NOT_READ.search(said) or is_rare(content):
         form = f": {said}" if NOT_READ.search(said) else ""
         return not_supported(f"this form of {read_format(content[:BEGINNING]) or 'file'}{form}", TO_PLAIN)
     return DecodeError(f"the image is truncated or damaged: {said}")
-
-
-def _is_rare(content: bytes) -> bool:
-    """Whether a JPEG or JPEG 2000 file says that it is of a form that the libraries do not read."""
-    if content.startswith(b"\xff\xd8"):
-        frame = next((kind for kind in _segments(content) if kind in FRAMES | RARE_FRAMES), None)
-        return frame in RARE_FRAMES
-    # Sizes: after the marker 38 bytes, then of each component its depth and how far its samples are apart.
-    at = content.find(b"\xff\x4f\xff\x51", 0, 2**16)
-    if at < 0:
-        return False
-    components = int.from_bytes(content[at + 40 : at + 42])
-    sizes = content[at + 42 : at + 42 + 3 * components]
-    return any(depth > 15 for depth in sizes[::3]) or any(step > 2 for step in sizes[1::3] + sizes[2::3])
 
 
 def _unidentified(content: bytes) -> DecodeError:

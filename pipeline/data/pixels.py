@@ -88,11 +88,7 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
     elif bits > 8 and 0 < most < (full + 1) // DIM:
         shade = most >> (bits - 8)
         limit = f"darker than {WHITE - shade}" if inverted else f"brighter than {shade}"
-        said = (
-            f"the {bits}-bit values go up to {most:,} of {full:,}, so nothing is {limit} of 255; if they were measured "
-            "with fewer bits, convert the image to 8 bits on their scale"
-        )
-        remarks.append(Remark(f"dim {bits}", said))
+        remarks.append(_dim(bits, f"the {bits}-bit values go up to {most:,} of {full:,}, so nothing is {limit} of 255"))
     if bits < 8:
         table = np.round(np.arange(2**bits) * WHITE / (2**bits - 1)).astype(np.uint8)
         result = table[values]
@@ -101,6 +97,19 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
         for rows in bands(values):
             result[rows] = (values[rows] >> (bits - 8)) if bits > 8 else values[rows]
     return (WHITE - result if inverted else result), tuple(remarks)
+
+
+def reduced(values: np.ndarray, bits: int) -> tuple[Remark, ...]:
+    """What is to be said of uint8 values that are the upper 8 of `bits` bits."""
+    most = int(values.max(initial=0))
+    if bits <= 8 or most >= 256 // DIM:
+        return ()
+    return (_dim(bits, f"of the {bits}-bit values nothing is brighter than {most} of 255"),)
+
+
+def _dim(bits: int, seen: str) -> Remark:
+    scale = "if they were measured with fewer bits, convert the image to 8 bits on their scale"
+    return Remark(f"dim {bits}", f"{seen}; {scale}")
 
 
 def signed_eight_bits(values: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[Remark, ...]]:

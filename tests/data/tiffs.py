@@ -151,3 +151,10 @@ def _file(data: bytes, at: int, tags: dict[int, Sequence[int]], form: Form) -> b
             behind += packed + b"\0" * (len(packed) % 2)
     head = struct.pack(order + "HHHQ", 43, 8, 0, at) if form.big else struct.pack(order + "HI", 42, at)
     return mark + head + data + directory + bytes(room) + behind
+
+
+def eight(values: np.ndarray, bits: int) -> np.ndarray:
+    """The plain form's samples: the scale of fewer bits is spread, of more bits the upper 8 are kept."""
+    if bits <= 8:
+        return np.round(values * (255 / (2**bits - 1))).astype(int)
+    return (values >> np.uint64(bits - 8)).astype(int)

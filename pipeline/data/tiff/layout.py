@@ -72,7 +72,8 @@ class Layout:
         if self.photometric == YCBCR:
             return self.compression != NONE
         plain = (self.bits, self.format, self.fill, self.planar) == (8, UNSIGNED, 1, CHUNKY)
-        return plain and self.photometric in (BLACK_IS_ZERO, RGB) and self.extras in ((), (UNASSOCIATED,))
+        usual = self.photometric in (BLACK_IS_ZERO, RGB) and self.extras in ((), (UNASSOCIATED,))
+        return plain and usual and self.says_extras
 
     @property
     def says_extras(self) -> bool:
