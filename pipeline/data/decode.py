@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.archives.reading import read_member
-from pipeline.data.formats import BEGINNING, FORMATS, TIFF, other_format, read_format
+from pipeline.data.formats import BEGINNING, FORMATS, JPEG2000, TIFF, other_format, read_format
 from pipeline.data.headers import PNG_DEPTH, PNG_KIND, bits_of, is_rare, jpeg_segments
 from pipeline.data.pixels import (
     DecodeError,
@@ -206,7 +206,11 @@ def _decode(content: bytes) -> Pixels:
                     rgb, remarks = _with_transparent_color(image, content[PNG_DEPTH])
                 else:
                     rgb, remarks = _rgb(image)
-                if image.mode in ("RGB", "RGBA", "LA") and (bits := bits_of(content, image.format)) > 8:
+                bits = bits_of(content, image.format)
+                if image.format == "JPEG2000" and image.mode in ("L", "RGB") and bits < 8:
+                    # Pillow shifts them up: white would be 240 of 4 bits.
+                    rgb, _ = eight_bits(rgb >> (8 - bits), bits)
+                if bits > 8 and image.mode in ("RGB", "RGBA", "LA"):
                     colors = 1 if image.mode == "LA" else 3
                     remarks += reduced(np.atleast_3d(np.asarray(image))[..., :colors], bits)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
@@ -261,6 +265,9 @@ def _broken(content: bytes, error: Exception) -> DecodeError:
     if NOT_READ.search(said) or is_rare(content):
         form = f": {said}" if NOT_READ.search(said) else ""
         return not_supported(f"this form of {read_format(content[:BEGINNING]) or 'file'}{form}", TO_PLAIN)
+    if content[:BEGINNING].startswith(JPEG2000):
+        # The library does not say which it is.
+        return DecodeError(f"the JPEG 2000 file is truncated, damaged, or of a form that is not supported: {said}")
     return DecodeError(f"the image is truncated or damaged: {said}")
 
 

@@ -28,14 +28,14 @@ BEGINNING = 32
 
 # The last two are of writers that swapped the number that follows the order of bytes.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")
-_JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _READ = (
     ("JPEG", (b"\xff\xd8\xff",)),
     ("PNG", (b"\x89PNG\r\n\x1a\n",)),
     ("GIF", (b"GIF87a", b"GIF89a")),
     ("TIFF", TIFF),
-    ("JPEG 2000", _JPEG2000),
+    ("JPEG 2000", JPEG2000),
 )
 # Of pictures that other programs read. What brings no mark of its own is not known.
 _NOT_READ = (

@@ -51,4 +51,7 @@ def is_rare(content: bytes) -> bool:
         frame = next((kind for kind in jpeg_segments(content) if kind in FRAMES | RARE_FRAMES), None)
         return frame in RARE_FRAMES
     sizes = _components(content)
-    return any(depth > 15 for depth in sizes[::3]) or any(step > 2 for step in sizes[1::3] + sizes[2::3])
+    if len(sizes) < 3:
+        return False
+    steps = sizes[1::3] + sizes[2::3]
+    return any(depth % 128 > 15 for depth in sizes[::3]) or any(step > 2 for step in steps) or max(sizes[1:3]) > 1

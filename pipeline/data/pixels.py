@@ -101,8 +101,7 @@ def eight_bits(values: np.ndarray, bits: int, inverted: bool = False) -> tuple[n
 
 def reduced(values: np.ndarray, bits: int) -> tuple[Remark, ...]:
     """What is to be said of uint8 values that are the upper 8 of `bits` bits."""
-    most = int(values.max(initial=0))
-    if bits <= 8 or most >= 256 // DIM:
+    if bits <= 8 or (most := int(values.max(initial=0))) >= 256 // DIM:
         return ()
     return (_dim(bits, f"of the {bits}-bit values nothing is brighter than {most} of 255"),)
 

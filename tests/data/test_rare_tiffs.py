@@ -164,7 +164,7 @@ NOT_READ = {
     "deep Lab": (ANY[..., :3], Form(photometric=LAB, bits=16)),
     "ICC Lab": (ANY[..., :3], Form(photometric=9)),
     "sensor": (ANY[..., :1], Form(photometric=32803, bits=16)),
-    "thumbnail": (ANY[..., :3], Form(photometric=RGB, tags={254: [1]})),
+    "thumbnail": (ANY[..., :3], Form(photometric=RGB, tags={254: [1], 330: [8]})),
     "mask": (ANY[..., :1], Form(photometric=4, bits=1)),
     "signed bytes": (ANY[..., :1], Form(format=2)),
     "signed": (ANY[..., :1], Form(format=2, bits=16)),

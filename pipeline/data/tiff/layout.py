@@ -88,7 +88,7 @@ def layout_of(content: bytes) -> Layout:
         DecodeError: it is damaged, or not supported.
     """
     tags = _Tags(content)
-    if tags.one(254, 0) & (THUMBNAIL | MASK):
+    if tags.one(254, 0) & (THUMBNAIL | MASK) and (tags.more or 330 in tags):
         raise not_supported("a TIFF file that begins with a thumbnail or a mask, as those of cameras do")
     photometric, compression = tags.one(262, WHITE_IS_ZERO), tags.one(259, NONE)
     if compression == JPEG[0]:
@@ -124,7 +124,7 @@ def layout_of(content: bytes) -> Layout:
 
 
 class _Tags:
-    """The tags of the first picture that hold whole numbers."""
+    """The tags of the first picture that hold whole numbers; `more`: whether another one follows."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -139,6 +139,8 @@ class _Tags:
         size = struct.calcsize(self._order + entry)
         if at + entries * size > len(content):
             raise DecodeError("the TIFF file is truncated or damaged: its directory is cut off")
+        behind = at + entries * size
+        self.more = any(content[behind : behind + struct.calcsize(self._place)])
         self._found: dict[int, tuple[int, int, bytes]] = {}
         for number in range(entries):
             tag, kind, count, value = struct.unpack_from(self._order + entry, content, at + number * size)
