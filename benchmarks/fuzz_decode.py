@@ -36,8 +36,7 @@ INTERESTING = (0, 1, 2, 7, 8, 16, 32, 127, 128, 254, 255)
 def seeds() -> list[bytes]:
     """One small file of each format and mode."""
     from odd_images import FORMATS, _metadata, _modes, _others, encoded, picture
-    from test_rare_tiffs import drawn, forms, storages
-    from tiffs import tiff
+    from tiffs import drawn, forms, storages, tiff
 
     small = picture(0, 24, 18)
     whole = [encoded(small, kind, **options) for kind, options in FORMATS.values()]

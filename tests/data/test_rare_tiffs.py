@@ -5,97 +5,34 @@ written is held against it.
 """
 
 import io
-import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 from tiffs import (
-    BLACK_IS_ZERO,
     CMYK,
     DEFLATE,
+    HEIGHT,
     LAB,
     NONE,
     PACKBITS,
     PALETTE,
     RGB,
     WHITE_IS_ZERO,
+    WIDTH,
     YCBCR,
     Form,
-    eight,
+    drawn,
+    forms,
+    plain,
+    storages,
     tiff,
 )
 
 from pipeline.data.decode import DecodeError, _decode, decode, read_image
 
-HEIGHT, WIDTH = 5, 19
-SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
-DEPTHS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32)
-ASSOCIATED, UNASSOCIATED = 1, 2
 REFUSED = "^not supported: .*; convert the image to "
-
-
-def plain(samples: np.ndarray, form: Form) -> np.ndarray:
-    """The picture that a file holds, RGB on white, 0 to 255."""
-    if form.photometric == PALETTE:
-        return (np.array(form.colors).reshape(3, -1).T >> 8)[samples[..., 0]]
-    levels = np.round(samples * 255).astype(int) if form.format == 3 else eight(samples, form.bits)
-    base = SAMPLES[form.photometric]
-    colors = levels[..., :base] if base >= 3 else np.repeat(levels[..., :1], 3, axis=2)
-    if form.photometric == WHITE_IS_ZERO:
-        colors = 255 - colors
-    if form.photometric == CMYK:
-        colors = (255 - colors[..., :3]) * (255 - colors[..., 3:]) / 255
-    alpha = levels[..., base : base + 1]
-    if form.extras == (ASSOCIATED,):
-        return colors + 255 - alpha
-    if form.extras == (UNASSOCIATED,):
-        return 255 + (colors - 255) * (alpha / 255)
-    return colors
-
-
-def drawn(form: Form, generator: np.random.Generator) -> np.ndarray:
-    """Samples that use the whole scale."""
-    count = SAMPLES[form.photometric] + len(form.extras)
-    if form.format == 3:
-        values = generator.random((HEIGHT, WIDTH, count)).astype(f"f{form.bits // 8}").astype(float)
-    else:
-        values = generator.integers(0, 2**form.bits, (HEIGHT, WIDTH, count), dtype=np.uint64)
-        values[0, 0] = 2**form.bits - 1
-    if form.extras == (ASSOCIATED,):
-        values[..., :-1] = np.minimum(values[..., :-1], values[..., -1:])
-    return values
-
-
-def storages() -> Iterator[Form]:
-    """Orders of bytes, both kinds of header, planes, compressions, orders of bits, strips and tiles."""
-    for order, big, planes, compression, backwards, tile in itertools.product(
-        "<>", (False, True), (False, True), (NONE, DEFLATE, PACKBITS), (False, True), (None, (16, 16))
-    ):
-        yield Form(order=order, big=big, planes=planes, compression=compression, reversed=backwards, tile=tile)
-
-
-def forms(storage: Form) -> Iterator[Form]:
-    """What can be stored so: photometric interpretations, depths, floating point, predictors, transparency."""
-    for photometric, bits in itertools.product((WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK), DEPTHS):
-        yield storage.but(photometric=photometric, bits=bits)
-    for bits in (1, 2, 4, 8):
-        colors = tuple(np.random.default_rng(bits).integers(0, 65536, 3 * 2**bits).tolist())
-        yield storage.but(photometric=PALETTE, bits=bits, colors=colors)
-    for photometric, extra in itertools.product((BLACK_IS_ZERO, RGB), (0, ASSOCIATED, UNASSOCIATED)):
-        for bits in (4, 8, 12, 16):
-            yield storage.but(photometric=photometric, bits=bits, extras=(extra,))
-    floating = [storage.but(photometric=kind, bits=bits, format=3) for kind in (1, 2) for bits in (16, 32, 64)]
-    yield from floating
-    yield from (form.but(extras=(UNASSOCIATED,)) for form in floating)
-    if storage.compression == DEFLATE:
-        # Other compressions know no predictor.
-        for form in floating:
-            yield from (form.but(predictor=2), form.but(predictor=3))
-        for photometric, bits in itertools.product((WHITE_IS_ZERO, RGB), (8, 16, 32)):
-            yield storage.but(photometric=photometric, bits=bits, predictor=2)
 
 
 @pytest.mark.parametrize("number", range(4))
