@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.config import ConfigurationError
 from pipeline.data.archives.address import SUFFIXES
-from pipeline.data.found import EXTENSIONS
+from pipeline.data.found import is_image_file
 
 # What the dashboard of a cluster takes at most.
 LARGEST_PACKAGE = 100 * 2**20
@@ -131,7 +131,8 @@ def chosen_files(
     for path in named:
         if not os.path.isabs(path) and _inside(chosen.root, path):
             for name in _below(chosen.root, path):
-                if not (chosen.root / path).is_dir() or name.lower().endswith((*EXTENSIONS, *SUFFIXES)):
+                file = chosen.root / name
+                if not (chosen.root / path).is_dir() or is_image_file(file) or name.lower().endswith((*SUFFIXES,)):
                     chosen._admit(name)
     for name in _imported(chosen.root, modules):
         chosen._admit(name)

@@ -19,11 +19,23 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.archives.reading import read_member
+from pipeline.data.formats import BEGINNING, FORMATS, JPEG2000, TIFF, other_format, read_format
+from pipeline.data.headers import PNG_DEPTH, PNG_KIND, bits_of, is_rare, jpeg_segments
+from pipeline.data.pixels import (
+    DecodeError,
+    Pixels,
+    Remark,
+    eight_bits,
+    floats_to_eight_bits,
+    gray_to_rgb,
+    not_supported,
+    reduced,
+)
+from pipeline.data.tiff.colors import decode_rare_tiff
+from pipeline.data.tiff.layout import check, layout_of
 from pipeline.names import path_of
 from pipeline.objects import ObjectPath
 
-# Raster formats only: among Pillow's others are some that start programs (EPS) or hold no photographs.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 # Pillow's own limit against decompression bombs: 0.5 GB of RGB.
 MAXIMUM_PIXELS = 178_956_970
 # More than so many pixels take in any of these formats at 8 bits with transparency, 0.7 GB.
@@ -31,8 +43,6 @@ MAXIMUM_BYTES = 2**30
 # A progressive JPEG of a few kilobytes can go over its pixels a million times. Photographs do it about 10 times.
 MAXIMUM_SCANNED_PIXELS = 12 * MAXIMUM_PIXELS
 MAXIMUM_SEGMENTS = 100_000
-# Neither a byte of compressed data, nor a restart, nor filling, nor one of the two markers without a segment.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 LONGEST_REASON = 300
 
 ORIENTATION_TAG = 0x0112
@@ -46,27 +56,14 @@ ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# How files begin whose format is known, though they may be damaged or not supported.
-BEGINNINGS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"RIFF", "WebP"),
+# What Pillow's readers say of files that are whole, but not of a form that they read.
+NOT_READ = re.compile(
+    "unsupported|not (yet )?supported|cannot handle"
+    "|not implemented|unknown|invalid palette|too large|unable to determine",
+    re.IGNORECASE,
 )
-
-
-class DecodeError(Exception):
-    """An image that cannot be used; the message is the reason, on one line, without the file's name.
-
-    Attributes:
-        image_id: SHA-256 of the bytes, hexadecimal, where they could be read.
-    """
-
-    def __init__(self, reason: str, image_id: str | None = None) -> None:
-        super().__init__(reason)
-        self.image_id = image_id
+PNG_GRAY, PNG_COLOR = 0, 2
+TO_PLAIN = "convert the image to JPEG or PNG"
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ class DecodedImage:
         image_id: SHA-256 of the file's bytes, hexadecimal.
         width, height: of `image`, in pixels.
         mode: the file's color mode as Pillow names it ("RGB", "L", "CMYK", "I;16", …).
+        remarks: what its brightness rests on that is not in the file.
     """
 
     image: np.ndarray
@@ -85,6 +83,7 @@ class DecodedImage:
     width: int
     height: int
     mode: str
+    remarks: tuple[Remark, ...] = ()
 
 
 def read_image(uri: str) -> DecodedImage:
@@ -100,10 +99,11 @@ def read_image(uri: str) -> DecodedImage:
     content = read_bytes(uri)
     image_id = hashlib.sha256(content).hexdigest()
     try:
-        image, mode = _decode(content)
+        pixels = _decode(content)
     except DecodeError as error:
         raise DecodeError(str(error), image_id) from None
-    return DecodedImage(image, image_id, image.shape[1], image.shape[0], mode)
+    height, width = pixels.image.shape[:2]
+    return DecodedImage(pixels.image, image_id, width, height, pixels.mode, pixels.remarks)
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -122,7 +122,7 @@ def decode(content: bytes) -> np.ndarray:
         DecodeError: empty, not an image, truncated, damaged, of more than `MAXIMUM_PIXELS`, or of values without
             an agreed brightness scale.
     """
-    return _decode(content)[0]
+    return _decode(content).image
 
 
 def read_bytes(uri: str) -> bytes:
@@ -182,35 +182,61 @@ def local_path(uri: str) -> Path:
     return Path(path_of(uri))
 
 
-def _decode(content: bytes) -> tuple[np.ndarray, str]:
+def _decode(content: bytes) -> Pixels:
     if not content:
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and broken EXIF data; the former have a limit here, the latter do not matter.
             warnings.simplefilter("ignore")
+            if content.startswith(TIFF):
+                layout = layout_of(content)
+                _check_pixels(layout.width, layout.height)
+                check(layout)
+                if not layout.usual:
+                    pixels = decode_rare_tiff(content, layout)
+                    return _turned(pixels, layout.orientation)
             with _open(content) as image:
                 mode = image.mode
-                if image.width * image.height > MAXIMUM_PIXELS:
-                    raise DecodeError(_too_large(f"{image.width} × {image.height}"))
+                _check_pixels(image.width, image.height)
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content, image.width * image.height)
                 image.load()
-                rgb = _rgb(image)
+                if image.format == "PNG" and content[PNG_KIND] in (PNG_GRAY, PNG_COLOR) and image.has_transparency_data:
+                    rgb, remarks = _with_transparent_color(image, content[PNG_DEPTH])
+                else:
+                    rgb, remarks = _rgb(image)
+                bits = bits_of(content, image.format)
+                if image.format == "JPEG2000" and image.mode in ("L", "RGB") and bits < 8:
+                    # Pillow shifts them up: white would be 240 of 4 bits.
+                    rgb, _ = eight_bits(rgb >> (8 - bits), bits)
+                if bits > 8 and image.mode in ("RGB", "RGBA", "LA"):
+                    colors = 1 if image.mode == "LA" else 3
+                    remarks += reduced(np.atleast_3d(np.asarray(image))[..., :colors], bits)
                 # After loading: PNG may hold EXIF data at its end, and TIFF is turned by Pillow itself.
-                rotation = ORIENTATIONS.get(_orientation(image))
-        return np.array(rgb.transpose(rotation) if rotation is not None else rgb), mode
+                return _turned(Pixels(rgb, mode, remarks), _orientation(image))
     except DecodeError:
         raise
     except Image.DecompressionBombError:
         raise DecodeError(_too_large("so many")) from None
     except UnidentifiedImageError:
-        raise DecodeError(_unidentified(content)) from None
+        raise _unidentified(content) from None
     except MemoryError:
         raise DecodeError("the image does not fit into memory") from None
     except Exception as error:
         # Pillow's readers raise whatever the damaged bytes lead them to.
-        raise DecodeError(f"the image is truncated or damaged: {_one_line(error)}") from None
+        raise _broken(content, error) from None
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    rotation = ORIENTATIONS.get(orientation)
+    image = Image.fromarray(pixels.image).transpose(rotation) if rotation is not None else pixels.image
+    return Pixels(np.array(image), pixels.mode, pixels.remarks)
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAXIMUM_PIXELS:
+        raise DecodeError(_too_large(f"{width} × {height}"))
 
 
 def _open(content: bytes) -> Image.Image:
@@ -224,29 +250,55 @@ def _too_large(size: str) -> str:
 
 def _check_scans(content: bytes, pixels: int) -> None:
     """Refuse a JPEG file that takes forever: libjpeg reads every scan, however many there are."""
-    scans, place = 0, 2
-    for _ in range(MAXIMUM_SEGMENTS):
-        marker = JPEG_MARKER.search(content, place)
-        if marker is None or marker[0] == b"\xff\xd9":
-            return
-        scans += marker[0] == b"\xff\xda"
+    scans = 0
+    for number, kind in enumerate(jpeg_segments(content)):
+        scans += kind == 0xDA
         if scans * pixels > MAXIMUM_SCANNED_PIXELS:
             raise DecodeError(f"the JPEG file goes over its {pixels} pixels more than {scans - 1} times; save it anew")
-        # The data of a scan come after its segment; the search passes over them.
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
-    raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
+        if number == MAXIMUM_SEGMENTS:
+            raise DecodeError(f"the JPEG file has more than {MAXIMUM_SEGMENTS} segments; save it anew")
 
 
-def _unidentified(content: bytes) -> str:
-    for beginning, name in BEGINNINGS:
-        if content.startswith(beginning):
-            return f"the {name} file is truncated or damaged"
-    if content[4:8] == b"ftyp":
+def _broken(content: bytes, error: Exception) -> DecodeError:
+    """What to say of a file that its reader gave up."""
+    said = _one_line(error)
+    if NOT_READ.search(said) or is_rare(content):
+        form = f": {said}" if NOT_READ.search(said) else ""
+        return not_supported(f"this form of {read_format(content[:BEGINNING]) or 'file'}{form}", TO_PLAIN)
+    if content[:BEGINNING].startswith(JPEG2000):
+        # The library does not say which it is.
+        return DecodeError(f"the JPEG 2000 file is truncated, damaged, or of a form that is not supported: {said}")
+    return DecodeError(f"the image is truncated or damaged: {said}")
+
+
+def _unidentified(content: bytes) -> DecodeError:
+    if name := other_format(content):
+        return not_supported(f"the format {name}", TO_PLAIN)
+    name = read_format(content[:BEGINNING])
+    if name == "AVIF" and "AVIF" not in Image.OPEN:
+        return not_supported("AVIF, by this version of Pillow", TO_PLAIN)
+    if name is None and content[4:8] == b"ftyp":
         kind = content[8:12].decode("ascii", "replace")
-        if kind in ("avif", "avis") and "AVIF" in Image.OPEN:
-            return "the AVIF file is truncated or damaged"
-        return f"the format {kind!r} (HEIF or video) is not supported; convert the image to JPEG or PNG"
-    return f"not an image (starts with {content[:16]!r})"
+        return not_supported(f"the format {kind!r} (HEIF or video)", TO_PLAIN)
+    if name is None:
+        return DecodeError(f"not an image (starts with {content[:16]!r})")
+    said = _refusal(content)
+    if said is not None and NOT_READ.search(said):
+        return not_supported(f"this form of {name}: {said}", TO_PLAIN)
+    return DecodeError(f"the {name} file is truncated or damaged")
+
+
+def _refusal(content: bytes) -> str | None:
+    """What the reader of a file's format says of it, which `Image.open` keeps to itself."""
+    for name in FORMATS:
+        if name in Image.OPEN:
+            factory, accept = Image.OPEN[name]
+            if accept is None or accept(content[:16]) is True:
+                try:
+                    factory(io.BytesIO(content), "").close()
+                except Exception as error:
+                    return _one_line(error)
+    return None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -257,41 +309,45 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_16_bits(np.asarray(image))
-    if image.mode == "I":
+def _with_transparent_color(image: Image.Image, bits: int) -> tuple[np.ndarray, tuple[Remark, ...]]:
+    """As `_rgb`, of a PNG file one color of which is transparent; Pillow takes it for a color of 8 bits."""
+    key = image.info["transparency"]
+    if bits == 16 and isinstance(key, int):
+        transparent = np.asarray(image) == key
+        del image.info["transparency"]
+        rgb, remarks = _rgb(image)
+        return np.where(transparent[..., None], np.uint8(255), rgb), remarks
+    if bits == 16:
+        del image.info["transparency"]
+        rgb, remarks = _rgb(image)
+        if (rgb == np.array(key) >> 8).all(axis=2).any():
+            # The lower bytes, which would tell, are gone.
+            raise not_supported("a PNG file of 16-bit colors one of which is transparent", "give it an alpha channel")
+        return rgb, remarks
+    if isinstance(key, int) and 1 < bits < 8:
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    return _rgb(image)
+
+
+def _rgb(image: Image.Image) -> tuple[np.ndarray, tuple[Remark, ...]]:
+    """Pixels [H, W, 3] uint8, and what is to be said of them."""
+    if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise DecodeError(
-                f"32-bit integer pixels from {values.min()} to {values.max()} have no agreed brightness scale; "
-                "convert the image to 8 or 16 bits"
+            raise not_supported(
+                f"32-bit integer pixels from {values.min()} to {values.max()}, which have no agreed brightness scale",
+                "convert the image to 8 or 16 bits",
             )
-        return _from_16_bits(values)
+        gray, remarks = eight_bits(values.astype(np.uint16), 16)
+        return gray_to_rgb(gray), remarks
     if image.mode == "F":
-        return _from_floats(np.asarray(image))
+        gray, remarks = floats_to_eight_bits(np.asarray(image))
+        return gray_to_rgb(gray), remarks
     if image.has_transparency_data:
         colors = image.convert("RGBA")
         white = Image.new("RGBA", colors.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, colors).convert("RGB")
+        return np.asarray(Image.alpha_composite(white, colors).convert("RGB")), ()
     try:
-        return image.convert("RGB")
+        return np.asarray(image.convert("RGB")), ()
     except ValueError:
-        raise DecodeError(f"the color mode {image.mode} is not supported; convert the image to RGB") from None
-
-
-def _from_16_bits(values: np.ndarray) -> Image.Image:
-    # The upper byte, which is also what Pillow keeps of 16-bit RGB.
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _from_floats(values: np.ndarray) -> Image.Image:
-    if not np.isfinite(values).all():
-        raise DecodeError("floating-point pixels are not all finite numbers; convert the image to 8 bits")
-    if values.min() < 0 or values.max() > 255:
-        raise DecodeError(
-            f"floating-point pixels from {values.min():.4g} to {values.max():.4g} are neither in [0, 1] nor in "
-            "[0, 255]; convert the image to 8 bits"
-        )
-    scale = 255 if values.max() <= 1 else 1
-    return Image.fromarray((values * scale).round().astype(np.uint8)).convert("RGB")
+        raise not_supported(f"the color mode {image.mode}") from None

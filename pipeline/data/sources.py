@@ -13,7 +13,7 @@ from pipeline.data.archives.tar import DECOMPRESS, tar_contents
 from pipeline.data.catalog import read_manifest
 from pipeline.data.class_map import CatalogError
 from pipeline.data.folders import contents, labeled
-from pipeline.data.found import Found, Listing
+from pipeline.data.found import Found, Listing, PassedOver
 from pipeline.objects import ObjectError, ObjectPath
 
 # Looked into at the same time: each waits for its store.
@@ -33,6 +33,7 @@ class Source:
         faults: what was left out already.
         note: what makes reading it slow, if anything does.
         several_labels: whether some photograph has them by a manifest.
+        passed_over: what lies there and is no photograph.
     """
 
     listing: Listing
@@ -41,6 +42,7 @@ class Source:
     faults: tuple[Fault, ...] = ()
     note: str = ""
     several_labels: bool = False
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def find_photographs(
@@ -67,13 +69,13 @@ def find_photographs(
         return _of_archives([root])
     found = contents(root)
     if not found.archives:
-        return Source(labeled(root, found), "class folders")
+        return Source(labeled(root, found), "class folders", passed_over=found.passed_over)
     if found.example is not None:
         raise CatalogError(
             f"{root} holds both images ({found.example}) and archives ({_relative(root, found.archives[0])}): give one "
             "or the other, in a folder of its own"
         )
-    return _of_archives(sorted(found.archives, key=str), root)
+    return _of_archives(sorted(found.archives, key=str), root, found.passed_over)
 
 
 def _is_file(root: Path | ObjectPath) -> bool:
@@ -89,7 +91,11 @@ def _relative(root: Path | ObjectPath, archive: Path | ObjectPath) -> str:
     return str(archive).removeprefix(str(root)).lstrip("/")
 
 
-def _of_archives(archives: Sequence[Path | ObjectPath], root: Path | ObjectPath | None = None) -> Source:
+def _of_archives(
+    archives: Sequence[Path | ObjectPath],
+    root: Path | ObjectPath | None = None,
+    beside: PassedOver | None = None,
+) -> Source:
     kinds: dict[str, Path | ObjectPath] = {}
     for archive in archives:
         if archive.name.lower().endswith(COMPRESSED):
@@ -120,7 +126,11 @@ def _of_archives(archives: Sequence[Path | ObjectPath], root: Path | ObjectPath 
             f"Row groups hold photographs of several classes, and are read for each of them: up to {again:.0f} times. "
             "Sorted by label, in row groups of some 100 rows, they are read once or twice."
         )
-    return Source(_listing(looked, address), said, indices, faults, note)
+    passed_over = PassedOver()
+    for some in (beside, *(one.passed_over for one in looked)):
+        if some is not None:
+            passed_over.update(some)
+    return Source(_listing(looked, address), said, indices, faults, note, passed_over)
 
 
 def _row_address(archive: str, at: int, size: int, name: str) -> str:

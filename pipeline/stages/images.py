@@ -29,6 +29,7 @@ class ImagesStage(Stage):
     """Decodes, predicts and describes every image of the catalog."""
 
     name = "images"
+    version = 2
     writes = "images"
     resources = Resources(gpu=True)
     depends_on = ("classifier", "class names")
@@ -64,6 +65,7 @@ class ImagesStage(Stage):
         class_index, splits = unit.payload
         output, data = Output(rows=[]), worker.config.data
         seen: dict[str, str] = {}
+        remarks: dict[str, list[str]] = {}
         # Of equal files the one that is explained stays: a copy among the test images would spoil the test.
         ordered = sorted(items, key=lambda uri: (splits[uri] != "fit", uri))
         for uris in chunks(ordered, worker.config.model.batch_size):
@@ -87,6 +89,8 @@ class ImagesStage(Stage):
                     if splits[uri] == BY_CONTENT:
                         row["split"] = split_by_content(decoded.image_id, data.test, data.held_out, worker.config.seed)
                     rows.append(row)
+                    for remark in decoded.remarks:
+                        remarks.setdefault(remark.kind, []).append(f"{uri}: {remark.said}")
                 except DecodeError as error:
                     row |= {"image_id": error.image_id or "", "decode_error": str(error)}
                     output.rows.append(row)
@@ -100,6 +104,10 @@ class ImagesStage(Stage):
                 output.rows.extend(rows)
             worker.advance(unit, len(uris))
         output.rows.sort(key=lambda row: row["uri"])
+        for alike in remarks.values():
+            # Of the class, not of an image: nothing is left out.
+            several = f"{len(alike)} images, the first of them " if len(alike) > 1 else ""
+            output.errors.append(error_row(self.name, unit.label, several + min(alike)))
         return output
 
     def excluded_row(self, unit: Unit, item: str, reason: str) -> dict[str, Any]:

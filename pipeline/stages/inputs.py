@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from pipeline.config import ConfigurationError, RunConfig
 from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.archives.contents import Fault
 from pipeline.data.catalog import CatalogClass, load_catalog
-from pipeline.data.class_map import read_class_map
+from pipeline.data.class_map import SHOWN, read_class_map
 from pipeline.data.parts import read_parts
 from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
@@ -22,6 +22,7 @@ from pipeline.models.heads import SIGMOID, SOFTMAX, independent
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import said_of_head
 from pipeline.models.weights import SUFFIXES
+from pipeline.names import shown
 from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.classifier import classifier_of
@@ -48,6 +49,7 @@ class Inputs:
         found: where the photographs lie, in words, where they were looked for.
         faults: what of archives was left out before any photograph was read.
         doubt: what looks wrong in the classifier's answers on some photographs, where they were asked for.
+        empty: label without photographs → what lies in its folder, in words.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -65,6 +67,7 @@ class Inputs:
     head: str = SOFTMAX
     faults: tuple[Fault, ...] = ()
     doubt: str = ""
+    empty: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_count(self) -> int:
@@ -129,6 +132,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         classifier.head.kind,
         source.faults,
         checked(config, classifier, classes) if self_check else "",
+        {group.label: source.passed_over.said_of(group.label) for group in classes if not group.entries},
     )
 
 
@@ -139,7 +143,9 @@ def catalog_errors(config: RunConfig, inputs: Inputs) -> list[dict[str, Any]]:
     for group in inputs.classes:
         fit = sum(entry.split == "fit" for entry in group.entries)
         if not group.entries:
-            rows.append(error_row("catalog", group.label, "the class has no images"))
+            beside = inputs.empty.get(group.label)
+            there = f"; its folder holds {beside}" if beside else ""
+            rows.append(error_row("catalog", group.label, f"the class has no images{there}"))
         elif fit < minimum:
             explained = counted(fit, "image", "images")
             reason = f"{explained} to explain: maps are made, but a summary needs {minimum} images"
@@ -192,8 +198,13 @@ def _source(config: RunConfig, several_labels: bool) -> Source:
 
 def _found(source: Source, classes: Collection[CatalogClass]) -> str:
     images = sum(len(group.entries) for group in classes)
-    said = f"{source.said}, {counted(images, 'image', 'images')} of {counted(len(classes), 'class', 'classes')}"
-    return f"{said}\n{source.note}" if source.note else said
+    said = [f"{source.said}, {counted(images, 'image', 'images')} of {counted(len(classes), 'class', 'classes')}"]
+    if empty := [shown(group.label) for group in classes if not group.entries]:
+        listed = ", ".join(empty[:SHOWN]) + (", …" if len(empty) > SHOWN else "")
+        said.append(f"no images of {counted(len(empty), 'class', 'classes')}: {listed}")
+    if source.passed_over.said:
+        said.append(f"passed over: {source.passed_over.said}")
+    return "\n".join([*said, *([source.note] if source.note else [])])
 
 
 def counted(number: int, one: str, several: str) -> str:

@@ -142,14 +142,14 @@ def _sizes() -> Files:
     yield "no height.bmp", encoded(picture(), "BMP")[:22] + bytes(4) + encoded(picture(), "BMP")[26:], REFUSED
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _png(width: int, height: int, pixels: bytes, depth: int = 8, color: int = 0, extra: bytes = b"") -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
-    body = _chunk(b"IDAT", zlib.compress(pixels, 9))
-    return b"\x89PNG\r\n\x1a\n" + header + extra + body + _chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(pixels, 9))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + body + chunk(b"IEND", b"")
 
 
 def scan_bomb(side: int, scans: int) -> bytes:
@@ -166,8 +166,8 @@ def _bombs() -> Files:
     yield "few scans.jpg", scan_bomb(300, 40), DECODES
     yield "segments.jpg", encoded(picture(), "JPEG")[:2] + b"\xff\xe5\0\2" * 150_000, REFUSED
     zeros = zlib.compress(bytes(80 * 2**20), 9)
-    yield "text bomb.png", _png(5, 5, bytes(30), extra=_chunk(b"zTXt", b"a\0\0" + zeros)), EITHER
-    yield "profile bomb.png", _png(5, 5, bytes(30), extra=_chunk(b"iCCP", b"a\0\0" + zeros)), EITHER
+    yield "text bomb.png", _png(5, 5, bytes(30), extra=chunk(b"zTXt", b"a\0\0" + zeros)), EITHER
+    yield "profile bomb.png", _png(5, 5, bytes(30), extra=chunk(b"iCCP", b"a\0\0" + zeros)), EITHER
     gif = encoded(picture(500), "GIF")
     yield "screen.gif.webp", gif[:6] + b"\xff\xff\xff\xff" + gif[10:], REFUSED
     jpeg = bytearray(encoded(picture(501), "JPEG"))

@@ -139,3 +139,21 @@ def test_large_members_are_passed_over(server) -> None:
         patch.setattr(reading.RangeFile, "read", counted)
         found = tar_contents(place(f"s3://{BUCKET}/large.tar"))
     assert len(found.photographs) == 3 and sum(read) < 15 * 2**20
+
+
+def test_photographs_without_an_ending_are_found_in_a_bucket_and_the_rest_is_counted(server) -> None:  # noqa: ANN001
+    png = b"\x89PNG\r\n\x1a\n" + bytes(2000)
+    for key in ("cat/17", "cat/deep/18.data", "cat/19.JFIF", "loose"):
+        put(server, f"mixed/{key}", png)
+    for key in ("cat/17.txt", "cat/18.txt", "cat/x.NEF", "cat/.DS_Store", "__MACOSX/cat/._17", ".git/17"):
+        put(server, f"mixed/{key}", b"II*\0, and no picture")
+    put(server, "mixed/cat/notes", b"no picture")
+    server.requests.clear()
+    source = find_photographs(place(f"s3://{BUCKET}/mixed"))
+    assert {label: [one.name for one in some] for label, some in source.listing.items()} == {
+        "cat": ["cat/17", "cat/19.JFIF", "cat/deep/18.data"]
+    }
+    told = "2 .txt, 1 without extension, 1 .nef; 1 image in no class folder; 3 hidden or of the system"
+    assert source.passed_over.said == told
+    # Of those whose names do not tell, each is looked into once.
+    assert server.counted()["GET"] <= 4

@@ -85,6 +85,30 @@ def test_copies_are_never_on_both_sides_of_the_split(tmp_path, monkeypatch, mode
         assert len(kept) == 12
 
 
+def test_a_scale_that_is_not_in_the_files_is_said_of_the_class_and_no_image_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs" / CLASS_NAMES[0]
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(1)
+    for name, most in (("a", 4096), ("b", 4096), ("c", 65536)):
+        values = generator.integers(0, most, (16, 16), dtype=np.uint16)
+        Image.fromarray(values).save(folder / f"{name}.tif")
+    Image.fromarray(generator.random((16, 16), dtype=np.float32)).save(folder / "d.tif")
+    config = RunConfig(
+        output=str(tmp_path / "out"), data={"images": str(tmp_path / "photographs")}, model={"name": "demo"}
+    )
+    state = start_state(config, gather_inputs(config), Console())
+    worker = WorkerContext(worker_setup(state))
+    (unit,) = ImagesStage().named_units(state.plan, "f")
+    output = ImagesStage().compute(worker, unit, unit.items)
+    worker.close()
+    assert len(output.rows) == 4 and not any(row.get("decode_error") for row in output.rows)
+    dim, floating = (row["reason"] for row in output.errors)
+    assert dim.startswith(f"2 images, the first of them {folder}/a.tif: the 16-bit values go up to 4,0")
+    assert floating.startswith(f"{folder}/d.tif: the floating-point values, up to 0.99")
+    # Rows that name an image count against `error_tolerance`.
+    assert all(row["label"] == CLASS_NAMES[0] and not row["uri"] and not row["image_id"] for row in output.errors)
+
+
 def test_copies_under_two_labels_are_told() -> None:
     rows = [("1", "a/x", "a"), ("1", "b/x", "b"), ("2", "a/y", "a"), ("2", "c/y", "c"), ("3", "a/z", "a"),
             ("3", "a/zz", "a"), ("", "a/bad", "a"), ("", "b/bad", "b"), ("4", "d/w", "d")]  # fmt: skip

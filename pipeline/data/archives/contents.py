@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.data.archives.address import archive_address
 from pipeline.data.archives.reading import Damaged, RangeFile
 from pipeline.data.class_map import CatalogError
+from pipeline.data.found import PassedOver
 from pipeline.names import readable
 from pipeline.objects import ObjectPath
 
@@ -50,6 +51,7 @@ class Contents:
         address: of the archive, as `archive_address` names it.
         indices: labels that are class indices themselves.
         named: labels that are text.
+        passed_over: members that are neither photographs nor labels.
         read_again: bytes that are read if each class is read by itself, over those of the archive.
     """
 
@@ -58,6 +60,7 @@ class Contents:
     faults: list[Fault] = field(default_factory=list)
     indices: dict[str, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    passed_over: PassedOver = field(default_factory=PassedOver)
     read_again: float = 1.0
 
     def label(self, value: int | str) -> str:

@@ -16,7 +16,8 @@ from pipeline.data.archives.address import SEPARATOR, tar_member
 from pipeline.data.archives.contents import Contents, Fault, Photograph, opened
 from pipeline.data.archives.reading import KINDS, Damaged, RangeFile
 from pipeline.data.class_map import CatalogError
-from pipeline.data.found import EXTENSIONS, is_image
+from pipeline.data.formats import BEGINNING, may_be_image, read_format
+from pipeline.data.found import is_hidden, is_image
 from pipeline.documents import DocumentError, parse_json
 from pipeline.names import readable, shown
 from pipeline.objects import ObjectPath
@@ -143,9 +144,10 @@ class _Image(NamedTuple):
 
 @dataclass
 class _Sample:
-    """Members of one key: photographs by their endings, and the label."""
+    """Members of one key: photographs by their endings, those that are so by their content alone, and the label."""
 
     images: dict[str, _Image] = field(default_factory=dict)
+    others: list[_Image] = field(default_factory=list)
     label: int | str | None = None
     wrong: str | None = None
     first: str = ""
@@ -162,15 +164,22 @@ class _Samples:
     def add(self, member: tarfile.TarInfo, headers: _Headers) -> None:
         """Take a member in; a label is read at once."""
         path = _parts(member.name)
-        if member.isdir() or not path or any(part.startswith(".") for part in path):
+        if member.isdir() or not path:
+            return
+        if any(map(is_hidden, path)):
+            self._found.passed_over.hidden += 1
             return
         folder, (stem, _, ending) = path[:-1], path[-1].partition(".")
         ending = ending.lower()
-        if not (is_image(path[-1]) or ending in (CLASS, DOCUMENT)):
+        known = is_image(path[-1]) or ending in (CLASS, DOCUMENT)
+        if not known and not _begins_as_image(path[-1], member, headers):
+            self._found.passed_over.add(path[-1])
             return
         sample = self._samples.setdefault("/".join((*folder, stem)), _Sample(first="/".join(path)))
         if ending in (CLASS, DOCUMENT):
             self._label(sample, member, ending, headers)
+        elif not known:
+            sample.others.append(_image(member))
         elif ending in sample.images:
             self._fault("", _image(member), TWICE)
         else:
@@ -203,10 +212,16 @@ class _Samples:
         """Photographs, in the order of their places, and what is left out."""
         for key, sample in self._samples.items():
             said = sample.label is not None or sample.wrong is not None
+            # A mask or a thumbnail of another name must not stand in a photograph's way.
+            if sample.images:
+                for member in sample.others:
+                    self._found.passed_over.add(_parts(member.name)[-1])
+            else:
+                sample.images = {f"{at}": member for at, member in enumerate(sample.others)}
             if not sample.images:
                 if said:
                     uri = f"{self._found.address}{SEPARATOR}{shown(sample.first)}"
-                    reason = f"the key {shown(key)} has a label and no image ({', '.join(EXTENSIONS)})"
+                    reason = f"the key {shown(key)} has a label and no image"
                     self._found.faults.append(Fault("", uri, reason))
                 continue
             if said:
@@ -224,7 +239,7 @@ class _Samples:
         if sample.wrong is not None:
             self._fault("", first, sample.wrong)
         elif len(images) > 1:
-            listed = ", ".join(images)
+            listed = ", ".join(_parts(member.name)[-1] for member in images.values())
             self._fault("", first, f"the key {shown(key)} has several images ({listed}): leave its photograph alone")
         else:
             try:
@@ -259,6 +274,13 @@ class _Samples:
     def _fault(self, label: str, member: _Image, reason: str) -> None:
         uri = tar_member(self._found.address, member.at, member.size, "/".join(_parts(member.name)))
         self._found.faults.append(Fault(label, uri, readable(reason)))
+
+
+def _begins_as_image(name: str, member: tarfile.TarInfo, headers: _Headers) -> bool:
+    """Whether a member whose name does not tell is a photograph by how it begins."""
+    if not may_be_image(name) or member.type not in tarfile.REGULAR_TYPES or member.issparse():
+        return False
+    return read_format(headers.data(member.offset_data, min(member.size, BEGINNING))) is not None
 
 
 def _image(member: tarfile.TarInfo) -> _Image:

@@ -1,0 +1,1 @@
+"""TIFF files of rare forms."""
