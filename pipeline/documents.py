@@ -92,11 +92,12 @@ def _check_nodes(root: Node) -> None:
 
 
 def _check_names(node: MappingNode) -> None:
-    lines: dict[tuple[str, str], int] = {}
+    # Two that differ by their quotes alone, as 1 and "1", are the same text.
+    lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
             continue
-        line, name = key.start_mark.line + 1, (key.tag, key.value)
+        line, name = key.start_mark.line + 1, key.value
         if name in lines:
             raise DocumentError(f"{key.value[:60]} is set twice, on lines {lines[name]} and {line}: leave one of them")
         lines[name] = line

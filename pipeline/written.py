@@ -4,6 +4,7 @@ What a text means is the setting's affair: `2024` is a number for a seed, a name
 YAML's own guesses (`12:30` is 750, `yes` is true, `001` is 1) are never asked for.
 """
 
+import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -37,6 +38,30 @@ def read_yaml(text: str) -> Any:
     """
     read = parse_yaml(text, Loader)
     return Nothing() if read is None else read
+
+
+class WholeNumbers(Loader):
+    """Text for all scalars but whole numbers that are written as such: `7`, not `"7"`, `007` or `7_0`."""
+
+
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    text = loader.construct_scalar(node)
+    return int(text) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
+
+
+WholeNumbers.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
+def read_whole_numbers(text: str) -> Any:
+    """As `read_yaml`, with whole numbers among the values; names in mappings are text all the same."""
+    read = parse_yaml(text, WholeNumbers)
+    return Nothing() if read is None else _named_by_text(read)
+
+
+def _named_by_text(read: Any) -> Any:
+    if isinstance(read, dict):
+        return {str(name): _named_by_text(value) for name, value in read.items()}
+    return [_named_by_text(one) for one in read] if isinstance(read, list) else read
 
 
 def value_of(text: str, annotation: Any) -> Any:

@@ -6,23 +6,22 @@ alone: not from the machine, the order of files, or other classes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
 from pipeline.data.folders import image_folder
 from pipeline.data.found import Found, Listing
+from pipeline.lists import ListError, read_list
 from pipeline.names import address_of, readable
-from pipeline.objects import ObjectError, ObjectPath, read_buffer
+from pipeline.objects import ObjectError, ObjectPath
 from pipeline.suggestions import did_you_mean
 
 NUL = "\0"
@@ -123,47 +122,56 @@ def load_catalog(
 
 
 def read_manifest(path: Path | ObjectPath) -> Listing:
-    """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
+    """Photographs of a list (`pipeline.lists`) with columns `uri` and `label`; others are ignored.
 
-    A relative URI starts at the manifest's folder; an absolute path is one on the disk. The same line twice
-    counts once.
+    A relative URI starts at the manifest's folder; an absolute path is one on the disk. Backslashes are those of
+    folders where nothing on the disk is called so. The same line twice counts once. A label is the text that is there.
 
     Raises:
         CatalogError: not readable, columns missing, a field empty or with a NUL, or one URI with two labels.
     """
     path = path.absolute()
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
-    if path.suffix.lower() not in readers:
-        raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")
-    try:
-        rows = readers[path.suffix.lower()](path)
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, CatalogError):
-            raise
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise CatalogError(f"{path}: cannot read the manifest: {reason}") from None
     labels: dict[str, str] = {}
     listing: dict[str, list[Found]] = {}
-    for number, (written, label) in enumerate(rows, start=1):
-        if not written or not label:
-            raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
-        try:
-            found = _resolved(path.parent, written)
-        except (ObjectError, ValueError) as error:
-            raise CatalogError(f"{path}: row {number}: {error}") from None
-        if NUL in found.uri + label:
-            # No file system has such names, and each image would be left out for a reason that names no line.
-            raise CatalogError(f"{path}: row {number} has a NUL in its {'uri' if NUL in found.uri else 'label'}")
-        if labels.get(found.uri, label) != label:
-            raise CatalogError(
-                f"{path}: row {number} gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}"
-            )
-        if found.uri not in labels:
-            labels[found.uri] = label
-            listing.setdefault(label, []).append(found)
+    try:
+        for number, (written, label), unit in _rows(path):
+            try:
+                found = _found(path, written, label)
+                if labels.get(found.uri, label) != label:
+                    raise ValueError(f"gives {written} the label {label!r}, an earlier one {labels[found.uri]!r}")
+            except (ObjectError, ValueError) as error:
+                raise CatalogError(f"{path}: {unit} {number}: {error}") from None
+            if found.uri not in labels:
+                labels[found.uri] = label
+                listing.setdefault(label, []).append(found)
+    except ListError as error:
+        raise CatalogError(f"{path}: cannot read the manifest: {error}{_hint(path, str(error))}") from None
+    except OSError as error:
+        raise CatalogError(f"{path}: cannot read the manifest: {error.strerror or error}") from None
     if not listing:
         raise CatalogError(f"{path}: the manifest lists no images")
     return listing
+
+
+def _rows(path: Path | ObjectPath) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    listed = read_list(path, COLUMNS)
+    return ((number, row, listed.unit) for number, row in listed.rows)
+
+
+def _hint(path: Path | ObjectPath, said: str) -> str:
+    photographs = path.suffix.lower() == ".parquet" and "lacks the columns uri" in said and "image" in said
+    return "; a file with the photographs in it is given as data.images" if photographs else ""
+
+
+def _found(path: Path | ObjectPath, written: str, label: str) -> Found:
+    """The photograph of a row; raises ValueError or ObjectError where it names none."""
+    if not written or not label:
+        raise ValueError(f"it has no {'label' if written else 'uri'}")
+    found = _resolved(path.parent, written)
+    if NUL in found.uri + label:
+        # No file system has such names, and each image would be left out for a reason that names no line.
+        raise ValueError(f"it has a NUL in its {'uri' if NUL in found.uri else 'label'}")
+    return found
 
 
 def _resolved(folder: Path | ObjectPath, written: str) -> Found:
@@ -179,59 +187,14 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
         inside = str(location).startswith(f"{folder}/")
         return Found(str(location), str(location)[len(str(folder)) + 1 :] if inside else str(location))
     folder = Path("/") if isinstance(folder, ObjectPath) else folder
+    if "\\" in written:
+        if re.match(r"[A-Za-z]:\\|\\\\", written) and os.name != "nt":
+            raise ValueError(f"{written} is a path of Windows: write paths from the list's folder on")
+        written = written if os.path.lexists(folder / written) else written.replace("\\", "/")
     location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
     inside = location.is_relative_to(folder)
     name = location.relative_to(folder).as_posix() if inside else str(location)
     return Found(address_of(str(location)), readable(name))
-
-
-def _csv_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
-    text = path.read_bytes().decode("utf-8-sig")
-    before, nul, _ = text.partition(NUL)
-    if nul:
-        line = before.count("\n") + 1
-        raise CatalogError(f"{path}: line {line} holds a NUL byte: the file is damaged, or UTF-16; save it as UTF-8")
-    with io.StringIO(text, newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        _check_columns(path, reader.fieldnames or ())
-        return [((row["uri"] or "").strip(), (row["label"] or "").strip()) for row in reader]
-
-
-def _parquet_rows(path: Path | ObjectPath) -> list[tuple[str, str]]:
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(read_buffer(path))
-        schema = file.schema_arrow
-        _check_columns(path, schema.names)
-        _check_types(path, {name: schema.field(name).type for name in COLUMNS})
-        table = file.read(columns=list(COLUMNS))
-        columns = ([("" if value is None else str(value)) for value in table[name].to_pylist()] for name in COLUMNS)
-        return list(zip(*columns, strict=True))
-    except pyarrow.ArrowException as error:
-        raise CatalogError(f"{path}: cannot read the manifest: {' '.join(str(error).split())}") from None
-
-
-def _check_types(path: Path | ObjectPath, types: Mapping[str, Any]) -> None:
-    from pyarrow import types as is_type
-
-    for name, found in types.items():
-        values = found.value_type if is_type.is_dictionary(found) else found
-        text = is_type.is_string(values) or is_type.is_large_string(values) or is_type.is_string_view(values)
-        if not (text or is_type.is_null(values) or (name == "label" and is_type.is_integer(values))):
-            raise CatalogError(f"{path}: the column {name} holds {found}; give text")
-
-
-def _check_columns(path: Path | ObjectPath, columns: Sequence[str]) -> None:
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        raise CatalogError(
-            f"{path}: a manifest needs the columns uri and label; {' and '.join(missing)} missing, "
-            f"found {', '.join(columns) or 'none'}"
-        )
-    for column in COLUMNS:
-        if list(columns).count(column) > 1:
-            raise CatalogError(f"{path}: the column {column} is there twice; leave one")
 
 
 def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) -> Listing:
