@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.documents import DocumentError
+from pipeline.documents import DocumentError, read_yaml
 from pipeline.objects import CREDENTIALS, holds_credentials
 from pipeline.settings import RunConfig, Section
 from pipeline.suggestions import did_you_mean
-from pipeline.written import annotation_of, meant, read_yaml, value_of
+from pipeline.written import annotation_of, meant, value_of
 
 __all__ = [
     "ConfigurationError",

@@ -4,64 +4,13 @@ What a text means is the setting's affair: `2024` is a number for a seed, a name
 YAML's own guesses (`12:30` is 750, `yes` is true, `001` is 1) are never asked for.
 """
 
-import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
-from pipeline.documents import DocumentError, parse_yaml
-
-GUESSED = ("bool", "int", "float", "timestamp", "value")
-
-
-class Nothing(str):
-    """YAML's null, as it was written: `null`, `~` or nothing at all."""
-
-
-class Loader(yaml.SafeLoader):
-    """Text for all scalars."""
-
-
-for _tag in GUESSED:
-    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node))
-Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: Nothing(loader.construct_scalar(node)))
-
-
-def read_yaml(text: str) -> Any:
-    """Mappings, lists and texts; `Nothing` for null.
-
-    Raises:
-        DocumentError: with a message of one line, as `parse_yaml`.
-    """
-    read = parse_yaml(text, Loader)
-    return Nothing() if read is None else read
-
-
-class WholeNumbers(Loader):
-    """Text for all scalars but whole numbers that are written as such: `7`, not `"7"`, `007` or `7_0`."""
-
-
-def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
-    text = loader.construct_scalar(node)
-    return int(text) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
-
-
-WholeNumbers.add_constructor("tag:yaml.org,2002:int", _whole_number)
-
-
-def read_whole_numbers(text: str) -> Any:
-    """As `read_yaml`, with whole numbers among the values; names in mappings are text all the same."""
-    read = parse_yaml(text, WholeNumbers)
-    return Nothing() if read is None else _named_by_text(read)
-
-
-def _named_by_text(read: Any) -> Any:
-    if isinstance(read, dict):
-        return {str(name): _named_by_text(value) for name, value in read.items()}
-    return [_named_by_text(one) for one in read] if isinstance(read, list) else read
+from pipeline.documents import DocumentError, Nothing, read_yaml
 
 
 def value_of(text: str, annotation: Any) -> Any:

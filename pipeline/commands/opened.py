@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.commands.unchanged import check_unchanged
 from pipeline.config import RunConfig
+from pipeline.names import shown_lines
 from pipeline.objects import ObjectPath
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import room_to_write
@@ -52,8 +53,9 @@ def opened_run(
     check_links(config.output.path)
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         inputs = inputs or gather_inputs(config)
-        if inputs.found:
-            console.print(inputs.found, markup=False, highlight=False)
+        for said in (inputs.found, *inputs.notes):
+            if said:
+                console.print(shown_lines(said), markup=False, highlight=False)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds is not None:

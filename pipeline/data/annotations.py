@@ -12,9 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.data.class_map import CatalogError
-from pipeline.lists import FLAG, NUMBER, ListError, flag_of, number_of, read_list
+from pipeline.lists import FLAG, NUMBER, flag_of, number_of, read_list
 from pipeline.names import path_of, readable
 from pipeline.objects import ObjectPath
+from pipeline.texts import ListError
 from schemas import EDGES
 
 # Columns that may hold the folder, if `file` is a bare name.
@@ -148,8 +149,8 @@ def box_of(row: Mapping[str, str]) -> tuple[float, float, float, float]:
     for low, high, side, name, size in ((x0, x1, "right of", "x", "width"), (y0, y1, "below", "y", "height")):
         if high <= low:
             raise ValueError(
-                f"{name}1 ({high:g}) is not {side} {name}0 ({low:g}), so that x0 < x1 and y0 < y1 do not hold: if these "
-                f"are x, y, width, height, write {name}0 + {size} as {name}1"
+                f"{name}1 ({high:g}) is not {side} {name}0 ({low:g}), so that x0 < x1 and y0 < y1 do not hold: if "
+                f"these are x, y, width, height, write {name}0 + {size} as {name}1"
             )
         if high <= 0:
             raise ValueError(f"{name}0 ({low:g}) and {name}1 ({high:g}) are negative: count pixels from the upper left")

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.data.archives.address import is_member, member_of
@@ -19,10 +19,12 @@ from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, r
 from pipeline.data.decode import local_path
 from pipeline.data.folders import image_folder
 from pipeline.data.found import Found, Listing
-from pipeline.lists import ListError, read_list
+from pipeline.data.readings import readings, unused_entries
+from pipeline.lists import read_list
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath
 from pipeline.suggestions import did_you_mean
+from pipeline.texts import ListError
 
 NUL = "\0"
 COLUMNS = ("uri", "label")
@@ -56,9 +58,13 @@ class CatalogClass:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The photographs of a run: classes in order of their labels."""
+    """The photographs of a run: classes in order of their labels.
+
+    notes: what a person should know of how labels became classes.
+    """
 
     classes: tuple[CatalogClass, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> Iterator[CatalogEntry]:
@@ -112,13 +118,21 @@ def load_catalog(
     if isinstance(class_map, Path | ObjectPath):
         source, class_map = str(class_map), read_class_map(class_map)
     own = {label: index for label, index in (indices or {}).items() if 0 <= index < len(class_names)}
-    class_map = {**own, **(class_map or {})}
-    names = ClassMap(class_names, wordnet_ids, class_map, source)
+    unused = unused_entries(class_map or {}, listing)
+    if class_map and not {*class_map} & {*listing}:
+        raise CatalogError(f"{source}: {unused}. A label is the whole name of a folder, as it is written")
+    names = ClassMap(class_names, wordnet_ids, {**own, **(class_map or {})}, source)
     if classes is not None:
         listing = select_classes(listing, classes, names)
-    return make_catalog(
-        listing, names.find(listing), images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
+    try:
+        found = names.find(listing)
+    except CatalogError as error:
+        raise CatalogError(f"{error}\n{source}: {unused}." if unused else str(error)) from None
+    catalog = make_catalog(
+        listing, found, images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
     )
+    notes = readings(names, [label for label, some in listing.items() if some], indices or {})
+    return replace(catalog, notes=(*notes, f"{source}: {unused}.") if unused else tuple(notes))
 
 
 def read_manifest(path: Path | ObjectPath) -> Listing:

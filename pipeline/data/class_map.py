@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.documents import DocumentError, parse_json
-from pipeline.lists import ListError, read_list, read_text
+from pipeline.documents import DocumentError, Nothing, parse_json, read_whole_numbers
+from pipeline.lists import read_list
+from pipeline.names import unnamed
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import few
-from pipeline.written import Nothing, read_whole_numbers
+from pipeline.texts import ListError, read_text
 
 INDEX_COLUMNS = ("class_index", "index", "class", "class_name")
 LABEL_COLUMNS = ("label", "folder")
@@ -55,6 +56,7 @@ class ClassMap:
         source: str = "class map",
     ) -> None:
         self.class_names = tuple(class_names)
+        self.unnamed = self.class_names == tuple(map(unnamed, range(len(self.class_names))))
         self.wordnet_ids = {wordnet_id: index for index, wordnet_id in enumerate(wordnet_ids or ())}
         self.names: dict[str, set[int]] = defaultdict(set)
         self.synonyms: dict[str, set[int]] = defaultdict(set)
@@ -86,9 +88,9 @@ class ClassMap:
         found, how = self._known(value)
         if how != NUMBER and (index := self._numbered(value)) is not None and found != {index}:
             raise CatalogError(
-                f"{source}: {label!r} is mapped to {value!r}, which is the {how} of class {min(found)} and the index of "
-                f"class {index} ({self.class_names[index]!r}): give the index in a column class_index, or as a number "
-                "without quotes"
+                f"{source}: {label!r} is mapped to {value!r}, which is the {how} of class {min(found)} and the index "
+                f"of class {index} ({self.class_names[index]!r}): give the index in a column class_index, or as a "
+                "number without quotes"
             )
         return found
 
@@ -137,19 +139,27 @@ class ClassMap:
         for label in unclear[:SHOWN]:
             indices = sorted(self.candidates(label))
             if indices:
-                lines.append(f"  {label!r} may be any of the classes {', '.join(map(str, indices))}")
+                named = ", ".join(f"{index} ({self.class_names[index]!r})" for index in indices[:SHOWN])
+                lines.append(f"  {label!r} may be any of the classes {named}")
             else:
                 lines.append(f"  {label!r}{self._near(label)}")
         if len(unclear) > SHOWN:
             lines.append(f"  … and {len(unclear) - SHOWN} more")
         if not self.wordnet_ids and any(re.fullmatch(r"n\d{8}", label) for label in unclear):
             lines.append("Some are WordNet ids: give a labels file with a column wnid.")
+        if self.unnamed:
+            lines.append("The network's classes have no names here: give them by model.labels.")
+        elif any(map(_is_index, unclear)):
+            lines.append(f"Numbers are class indices, 0 … {len(self.class_names) - 1}.")
         lines.append(
-            "Give a class map (JSON, YAML or CSV: label, class_index), rename the folders, or select other classes."
+            "Give a class map (data.class_map, JSON, YAML or CSV: label, class_index), rename the folders, or select "
+            "other classes (data.classes)."
         )
         return "\n".join(lines)
 
     def _near(self, label: str) -> str:
+        if self.unnamed:
+            return ""
         near = difflib.get_close_matches(normalized(label), self.synonyms, n=3, cutoff=0.6)
         names = dict.fromkeys(
             f"{self.class_names[index]!r} ({index})" for name in near for index in sorted(self.synonyms[name])

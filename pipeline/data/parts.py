@@ -12,7 +12,7 @@ COLUMNS = ("file", "class", "part", *EDGES, "discriminative")
 KINDS = dict.fromkeys(EDGES, NUMBER) | {"discriminative": FLAG}
 
 Parts = dict[str, dict[tuple[str, str], tuple[list[float], bool]]]
-"""File, as `annotated` looks for it → (class, part) → (box in pixels of the photograph, whether it is discriminative)."""
+"""File, as `annotated` looks for it → (class, part) → (box in pixels of the photograph, whether discriminative)."""
 
 
 def read_parts(path: Path | ObjectPath) -> Parts:

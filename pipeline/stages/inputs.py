@@ -9,11 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.archives.contents import Fault
-from pipeline.data.catalog import CatalogClass, load_catalog
+from pipeline.data.catalog import Catalog, CatalogClass, load_catalog
 from pipeline.data.class_map import read_class_map
-from pipeline.data.parts import read_parts
 from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
@@ -22,6 +20,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES
 from pipeline.objects import ObjectPath
 from pipeline.runtime.units import error_row
+from pipeline.stages.annotated import Annotations, annotation_notes, read_annotations
 from pipeline.stages.classifier import classifier_of
 from pipeline.stages.networks import network_name
 
@@ -43,6 +42,7 @@ class Inputs:
         network: by what name the run's folder knows the classifier of these weights and answers.
         found: where the photographs lie, in words, where they were looked for.
         faults: what of archives was left out before any photograph was read.
+        notes: what a person should know of classes and annotations before anything is done.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -58,6 +58,7 @@ class Inputs:
     network: str = ""
     found: str = ""
     faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def image_count(self) -> int:
@@ -92,7 +93,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
     parts = data.parts and data.parts.path
-    check_files(config)
+    known = check_files(config)
     source = None if data.images == DEMO else _source(config)
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
@@ -101,9 +102,9 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         images, parts = _demo_set(config, demo_below)
         source = find_photographs(images)
     found = tuple(answers(classifier).tolist())
-    classes = _classes(config, source, classifier)
+    catalog = _catalog(config, source, classifier)
     return Inputs(
-        classes,
+        catalog.classes,
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
@@ -112,8 +113,9 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None) -> Inputs:
         config.model.name,
         found,
         network_name(config.output.path, classifier.weights_digest, found),
-        _found(source, classes),
+        _found(source, catalog.classes),
         source.faults,
+        (*catalog.notes, *annotation_notes(config, known, catalog.classes)),
     )
 
 
@@ -143,23 +145,20 @@ def _check_layers(config: RunConfig, classifier: Classifier) -> None:
             ) from None
 
 
-def check_files(config: RunConfig) -> None:
+def check_files(config: RunConfig) -> Annotations:
     """Notice now that a file which a setting names is not there, or is not what it should be.
+
+    Returns:
+        Those of them that are annotations, read.
 
     Raises:
         CatalogError: it names the file.
         ConfigurationError: it names the setting as well.
     """
     data, model = config.data, config.model
-    readers = (
-        (data.parts, read_parts),
-        (data.boxes, read_boxes),
-        (data.landmarks, read_landmarks),
-        (data.class_map, read_class_map),
-    )
-    for location, read in readers:
-        if location:
-            read(location.path)
+    annotations = read_annotations(config)
+    if data.class_map:
+        read_class_map(data.class_map.path)
     named = {"model.labels": model.labels_file and model.labels_file.path}
     if isinstance(model.weights_or_file, Path) and model.weights_or_file.suffix.lower() in SUFFIXES:
         named["model.weights"] = model.weights_or_file
@@ -168,6 +167,7 @@ def check_files(config: RunConfig) -> None:
     for setting, path in named.items():
         if isinstance(path, Path) and not os.path.exists(path):
             raise ConfigurationError(f"{setting}: there is no file {path}")
+    return annotations
 
 
 def _source(config: RunConfig) -> Source:
@@ -186,7 +186,7 @@ def counted(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
-def _classes(config: RunConfig, source: Source, classifier: Classifier) -> tuple[CatalogClass, ...]:
+def _catalog(config: RunConfig, source: Source, classifier: Classifier) -> Catalog:
     data = config.data
     return load_catalog(
         listing=source.listing,
@@ -199,7 +199,7 @@ def _classes(config: RunConfig, source: Source, classifier: Classifier) -> tuple
         held_out=data.held_out,
         test=data.test,
         seed=config.seed,
-    ).classes
+    )
 
 
 def _demo_set(config: RunConfig, below: Path | None) -> tuple[Path | ObjectPath, Path | ObjectPath]:

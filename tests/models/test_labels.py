@@ -60,8 +60,8 @@ def test_imagenet_by_word() -> None:
         ("a.csv", "index,name\n0,cat\n1,dog\n1,fox\n", "class index 1 is there more than once"),
         ("a.csv", "index,name\n1,cat\n2,dog\n3,fox\n", "class index 3 is outside 0 … 2"),
         ("a.csv", "index,name\n0,cat\none,dog\n2,fox\n", "'one' is not a whole number"),
-        ("a.csv", "0,cat\n1,dog\n2,fox\n", "columns index and name"),
-        ("a.csv", "", "found nothing"),
+        ("a.csv", "cat,felis\ndog,canis\nfox,vulpes\n", "columns index and name"),
+        ("a.csv", "", "the file is empty"),
         pytest.param("a.csv", f"index,name\n0,{'c' * 200_000}\n", "cannot read.*larger than field", id="endless"),
         ("a.json", '["cat", 1, "fox"]', "class 1 is 1, not a string"),
         ("a.json", '["cat"', "not valid JSON"),
@@ -69,7 +69,7 @@ def test_imagenet_by_word() -> None:
         ("a.json", '{"0": "cat", "1": "dog", "1": "fox"}', "1 is set twice"),
         pytest.param("a.json", "[" * 100_000, "100 levels", id="deep"),
         ("a.json", "3", "list of names"),
-        ("a.yaml", "- cat", "must end in .txt, .csv, .json"),
+        ("a.yaml", "- cat", "1 class names, but the network has 3"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_nobody_is_asked_whom_an_address_names(listener: socket.socket, tmp_path
         read_bytes(address)
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(f"uri,label\na.jpg,robin\n{address},robin\n")
-    with pytest.raises(CatalogError, match=f"row 2: .*({reason})"):
+    with pytest.raises(CatalogError, match=f"line 3: .*({reason})"):
         read_manifest(manifest)
     for setting in ("output", "data.images", "model.weights"):
         with pytest.raises(ConfigurationError, match=setting):
