@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import DocumentError, parse_json
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
 from pipeline.texts import EMPTY, ListError, decoded, lines_of
 
@@ -71,7 +71,7 @@ def read_list(
             numbers of fields or a field of another kind.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    content = read_named(path)
     kinds = dict(kinds or {})
     wanted = [*needed, *optional]
     if content.startswith((PARQUET, ARROW)):

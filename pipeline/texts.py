@@ -4,7 +4,7 @@ import codecs
 import re
 from pathlib import Path
 
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectPath, read_named
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -31,7 +31,7 @@ EMPTY = "the file is empty"
 
 def read_text(path: Path | ObjectPath) -> str:
     """The text of a file; errors as `decoded`, and OSError."""
-    return decoded(path.read_bytes())
+    return decoded(read_named(path))
 
 
 def decoded(content: bytes) -> str:

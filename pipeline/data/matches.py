@@ -58,7 +58,7 @@ def matched(
             f"{example}; found {few(others, 2)}{bare}"
         )
     said = f"{source}: {used:,} of {total:,} {what} are of photographs of this run"
-    said += f", {len(found):,} of its {len(photographs):,}"
+    said += f", on {len(found):,} of its {len(photographs):,}"
     return found, f"{said}; the others are of {few(others, 2)}." if others else f"{said}."
 
 

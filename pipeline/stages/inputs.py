@@ -18,7 +18,7 @@ from pipeline.models.classifier import Classifier, ClassifierError
 from pipeline.models.dense_features import layers_of
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import SUFFIXES
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectError, ObjectPath
 from pipeline.runtime.units import error_row
 from pipeline.stages.annotated import Annotations, annotation_notes, read_annotations
 from pipeline.stages.classifier import classifier_of
@@ -159,15 +159,30 @@ def check_files(config: RunConfig) -> Annotations:
     annotations = read_annotations(config)
     if data.class_map:
         read_class_map(data.class_map.path)
-    named = {"model.labels": model.labels_file and model.labels_file.path}
-    if isinstance(model.weights_or_file, Path) and model.weights_or_file.suffix.lower() in SUFFIXES:
-        named["model.weights"] = model.weights_or_file
+    named = {}
+    others = {f"evaluation.other_models.{number}": one for number, one in enumerate(config.evaluation.other_models)}
+    for section, one in {"model": model, **others}.items():
+        named[f"{section}.labels"] = one.labels_file and one.labels_file.path
+        weights = one.weights_or_file
+        if isinstance(weights, Path | ObjectPath) and weights.suffix.lower() in SUFFIXES:
+            named[f"{section}.weights"] = weights
     if config.explain.explainer == "feature-cam" and config.explain.cam.edges:
         named["explain.cam.edges"] = config.explain.cam.edges.path
     for setting, path in named.items():
-        if isinstance(path, Path) and not os.path.exists(path):
+        if isinstance(path, ObjectPath):
+            _check_object(setting, path)
+        elif path is not None and not os.path.exists(path):
             raise ConfigurationError(f"{setting}: there is no file {path}")
     return annotations
+
+
+def _check_object(setting: str, path: ObjectPath) -> None:
+    try:
+        if not path.is_file():
+            path.check_bucket()
+            raise ConfigurationError(f"{setting}: there is no object {path}")
+    except ObjectError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
 
 
 def _source(config: RunConfig) -> Source:
