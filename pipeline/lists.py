@@ -26,6 +26,7 @@ DELIMITERS = ",;\t|"
 PARQUET, ARROW = b"PAR1", b"ARROW1"
 JSON_SUFFIXES, JSON_LINES_SUFFIXES = (".json",), (".jsonl", ".ndjson")
 SEPARATOR_LINE = re.compile(r"sep=([,;\t|])\r?\n?")
+BLANKS_BEHIND = re.compile(r'("[^"]*(?:""[^"]*)*") +(?=[,;\t|\r\n]|$)')
 TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 TEXT, NUMBER, FLAG = "text", "a number", "true or false"
@@ -93,6 +94,11 @@ def read_list(
     return _of_text(text, needed, wanted)
 
 
+def is_table(content: bytes, suffix: str) -> bool:
+    """Whether a file can be nothing but a list: a table, or JSON lines by its name."""
+    return content.startswith((PARQUET, ARROW)) or suffix.lower() in (".parquet", *JSON_LINES_SUFFIXES)
+
+
 def number_of(text: str) -> float:
     """A finite number.
 
@@ -142,6 +148,8 @@ def _check_once(columns: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def _of_text(text: str, needed: Sequence[str], wanted: Sequence[str]) -> Listed:
+    # Python's reader takes blanks behind a quote for a fault.
+    text = BLANKS_BEHIND.sub(r"\1", text) if '" ' in text else text
     separator = SEPARATOR_LINE.match(text)
     reader = _readers(text, {*wanted}, separator)
     _, header = next(_numbered(reader))

@@ -2,10 +2,6 @@
 
 import codecs
 import re
-from pathlib import Path
-
-from pipeline.objects import ObjectPath, read_named
-
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -29,11 +25,6 @@ class ListError(ValueError):
 EMPTY = "the file is empty"
 
 
-def read_text(path: Path | ObjectPath) -> str:
-    """The text of a file; errors as `decoded`, and OSError."""
-    return decoded(read_named(path))
-
-
 def decoded(content: bytes) -> str:
     """Text without the mark of its byte order.
 
@@ -44,16 +35,17 @@ def decoded(content: bytes) -> str:
         if content.startswith(start):
             raise ListError(f"this is {what}")
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", "utf-8"))
+    if encoding == "utf-8" and b"\0" in content:
+        line = _lines(content.partition(b"\0")[0].decode("latin-1"))
+        raise ListError(f"line {line} holds a NUL byte: the file is damaged, or UTF-16; save it as UTF-8")
     try:
         text = content.removeprefix(mark).decode("utf-8") if encoding == "utf-8" else content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise ListError(f"the file is damaged {encoding.upper()}: save it as UTF-8") from None
         raise ListError(_not_utf_8(content, error.start)) from None
-    before, nul, _ = text.partition("\0")
-    if nul:
-        line = _lines(before)
-        raise ListError(f"line {line} holds a NUL byte: the file is damaged, or UTF-16; save it as UTF-8")
+    if "\0" in text:
+        raise ListError(f"line {_lines(text.partition(chr(0))[0])} holds a NUL: the file is damaged; save it as UTF-8")
     if not text.strip():
         raise ListError(EMPTY)
     return text

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import DocumentError, Nothing, parse_json, read_whole_numbers
-from pipeline.lists import read_list
+from pipeline.lists import is_table, read_list
 from pipeline.names import unnamed
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
-from pipeline.texts import ListError, read_text
+from pipeline.texts import ListError, decoded
 
 INDEX_COLUMNS = ("class_index", "index", "class", "class_name")
 LABEL_COLUMNS = ("label", "folder")
@@ -189,14 +189,15 @@ def read_class_map(path: Path | ObjectPath) -> dict[str, int | str]:
         CatalogError: not readable, of another form, or a label is mapped to two classes.
     """
     try:
-        if path.suffix.lower() in (".yaml", ".yml"):
-            return _pairs(read_whole_numbers(read_text(path)))
-        if path.suffix.lower() not in (".parquet", ".jsonl", ".ndjson") and path.suffix.lower() != ".csv":
-            text = read_text(path)
-            if text.lstrip().startswith("{") or path.suffix.lower() == ".json":
-                content = parse_json(text)
-                if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
-                    return _pairs(content)
+        suffix, content = path.suffix.lower(), read_named(path)
+        if not is_table(content, suffix):
+            text = decoded(content)
+            if suffix in (".yaml", ".yml"):
+                return _pairs(read_whole_numbers(text))
+            if suffix == ".json" or text.lstrip().startswith("{"):
+                document = parse_json(text)
+                if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
+                    return _pairs(document)
         return _from_list(path)
     except (DocumentError, ListError) as error:
         raise CatalogError(f"{path}: cannot read the class map: {' '.join(str(error).split())}") from None

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import DocumentError, parse_json, read_yaml
-from pipeline.lists import Listed, read_list
-from pipeline.objects import ObjectPath
+from pipeline.lists import Listed, is_table, read_list
+from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
-from pipeline.texts import ListError, lines_of, read_text
+from pipeline.texts import ListError, decoded, lines_of
 
 INDEX_COLUMNS = ("index", "class_index", "id")
 NAME_COLUMNS = ("name", "names", "label", "class", "class_name")
@@ -49,10 +49,10 @@ def label_rows(path: Path | ObjectPath) -> list[Row]:
         ListError: not readable, of no form that is known, or of two that differ; names the line.
         OSError: it cannot be read.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".parquet", ".jsonl", ".ndjson"):
+    suffix, content = path.suffix.lower(), read_named(path)
+    if is_table(content, suffix):
         return _of_columns(path, read_list(path, (), COLUMNS))
-    text = read_text(path)
+    text = decoded(content)
     try:
         if suffix in (".yaml", ".yml"):
             return _of_document(read_yaml(text))
@@ -77,6 +77,8 @@ def _with_names(path: Path | ObjectPath) -> Listed | None:
     try:
         listed = read_list(path, (), COLUMNS)
     except ListError:
+        if path.suffix.lower() in TABLES:
+            raise
         return None
     has_index = any(name in listed.columns for name in INDEX_COLUMNS)
     several = len(listed.columns) > 1 or (has_index and len(listed.all_columns) > 1)
