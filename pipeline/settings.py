@@ -37,6 +37,11 @@ class DataSettings(Section):
     )
     demo_images_per_class: int = Field(30, ge=1, description="images drawn per class of the demo set")
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _one_class_is_a_list_of_one(cls, classes: object) -> object:
+        return (classes,) if isinstance(classes, str) else classes
+
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "DataSettings":
         if self.held_out + self.test >= 1:

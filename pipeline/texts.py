@@ -2,6 +2,7 @@
 
 import codecs
 import re
+
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -23,7 +23,7 @@ from pipeline.data.readings import readings, unused_entries
 from pipeline.lists import read_list
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath
-from pipeline.suggestions import did_you_mean
+from pipeline.suggestions import did_you_mean, few
 from pipeline.texts import ListError
 
 NUL = "\0"
@@ -219,15 +219,19 @@ def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) ->
     """
     kept: set[str] = set()
     for wanted in classes:
-        matching = {label for label in listing if normalized(label) == normalized(wanted)}
+        matching = {label for label in listing if label == wanted}
+        matching = matching or {label for label in listing if normalized(label) == normalized(wanted)}
+        if len(matching) > 1:
+            raise CatalogError(f"the class {wanted!r} may be any of the labels {few(sorted(matching))}: name one of them")
         if not matching:
             indices = names.candidates(wanted)
+            if len(indices) > 1:
+                fitting = ", ".join(f"{index} ({class_name!r})" for index, class_name in names.named(indices))
+                raise CatalogError(f"the class {wanted!r} may be any of the network's {fitting}: name a label")
             matching = {label for label in listing if indices & names.candidates(label)}
         if not matching:
-            shown = ", ".join(sorted(listing)[:SHOWN]) + (", …" if len(listing) > SHOWN else "")
-            raise CatalogError(
-                f"no images of the class {wanted!r}; the labels are {shown}{did_you_mean(wanted, listing)}"
-            )
+            near = did_you_mean(wanted, listing)
+            raise CatalogError(f"no images of the class {wanted!r}; the labels are {few(sorted(listing))}{near}")
         kept |= matching
     return {label: listing[label] for label in listing if label in kept}
 

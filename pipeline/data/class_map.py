@@ -72,7 +72,7 @@ class ClassMap:
             found = [value] if type(value) is int else sorted(self._meant(label, str(value), source))
             if len(found) != 1 or not 0 <= found[0] < len(self.class_names):
                 if len(found) > 1:
-                    classes = ", ".join(f"{index} ({self.class_names[index]!r})" for index in found[:SHOWN])
+                    classes = ", ".join(f"{index} ({name!r})" for index, name in self.named(found))
                     raise CatalogError(
                         f"{source}: {label!r} is mapped to {value!r}, which fits the classes {classes}: give the index"
                     )
@@ -104,6 +104,10 @@ class ClassMap:
         if label in self.given:
             return {self.given[label]}, GIVEN
         return self._known(label)
+
+    def named(self, indices: Iterable[int]) -> list[tuple[int, str]]:
+        """Some of these classes with their names, for a message."""
+        return [(index, self.class_names[index]) for index in sorted(indices)[:SHOWN]]
 
     def _known(self, label: str) -> tuple[set[int], str]:
         if label in self.wordnet_ids:
@@ -139,7 +143,7 @@ class ClassMap:
         for label in unclear[:SHOWN]:
             indices = sorted(self.candidates(label))
             if indices:
-                named = ", ".join(f"{index} ({self.class_names[index]!r})" for index in indices[:SHOWN])
+                named = ", ".join(f"{index} ({name!r})" for index, name in self.named(indices))
                 lines.append(f"  {label!r} may be any of the classes {named}")
             else:
                 lines.append(f"  {label!r}{self._near(label)}")
@@ -211,10 +215,11 @@ def _pairs(content: Any) -> dict[str, int | str]:
     if not isinstance(content, dict):
         raise ListError(f"expected label: class index pairs, not {type(content).__name__}")
     for label, value in content.items():
-        if type(value) not in (int, str) or isinstance(value, Nothing):
-            shown = reprlib.repr(value) if not isinstance(value, Nothing) else "nothing"
+        # Of YAML's words for nothing only none at all is no text.
+        if not isinstance(value, int | str) or isinstance(value, bool) or value == "":
+            shown = reprlib.repr(value) if value != "" else "nothing"
             raise ListError(f"{label!r} is mapped to {shown}; give a class index or a class name")
-    return {str(label): value for label, value in content.items()}
+    return {str(label): value if isinstance(value, int) else str(value) for label, value in content.items()}
 
 
 def _from_list(path: Path | ObjectPath) -> dict[str, int | str]:

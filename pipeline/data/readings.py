@@ -1,7 +1,7 @@
 """What is to be said of the classes that labels were taken for: by what they are known, and what else they may mean."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from pipeline.data.class_map import GIVEN, NAME, NUMBER, SMALL_NUMBER, SYNONYM, ClassMap
 from pipeline.suggestions import did_you_mean, few
@@ -47,18 +47,17 @@ def _as_folders(found: Mapping[str, int], classes: int) -> list[str]:
     differing = [label for label in sorted(found, key=int) if place[label] != found[label]]
     if not differing or len(every) != classes:
         return []
+    at = next(at for at in range(1, len(every)) if int(every[at]) < int(every[at - 1]))
+    before, after = every[at - 1], every[at]
+    # Those that stand side by side only as text say it best.
+    differing.sort(key=lambda label: label not in (before, after, "10"))
     shown = _pairs((label, found[label]) for label in differing)
     other = _pairs((label, place[label]) for label in differing)
     return [
         f"{len(differing):,} labels that are numbers are taken for class indices, as numbers: {shown}. torchvision's "
-        f"ImageFolder puts folders in order as text, where {_text_order(every)}: {other}. If the network was trained "
-        "by that, give the indices in a class map (data.class_map)."
+        f"ImageFolder puts folders in order as text, where {before} comes before {after}: {other}. If the network was "
+        "trained by that, give the indices in a class map (data.class_map)."
     ]
-
-
-def _text_order(every: Sequence[str]) -> str:
-    at = next(at for at in range(1, len(every)) if int(every[at]) < int(every[at - 1]))
-    return f"{every[at - 1]} comes before {every[at]}"
 
 
 def _as_numbers(found: Mapping[str, int], classes: int) -> list[str]:

@@ -99,7 +99,8 @@ def texts(rows: tuple[Row, ...]) -> Iterator[tuple[str, str, bytes]]:
         yield f"{delimiter!r} {end} {quoted} {encoding}", ".csv", text.encode(encoding)
     lines = [_line(rows[0]), *(_line(row.values()) for row in rows)]
     nothing = "," * (len(rows[0]) - 1)
-    yield "capitals, empty lines", ".list", "\n".join(["", lines[0].upper(), *lines[1:], "", f" {nothing} ", ""]).encode()
+    spaced = ["", lines[0].upper(), *lines[1:], "", f" {nothing} ", ""]
+    yield "capitals, empty lines", ".list", "\n".join(spaced).encode()
     semicolons = [line.replace('","', '";"') for line in lines]
     yield "Excel's first line", ".txt", codecs.BOM_UTF8 + "\r\n".join(["sep=;", *semicolons]).encode()
     tabs = [line.replace('","', '"\t"') for line in lines]
