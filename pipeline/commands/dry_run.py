@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands.looks import LOOKS
+from pipeline.commands.looks import looked_at
 from pipeline.commands.opened import start_state
 from pipeline.commands.writable import check_writable
 from pipeline.config import RunConfig
@@ -180,8 +180,8 @@ def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
         first = inputs.faults[0]
         said = f"{len(inputs.faults)} left out of them, such as {first.uri}: {first.reason}"
         console.print(shown(said), markup=False, highlight=False)
-    for said in (*inputs.notes, *(line for look in LOOKS for line in look(config, inputs))):
-        console.print(shown_lines(said), markup=False, highlight=False)
+    for said in (*inputs.notes, *looked_at(config, inputs)):
+        console.print(shown_lines(said), markup=False, highlight=False, soft_wrap=True)
     classes = Table(title=f"{len(inputs.classes)} classes, {inputs.image_count} images")
     for name in ("class", "index", "name", "to explain", "held-out", "test"):
         classes.add_column(name, justify="left" if name in ("class", "name") else "right")

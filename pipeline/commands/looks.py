@@ -49,6 +49,12 @@ def a_sample_is_read(config: RunConfig, inputs: Inputs) -> Iterator[str]:
 LOOKS: tuple[Callable[[RunConfig, Inputs], Iterator[str]], ...] = (files_are_there, a_sample_is_read)
 
 
+def looked_at(config: RunConfig, inputs: Inputs) -> Iterator[str]:
+    """What all looks say; raises a CatalogError where a run could not do anything."""
+    for look in LOOKS:
+        yield from look(config, inputs)
+
+
 def sample(classes: Sequence[CatalogClass]) -> list[CatalogEntry]:
     """At most `SAMPLED` photographs: of as many classes as can be, and spread within each."""
     groups = [group for group in classes if group.entries]

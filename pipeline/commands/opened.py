@@ -55,7 +55,7 @@ def opened_run(
         inputs = inputs or gather_inputs(config)
         for said in (inputs.found, *inputs.notes):
             if said:
-                console.print(shown_lines(said), markup=False, highlight=False)
+                console.print(shown_lines(said), markup=False, highlight=False, soft_wrap=True)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds is not None:

@@ -199,5 +199,7 @@ def _other_names(said: str, needed: Sequence[str]) -> str:
     if edges is None or not {*EDGES} <= {*needed}:
         return ""
     sizes = edges[2:] in (("w", "h"), ("width", "height"), ("bbox_width", "bbox_height"))
-    how = f"x1 = {edges[0]} + {edges[2]} and y1 = {edges[1]} + {edges[3]}" if sizes else "call them so"
-    return f"; {', '.join(edges)} are x0, y0, x1, y1 here: {how}"
+    if sizes:
+        x, y, width, height = edges
+        return f"; write x0 = {x}, y0 = {y}, x1 = {x} + {width}, y1 = {y} + {height}"
+    return f"; {', '.join(edges)} are called x0, y0, x1, y1 here"

@@ -222,7 +222,8 @@ def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) ->
         matching = {label for label in listing if label == wanted}
         matching = matching or {label for label in listing if normalized(label) == normalized(wanted)}
         if len(matching) > 1:
-            raise CatalogError(f"the class {wanted!r} may be any of the labels {few(sorted(matching))}: name one of them")
+            fitting = few(sorted(matching))
+            raise CatalogError(f"the class {wanted!r} may be any of the labels {fitting}: name one of them")
         if not matching:
             indices = names.candidates(wanted)
             if len(indices) > 1:

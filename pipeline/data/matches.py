@@ -98,7 +98,8 @@ def beyond(
     if wrong:
         notes.append(f"{source}: {len(wrong)} of {len(known)} {what} go beyond their photographs, such as {wrong[0]}.")
     if negative:
-        notes.append(f"{source}: {len(negative)} {what} begin at negative coordinates, such as {negative[0]}.")
+        count = f"{len(negative)} of {len(known)} {what}"
+        notes.append(f"{source}: {count} begin at negative coordinates, such as {negative[0]}.")
     return notes
 
 
@@ -121,4 +122,5 @@ def repeated(source: str, boxes: Sequence[Box]) -> list[str]:
     twice = [key for (key, _), count in counts.items() if count > 1]
     if not twice:
         return []
-    return [f"{source}: {len(twice)} boxes are there more than once, such as of {twice[0]}; they count once."]
+    count = f"{len(twice)} of {len(boxes)} boxes"
+    return [f"{source}: {count} are there more than once, such as of {twice[0]}; they count once."]
