@@ -18,7 +18,9 @@ class DataSettings(Section):
     images: Location | None = Field(
         None, description="folder <class>/**/*.jpg, or .tar or .parquet files; 'demo' draws the built-in demo set"
     )
-    manifest: Location | None = Field(None, description="list (CSV, JSON, Parquet) with columns uri, label, instead of a folder")
+    manifest: Location | None = Field(
+        None, description="list (CSV, JSON, Parquet) with columns uri, label, instead of a folder"
+    )
     class_map: Location | None = Field(
         None, description="list, JSON or YAML: label → class index; default: recognized by name or WordNet id"
     )

@@ -14,13 +14,19 @@ SHOWN = 5
 
 
 def files_are_there(config: RunConfig, inputs: Inputs) -> Iterator[str]:
-    """Which files a manifest lists that are not there, or are gone since a folder was listed."""
+    """Which files a manifest lists that are not there, or are gone since a folder was listed.
+
+    Raises:
+        CatalogError: none is there.
+    """
     states = file_states(entry.uri for group in inputs.classes for entry in group.entries)
     missing = [uri for uri, (_, written) in states.items() if written < 0]
     if len(missing) == len(states):
         raise CatalogError(f"none of {counted(len(states), 'file', 'files')} is there, such as {missing[0]}")
-    if missing:
-        yield f"{len(missing):,} of {len(states):,} files are not there, such as {', '.join(missing[:SHOWN])}"
+    if not missing:
+        yield f"All {counted(len(states), 'file is', 'files are')} there."
+    else:
+        yield f"{len(missing):,} of {len(states):,} files are not there, such as {', '.join(missing[:SHOWN])}."
 
 
 def a_sample_is_read(config: RunConfig, inputs: Inputs) -> Iterator[str]:

@@ -153,7 +153,7 @@ class ClassMap:
             lines.append("Some are WordNet ids: give a labels file with a column wnid.")
         if self.unnamed:
             lines.append("The network's classes have no names here: give them by model.labels.")
-        elif any(map(_is_index, unclear)):
+        if any(map(_is_index, unclear)):
             lines.append(f"Numbers are class indices, 0 … {len(self.class_names) - 1}; counted from 1 they need a map.")
         lines.append(
             "Give a class map (data.class_map, JSON, YAML or CSV: label, class_index), rename the folders, or select "

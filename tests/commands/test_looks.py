@@ -35,6 +35,7 @@ def test_what_is_right_is_said(own_photographs, tmp_path, capsys) -> None:  # no
     assert status == 0
     assert "Classes: 2 labels for 2 of the network's 9: 2 by name." in said
     assert "1 of 2 boxes are of photographs of this run, on 1 of its 14; the others are of elsewhere/1.jpg." in said
+    assert "All 14 files are there." in said
     assert "Looked at 14 photographs of 2 classes: all can be read." in said
 
 
