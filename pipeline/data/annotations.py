@@ -42,11 +42,6 @@ class Box:
     edges: tuple[float, float, float, float]
 
 
-def annotation_key(uri: str) -> str:
-    """What annotations call a photograph: its folder and name, "<class>/<name>"."""
-    return "/".join(_parts(uri)[-2:])
-
-
 def annotated(known: Mapping[str, T], uri: str, label: str) -> T | None:
     """What annotations say of a photograph, None if nothing: by as much of its path as they name, at least its folder
     and name, or else by its label and name."""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
+from pipeline.data.annotations import keys_of, read_boxes, read_landmarks
 from pipeline.data.catalog import CatalogError
 
 
@@ -16,7 +16,7 @@ def test_boxes_of_a_photograph_are_gathered(tmp_path) -> None:  # noqa: ANN001
     path = written(tmp_path, "file,x0,y0,x1,y1\na/1.jpg,1,2,3,4\nb/1.jpg,0,0,9,9\na/1.jpg,5,6,7.5,8\n")
     boxes = read_boxes(path)
     assert boxes["a/1.jpg"].tolist() == [[1, 2, 3, 4], [5, 6, 7.5, 8]] and boxes["b/1.jpg"].shape == (1, 4)
-    assert annotation_key("/somewhere/a/1.jpg") == "a/1.jpg"
+    assert keys_of("/somewhere/a/1.jpg", "a") == ["somewhere/a/1.jpg", "a/1.jpg"]
 
 
 def test_a_mark_of_the_byte_order_is_no_part_of_the_first_name(tmp_path) -> None:  # noqa: ANN001
