@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import os
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.documents import DocumentError
-from pipeline.objects import CREDENTIALS, holds_credentials
+from pipeline.documents import DocumentError, read_yaml
+from pipeline.objects import CREDENTIALS, ObjectPath, holds_credentials, place, read_named
 from pipeline.settings import RunConfig, Section
 from pipeline.suggestions import did_you_mean
-from pipeline.written import annotation_of, meant, read_yaml, value_of
+from pipeline.texts import ListError, decoded
+from pipeline.written import annotation_of, meant, value_of
 
 __all__ = [
     "ConfigurationError",
@@ -69,7 +69,7 @@ def given_settings(
     """What `load_config` is given as one tree of known names, without what is not said; raises as `load_config`."""
     tree: dict[str, Any] = {}
     if path is not None:
-        tree = _read_file(Path(os.path.expanduser(path)))
+        tree = _read_file(path)
     for name, value in (values or {}).items():
         _assign(tree, name, value)
     for override in overrides:
@@ -120,10 +120,13 @@ def valid_names(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[
     return names
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(written: str | Path) -> dict[str, Any]:
+    path: Path | ObjectPath | str = written
     try:
-        tree = read_yaml(path.read_text(encoding="utf-8-sig"))
-    except DocumentError as error:
+        path = place(written)
+        content = read_named(path)
+        tree = read_yaml(decoded(content) if content.strip() else "")
+    except (DocumentError, ListError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error}") from None

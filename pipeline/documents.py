@@ -1,6 +1,7 @@
 """YAML and JSON that somebody wrote, read with bounds: a few lines must neither fill the memory nor go on forever."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -62,6 +63,56 @@ def parse_json(text: str) -> Any:
     return value
 
 
+GUESSED = ("bool", "int", "float", "timestamp", "value")
+
+
+class Nothing(str):
+    """YAML's null, as it was written: `null`, `~` or nothing at all."""
+
+
+class TextLoader(yaml.SafeLoader):
+    """Text for all scalars."""
+
+
+for _tag in GUESSED:
+    TextLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node))
+TextLoader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: Nothing(loader.construct_scalar(node)))
+
+
+def read_yaml(text: str) -> Any:
+    """Mappings, lists and texts; `Nothing` for null.
+
+    Raises:
+        DocumentError: with a message of one line, as `parse_yaml`.
+    """
+    read = parse_yaml(text, TextLoader)
+    return Nothing() if read is None else read
+
+
+class WholeNumbers(TextLoader):
+    """Text for all scalars but whole numbers that are written as such: `7`, not `"7"`, `007` or `7_0`."""
+
+
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    text = loader.construct_scalar(node)
+    return int(text) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
+
+
+WholeNumbers.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
+def read_whole_numbers(text: str) -> Any:
+    """As `read_yaml`, with whole numbers among the values; names in mappings are text all the same."""
+    read = parse_yaml(text, WholeNumbers)
+    return Nothing() if read is None else _named_by_text(read)
+
+
+def _named_by_text(read: Any) -> Any:
+    if isinstance(read, dict):
+        return {str(name): _named_by_text(value) for name, value in read.items()}
+    return [_named_by_text(one) for one in read] if isinstance(read, list) else read
+
+
 _TOO_DEEP = f"nested too deeply, more than {MOST_LEVELS} levels"
 
 
@@ -92,11 +143,12 @@ def _check_nodes(root: Node) -> None:
 
 
 def _check_names(node: MappingNode) -> None:
-    lines: dict[tuple[str, str], int] = {}
+    # Two that differ by their quotes alone, as 1 and "1", are the same text.
+    lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
             continue
-        line, name = key.start_mark.line + 1, (key.tag, key.value)
+        line, name = key.start_mark.line + 1, key.value
         if name in lines:
             raise DocumentError(f"{key.value[:60]} is set twice, on lines {lines[name]} and {line}: leave one of them")
         lines[name] = line

@@ -44,3 +44,8 @@ def path_of(address: str) -> str:
     """The path that a `file://` address stands for."""
     path = urlsplit(address, allow_fragments=False).path
     return url2pathname(path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(path))
+
+
+def unnamed(index: int) -> str:
+    """What the class of this index is called where nobody has named it."""
+    return f"class {index}"

@@ -65,6 +65,13 @@ class ObjectError(OSError):
         return f"{self.filename}: {self.strerror}" if self.filename else str(self.strerror)
 
 
+def in_writing(error: ObjectError) -> ObjectError:
+    """An error as who wanted to write wants to hear it: a bucket that is not there can be made."""
+    if error.errno != errno.ENXIO:
+        return error
+    return ObjectError(errno.ENXIO, f"{NO_BUCKET}: make it first, or check its name", error.filename)
+
+
 def holds_credentials(address: str) -> bool:
     """Whether an address of an object store has a user's name or key before its bucket."""
     found = ADDRESS.match(address)
@@ -211,16 +218,16 @@ class ObjectPath:
 
         Up to 10 MB it is one request; more goes up in parts, and appears when the last one is there.
         """
-        file_system, path = self.file_system, self.path
         metadata = {"Content-Type": CONTENT_TYPES.get(self.suffix.lower(), "application/octet-stream")}
         try:
+            file_system, path = self.file_system, self.path
             with _told(self), file_system.open_output_stream(path, metadata=metadata) as file:
                 file.write(content)
         except ObjectError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno not in (errno.ENOENT, errno.ENXIO):
                 raise
-            # As Google's says it: only the bucket can be missing where an object is made.
-            raise ObjectError(errno.ENXIO, NO_BUCKET, str(self)) from None
+            # Only the bucket can be missing where an object is made, even if Google's says that the object is.
+            raise in_writing(ObjectError(errno.ENXIO, NO_BUCKET, str(self))) from None
 
     def stat(self) -> SimpleNamespace:
         """`st_size` in bytes and `st_mtime_ns` of an object; ObjectError with ENOENT where there is none."""
@@ -274,7 +281,7 @@ class ObjectPath:
         with _told(self):
             there = file_system.get_file_info(path).type.name != "NotFound"
         if not there:
-            raise ObjectError(errno.ENXIO, f"there is no bucket {self.bucket!r}: make it first", str(self))
+            raise ObjectError(errno.ENXIO, f"there is no bucket {self.bucket!r}: check its name", str(self))
 
 
 def states_of(addresses: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -293,6 +300,16 @@ def states_of(addresses: Iterable[str]) -> dict[str, tuple[int, int]]:
         states = folder.states(recursive=False)
         found |= {one: states[name] for one in own if (name := ObjectPath.of(one).name) in states}
     return found
+
+
+def read_named(path: "Path | ObjectPath") -> bytes:
+    """The bytes of a file that a person named; errors as `read_bytes`, and of a bucket that is not there as its own."""
+    try:
+        return path.read_bytes()
+    except ObjectError as error:
+        if error.errno == errno.ENOENT:
+            path.check_bucket()
+        raise
 
 
 def read_buffer(path: "Path | ObjectPath") -> "Path | BinaryIO":
@@ -338,7 +355,7 @@ def s3_options(bucket: str, region_of: Callable[[str], str]) -> dict[str, Any]:
     return options | {"region": region or region_of(bucket)}
 
 
-NO_BUCKET = "there is no such bucket: make it first"
+NO_BUCKET = "there is no such bucket"
 GOOGLE_KEYS = "GOOGLE_APPLICATION_CREDENTIALS, or the account of the machine or pod"
 # Scheme → where its credentials come from, and what besides the network may keep us from it.
 HINTS = {
@@ -357,7 +374,7 @@ REASONS = (
         errno.EACCES,
         "neither the environment nor this machine has credentials for the store: set them ({keys})",
     ),
-    (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, NO_BUCKET),
+    (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*not found", errno.ENXIO, f"{NO_BUCKET}: check its name"),
     (
         r"ACCESS_DENIED|AccessDenied|HTTP status 403|403 Forbidden|Permission denied|PERMISSION_DENIED|UNAUTHENTICATED",
         errno.EACCES,

@@ -18,24 +18,31 @@ class DataSettings(Section):
     images: Location | None = Field(
         None, description="folder <class>/**/*.jpg, or .tar or .parquet files; 'demo' draws the built-in demo set"
     )
-    manifest: Location | None = Field(None, description="CSV or Parquet with columns uri, label, instead of a folder")
+    manifest: Location | None = Field(
+        None, description="list (CSV, JSON, Parquet) with columns uri, label, instead of a folder"
+    )
     class_map: Location | None = Field(
-        None, description="JSON, YAML or CSV: label → class index; default: recognized by name or WordNet id"
+        None, description="list, JSON or YAML: label → class index; default: recognized by name or WordNet id"
     )
     classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
     images_per_class: int | None = Field(None, ge=1, description="images per class, all splits together; default: all")
     held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
     test: Share = Field(0.15, description="share of a class set aside to report accuracy")
     parts: Location | None = Field(
-        None, description="CSV of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
+        None, description="list of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
     )
     boxes: Location | None = Field(
-        None, description="CSV of the objects' boxes (file, x0, y0, x1, y1 in pixels of the photograph), if known"
+        None, description="list of the objects' boxes (file, x0, y0, x1, y1 in pixels of the photograph), if known"
     )
     landmarks: Location | None = Field(
-        None, description="CSV of the parts' places (file, part, x, y, visible in pixels of the photograph), if known"
+        None, description="list of the parts' places (file, part, x, y, visible in pixels of the photograph), if known"
     )
     demo_images_per_class: int = Field(30, ge=1, description="images drawn per class of the demo set")
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _one_class_is_a_list_of_one(cls, classes: object) -> object:
+        return (classes,) if isinstance(classes, str) else classes
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "DataSettings":
@@ -58,7 +65,7 @@ class ModelSettings(Section):
     weights: Location | None = Field(
         None, description="weights enum or 'pretrained' (downloads), .safetensors or weights-only .pt file, or 'random'"
     )
-    labels: Location | None = Field(None, description="file of class names (txt, csv, json), or 'imagenet'")
+    labels: Location | None = Field(None, description="file of class names of any common form, or 'imagenet'")
     resize: int | None = Field(None, ge=1, description="shorter side before cropping, px; default: the weights'")
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")

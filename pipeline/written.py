@@ -8,35 +8,9 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
-from pipeline.documents import DocumentError, parse_yaml
-
-GUESSED = ("bool", "int", "float", "timestamp", "value")
-
-
-class Nothing(str):
-    """YAML's null, as it was written: `null`, `~` or nothing at all."""
-
-
-class Loader(yaml.SafeLoader):
-    """Text for all scalars."""
-
-
-for _tag in GUESSED:
-    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node))
-Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: Nothing(loader.construct_scalar(node)))
-
-
-def read_yaml(text: str) -> Any:
-    """Mappings, lists and texts; `Nothing` for null.
-
-    Raises:
-        DocumentError: with a message of one line, as `parse_yaml`.
-    """
-    read = parse_yaml(text, Loader)
-    return Nothing() if read is None else read
+from pipeline.documents import DocumentError, Nothing, read_yaml
 
 
 def value_of(text: str, annotation: Any) -> Any:

@@ -18,6 +18,9 @@ MAY_IMPORT = {
     "pipeline/explain": {"pipeline.models"},
     "pipeline/models": {
         "pipeline.documents",
+        "pipeline.lists",
+        "pipeline.names",
+        "pipeline.texts",
         "pipeline.suggestions",
         "pipeline.objects",
         "pipeline.data.demo.network",

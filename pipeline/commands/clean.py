@@ -63,6 +63,8 @@ def run_clean(run: str, console: Console, remove: bool = False, force: bool = Fa
     store = TableStore(run)
     try:
         if not (store.folder("runs") / "manifest.json").is_file():
+            if isinstance(store.root, ObjectPath):
+                store.root.check_bucket()
             raise StoreError(f"{run} is no run: there is no tables/runs/manifest.json in it; nothing was removed")
         with exclusive(store.root):
             found = [*(_of_table(store, table, force) for table in TABLES), _unfinished_pages(store, force)]

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.commands.looks import looked_at
 from pipeline.commands.opened import start_state
 from pipeline.commands.writable import check_writable
 from pipeline.config import RunConfig
@@ -19,7 +20,7 @@ from pipeline.explain.interface import target_scores
 from pipeline.explain.registry import make_explainer
 from pipeline.models.dense_features import GRID
 from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
-from pipeline.names import shown
+from pipeline.names import shown, shown_lines
 from pipeline.runtime.records import Found, find_outcomes
 from pipeline.runtime.stage import PlannedShard
 from pipeline.stages.classifier import classifier_of
@@ -166,7 +167,8 @@ def print_plan(config: RunConfig, console: Console) -> None:
     """Print classes, stages and the estimated cost; nothing is written into the output.
 
     Raises:
-        StoreError: the output could not be written. Errors as `gather_inputs`.
+        StoreError: the output could not be written.
+        CatalogError: no photograph that was looked at is there, or can be read. Errors as `gather_inputs`.
     """
     check_writable(config.output.path)
     with TemporaryDirectory() as folder:
@@ -181,6 +183,8 @@ def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
         first = inputs.faults[0]
         said = f"{len(inputs.faults)} left out of them, such as {first.uri}: {first.reason}"
         console.print(shown(said), markup=False, highlight=False)
+    for said in (*inputs.notes, *looked_at(config, inputs)):
+        console.print(shown_lines(said), markup=False, highlight=False, soft_wrap=True)
     classes = Table(title=f"{len(inputs.classes)} classes, {inputs.image_count} images")
     for name in ("class", "index", "name", "to explain", "held-out", "test"):
         classes.add_column(name, justify="left" if name in ("class", "name") else "right")

@@ -13,7 +13,7 @@ from pipeline.export.contents import Counts, shards_by_label
 from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
 from pipeline.names import shown
-from pipeline.objects import ObjectError, is_remote, place
+from pipeline.objects import ObjectError, ObjectPath, is_remote, place
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.progress import one_progress
 from pipeline.store.tables import StoreError, TableStore
@@ -41,11 +41,10 @@ def run_export(folders: Sequence[str], format_name: str, output: str, console: C
 
 
 def _export(folders: Sequence[str], format_name: str, output: str, console: Console) -> str:
-    for folder in folders:
-        if is_remote(folder) and format_name == "duckdb":
-            raise ConfigurationError(f"{folder} is in an object store; the format duckdb takes runs on a disk: copy it")
-        if not (TableStore(folder).folder("runs") / "manifest.json").is_file():
-            raise StoreError(f"{folder} is no finished run: there is no tables/runs/manifest.json in it")
+    try:
+        _check_runs(folders, format_name)
+    except ObjectError as error:
+        raise StoreError(str(error)) from None
     try:
         if format_name == "duckdb":
             return _database(folders, place(output) / DATABASE, console)
@@ -56,6 +55,17 @@ def _export(folders: Sequence[str], format_name: str, output: str, console: Cons
         raise
     except OSError as error:
         raise StoreError(f"cannot write to {output}: {error.strerror or error}") from error
+
+
+def _check_runs(folders: Sequence[str], format_name: str) -> None:
+    for folder in folders:
+        if is_remote(folder) and format_name == "duckdb":
+            raise ConfigurationError(f"{folder} is in an object store; the format duckdb takes runs on a disk: copy it")
+        root = TableStore(folder).root
+        if not (TableStore(folder).folder("runs") / "manifest.json").is_file():
+            if isinstance(root, ObjectPath):
+                root.check_bucket()
+            raise StoreError(f"{folder} is no finished run: there is no tables/runs/manifest.json in it")
 
 
 def _database(folders: Sequence[str], path: Path, console: Console) -> str:

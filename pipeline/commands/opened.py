@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.commands.unchanged import check_unchanged
 from pipeline.config import RunConfig
-from pipeline.names import shown
+from pipeline.names import shown, shown_lines
 from pipeline.objects import ObjectPath
 from pipeline.runtime.exclusive import exclusive
 from pipeline.runtime.failures import room_to_write
@@ -55,8 +55,9 @@ def opened_run(
         # Whoever goes on with a run, or adds to one, has been told.
         first = adds is None and not TableStore(config.output.path).listed(STAGES[0].writes)
         inputs = inputs or gather_inputs(config, self_check=first)
-        for said in filter(None, (inputs.found, inputs.doubt and f"Self-check: {shown(inputs.doubt)}")):
-            console.print(said, markup=False, highlight=False)
+        doubt = inputs.doubt and f"Self-check: {shown(inputs.doubt)}"
+        for said in filter(None, (inputs.found, *inputs.notes, doubt)):
+            console.print(shown_lines(said), markup=False, highlight=False, soft_wrap=True)
         state = start_state(config, inputs, console, still_ours)
         remove_unfinished(state)
         if adds is not None:

@@ -6,24 +6,25 @@ alone: not from the machine, the order of files, or other classes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
 from pipeline.data.decode import local_path
 from pipeline.data.folders import image_folder
 from pipeline.data.found import Found, Listing
+from pipeline.data.readings import readings, unused_entries
+from pipeline.lists import read_list
 from pipeline.names import address_of, readable
-from pipeline.objects import ObjectError, ObjectPath, read_buffer
-from pipeline.suggestions import did_you_mean
+from pipeline.objects import ObjectError, ObjectPath
+from pipeline.suggestions import did_you_mean, few
+from pipeline.texts import ListError
 
 NUL = "\0"
 COLUMNS = ("uri", "label")
@@ -59,9 +60,13 @@ class CatalogClass:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The photographs of a run: classes in order of their labels."""
+    """The photographs of a run: classes in order of their labels.
+
+    notes: what a person should know of how labels became classes.
+    """
 
     classes: tuple[CatalogClass, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> Iterator[CatalogEntry]:
@@ -115,20 +120,29 @@ def load_catalog(
     if isinstance(class_map, Path | ObjectPath):
         source, class_map = str(class_map), read_class_map(class_map)
     own = {label: index for label, index in (indices or {}).items() if 0 <= index < len(class_names)}
-    class_map = {**own, **(class_map or {})}
-    names = ClassMap(class_names, wordnet_ids, class_map, source)
+    unused = unused_entries(class_map or {}, listing)
+    if class_map and not {*class_map} & {*listing}:
+        raise CatalogError(f"{source}: {unused}. A label is the whole name of a folder, as it is written")
+    names = ClassMap(class_names, wordnet_ids, {**own, **(class_map or {})}, source)
     if classes is not None:
         listing = select_classes(listing, classes, names)
-    return make_catalog(
-        listing, names.find(listing), images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
+    try:
+        found = names.find(listing)
+    except CatalogError as error:
+        raise CatalogError(f"{error}\n{source}: {unused}." if unused else str(error)) from None
+    catalog = make_catalog(
+        listing, found, images_per_class=images_per_class, held_out=held_out, test=test, seed=seed
     )
+    notes = readings(names, [label for label, some in listing.items() if some], indices or {})
+    return replace(catalog, notes=(*notes, f"{source}: {unused}.") if unused else tuple(notes))
 
 
 def read_manifest(path: Path | ObjectPath, several_labels: bool = False) -> Listing:
-    """Photographs listed in a CSV or Parquet file with columns `uri` and `label`; others are ignored.
+    """Photographs of a list (`pipeline.lists`) with columns `uri` and `label`; others are ignored.
 
-    A relative URI starts at the manifest's folder; an absolute path is one on the disk. The same line twice
-    counts once. In Parquet the labels of a photograph may be a list.
+    A relative URI starts at the manifest's folder; an absolute path is one on the disk. Backslashes are those of
+    folders where nothing on the disk is called so. The same line twice counts once. A label is the text that is there;
+    in tables and JSON the labels of a photograph may be a list.
 
     Args:
         several_labels: whether a photograph may have them, in a list or in several rows; it is then listed under each.
@@ -138,40 +152,51 @@ def read_manifest(path: Path | ObjectPath, several_labels: bool = False) -> List
             not have them.
     """
     path = path.absolute()
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
-    if path.suffix.lower() not in readers:
-        raise CatalogError(f"{path}: a manifest must end in .csv or .parquet")
-    try:
-        rows = readers[path.suffix.lower()](path)
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, CatalogError):
-            raise
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise CatalogError(f"{path}: cannot read the manifest: {reason}") from None
     labels: dict[str, dict[str, None]] = {}
     listing: dict[str, list[Found]] = {}
-    for number, written, label in rows:
-        if not written or not label:
-            raise CatalogError(f"{path}: row {number} has no {'label' if written else 'uri'}")
-        try:
-            found = _resolved(path.parent, written)
-        except (ObjectError, ValueError) as error:
-            raise CatalogError(f"{path}: row {number}: {error}") from None
-        if NUL in found.uri + label:
-            # No file system has such names, and each image would be left out for a reason that names no line.
-            raise CatalogError(f"{path}: row {number} has a NUL in its {'uri' if NUL in found.uri else 'label'}")
-        own = labels.setdefault(found.uri, {})
-        if own and label not in own and not several_labels:
-            raise CatalogError(
-                f"{path}: row {number} gives {written} the label {label!r}, an earlier one {next(iter(own))!r}; of a "
-                "network for classes of which a photograph may have several say model.head=sigmoid"
-            )
-        if label not in own:
-            own[label] = None
-            listing.setdefault(label, []).append(found)
+    try:
+        for number, (written, label), unit in _rows(path):
+            try:
+                found = _found(path, written, label)
+                own = labels.setdefault(found.uri, {})
+                if own and label not in own and not several_labels:
+                    raise ValueError(
+                        f"gives {written} the label {label!r}, an earlier one {next(iter(own))!r}; of a network for "
+                        "classes of which a photograph may have several say model.head=sigmoid"
+                    )
+            except (ObjectError, ValueError) as error:
+                raise CatalogError(f"{path}: {unit} {number}: {error}") from None
+            if label not in own:
+                own[label] = None
+                listing.setdefault(label, []).append(found)
+    except ListError as error:
+        raise CatalogError(f"{path}: cannot read the manifest: {error}{_hint(path, str(error))}") from None
+    except OSError as error:
+        raise CatalogError(f"{path}: cannot read the manifest: {error.strerror or error}") from None
     if not listing:
         raise CatalogError(f"{path}: the manifest lists no images")
     return listing
+
+
+def _rows(path: Path | ObjectPath) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    listed = read_list(path, COLUMNS, several=COLUMNS[1:])
+    return ((number, row, listed.unit) for number, row in listed.rows)
+
+
+def _hint(path: Path | ObjectPath, said: str) -> str:
+    photographs = path.suffix.lower() == ".parquet" and "lacks the columns uri" in said and "image" in said
+    return "; a file with the photographs in it is given as data.images" if photographs else ""
+
+
+def _found(path: Path | ObjectPath, written: str, label: str) -> Found:
+    """The photograph of a row; raises ValueError or ObjectError where it names none."""
+    if not written or not label:
+        raise ValueError(f"it has no {'label' if written else 'uri'}")
+    found = _resolved(path.parent, written)
+    if NUL in found.uri + label:
+        # No file system has such names, and each image would be left out for a reason that names no line.
+        raise ValueError(f"it has a NUL in its {'uri' if NUL in found.uri else 'label'}")
+    return found
 
 
 def _resolved(folder: Path | ObjectPath, written: str) -> Found:
@@ -187,69 +212,14 @@ def _resolved(folder: Path | ObjectPath, written: str) -> Found:
         inside = str(location).startswith(f"{folder}/")
         return Found(str(location), str(location)[len(str(folder)) + 1 :] if inside else str(location))
     folder = Path("/") if isinstance(folder, ObjectPath) else folder
+    if "\\" in written:
+        if re.match(r"[A-Za-z]:\\|\\\\", written) and os.name != "nt":
+            raise ValueError(f"{written} is a path of Windows: write paths from the list's folder on")
+        written = written if os.path.lexists(folder / written) else written.replace("\\", "/")
     location = Path(os.path.normpath(folder / (local_path(written) if "://" in written else written)))
     inside = location.is_relative_to(folder)
     name = location.relative_to(folder).as_posix() if inside else str(location)
     return Found(address_of(str(location)), readable(name))
-
-
-def _csv_rows(path: Path | ObjectPath) -> list[Row]:
-    text = path.read_bytes().decode("utf-8-sig")
-    before, nul, _ = text.partition(NUL)
-    if nul:
-        line = before.count("\n") + 1
-        raise CatalogError(f"{path}: line {line} holds a NUL byte: the file is damaged, or UTF-16; save it as UTF-8")
-    with io.StringIO(text, newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        _check_columns(path, reader.fieldnames or ())
-        return [
-            (number, (row["uri"] or "").strip(), (row["label"] or "").strip())
-            for number, row in enumerate(reader, start=1)
-        ]
-
-
-def _parquet_rows(path: Path | ObjectPath) -> list[Row]:
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(read_buffer(path))
-        schema = file.schema_arrow
-        _check_columns(path, schema.names)
-        _check_types(path, {name: schema.field(name).type for name in COLUMNS})
-        table = file.read(columns=list(COLUMNS))
-        pairs = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
-        return [
-            (number, *("" if value is None else str(value) for value in (uri, label)))
-            for number, (uri, labels) in enumerate(pairs, start=1)
-            # Of an empty list there is no label, which is said of the row.
-            for label in ((labels or [None]) if isinstance(labels, list) else [labels])
-        ]
-    except pyarrow.ArrowException as error:
-        raise CatalogError(f"{path}: cannot read the manifest: {' '.join(str(error).split())}") from None
-
-
-def _check_types(path: Path | ObjectPath, types: Mapping[str, Any]) -> None:
-    from pyarrow import types as is_type
-
-    for name, found in types.items():
-        lists = name == "label" and (is_type.is_list(found) or is_type.is_large_list(found))
-        values = found.value_type if lists else found
-        values = values.value_type if is_type.is_dictionary(values) else values
-        text = is_type.is_string(values) or is_type.is_large_string(values) or is_type.is_string_view(values)
-        if not (text or is_type.is_null(values) or (name == "label" and is_type.is_integer(values))):
-            raise CatalogError(f"{path}: the column {name} holds {found}; give text")
-
-
-def _check_columns(path: Path | ObjectPath, columns: Sequence[str]) -> None:
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        raise CatalogError(
-            f"{path}: a manifest needs the columns uri and label; {' and '.join(missing)} missing, "
-            f"found {', '.join(columns) or 'none'}"
-        )
-    for column in COLUMNS:
-        if list(columns).count(column) > 1:
-            raise CatalogError(f"{path}: the column {column} is there twice; leave one")
 
 
 def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) -> Listing:
@@ -260,15 +230,20 @@ def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) ->
     """
     kept: set[str] = set()
     for wanted in classes:
-        matching = {label for label in listing if normalized(label) == normalized(wanted)}
+        matching = {label for label in listing if label == wanted}
+        matching = matching or {label for label in listing if normalized(label) == normalized(wanted)}
+        if len(matching) > 1:
+            fitting = few(sorted(matching))
+            raise CatalogError(f"the class {wanted!r} may be any of the labels {fitting}: name one of them")
         if not matching:
             indices = names.candidates(wanted)
+            if len(indices) > 1:
+                fitting = ", ".join(f"{index} ({class_name!r})" for index, class_name in names.named(indices))
+                raise CatalogError(f"the class {wanted!r} may be any of the network's {fitting}: name a label")
             matching = {label for label in listing if indices & names.candidates(label)}
         if not matching:
-            shown = ", ".join(sorted(listing)[:SHOWN]) + (", …" if len(listing) > SHOWN else "")
-            raise CatalogError(
-                f"no images of the class {wanted!r}; the labels are {shown}{did_you_mean(wanted, listing)}"
-            )
+            near = did_you_mean(wanted, listing)
+            raise CatalogError(f"no images of the class {wanted!r}; the labels are {few(sorted(listing))}{near}")
         kept |= matching
     return {label: listing[label] for label in listing if label in kept}
 

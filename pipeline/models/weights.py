@@ -40,6 +40,8 @@ def read_weights(path: Path | ObjectPath) -> Weights:
     """
     try:
         there = path.is_file()
+        if not there and isinstance(path, ObjectPath):
+            path.check_bucket()
     except OSError as error:
         raise ClassifierError(f"cannot read the weights: {error}") from None
     if not there:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.objects import ObjectError, ObjectPath
+from pipeline.objects import ObjectError, ObjectPath, in_writing
 from pipeline.runtime.failures import RunFailed
 from pipeline.store.atomic import Ours, write_atomically
 from pipeline.store.lease import Taken, claimed
@@ -33,7 +33,7 @@ def exclusive(folder: Path | ObjectPath) -> Iterator[Ours]:
     except Taken as error:
         raise RunFailed(str(error)) from None
     except ObjectError as error:
-        raise StoreError(f"cannot write to {error}; {MEND}") from error
+        raise StoreError(f"cannot write to {in_writing(error)}; {MEND}") from error
     with _locked(folder) as lock:
         yield lock
 

@@ -9,11 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.data.annotations import read_boxes, read_landmarks
 from pipeline.data.archives.contents import Fault
-from pipeline.data.catalog import CatalogClass, load_catalog
-from pipeline.data.class_map import SHOWN, read_class_map
-from pipeline.data.parts import read_parts
+from pipeline.data.catalog import Catalog, CatalogClass, load_catalog
+from pipeline.data.class_map import read_class_map
 from pipeline.data.sources import Source, find_photographs
 from pipeline.models.answers import answers
 from pipeline.models.classifier import Classifier, ClassifierError
@@ -23,11 +21,13 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import said_of_head
 from pipeline.models.weights import SUFFIXES
 from pipeline.names import shown
-from pipeline.objects import ObjectPath
+from pipeline.objects import ObjectError, ObjectPath
 from pipeline.runtime.units import error_row
+from pipeline.stages.annotated import Annotations, annotation_notes, read_annotations
 from pipeline.stages.classifier import classifier_of
 from pipeline.stages.networks import network_name
 from pipeline.stages.self_check import checked
+from pipeline.suggestions import few
 
 DEMO = "demo"
 # What a stage may depend on.
@@ -50,6 +50,7 @@ class Inputs:
         faults: what of archives was left out before any photograph was read.
         doubt: what looks wrong in the classifier's answers on some photographs, where they were asked for.
         empty: label without photographs → what lies in its folder, in words.
+        notes: what a person should know of classes and annotations before anything is done.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -68,6 +69,7 @@ class Inputs:
     faults: tuple[Fault, ...] = ()
     doubt: str = ""
     empty: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def image_count(self) -> int:
@@ -105,7 +107,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
     if (data.images is None) == (data.manifest is None):
         raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
     parts = data.parts and data.parts.path
-    check_files(config)
+    known = check_files(config)
     source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
@@ -117,9 +119,9 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         images, parts = _demo_set(config, demo_below)
         source = find_photographs(images)
     found = tuple(answers(classifier).tolist())
-    classes = _classes(config, source, classifier)
+    catalog = _catalog(config, source, classifier)
     return Inputs(
-        classes,
+        catalog.classes,
         parts,
         classifier.preprocessing,
         classifier.weights_digest,
@@ -128,11 +130,12 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         config.model.name,
         found,
         network_name(config.output.path, classifier.weights_digest, found),
-        f"{_found(source, classes)}\n{said_of_head(classifier.head, len(classifier.class_names))}",
+        f"{_found(source, catalog.classes)}\n{said_of_head(classifier.head, len(classifier.class_names))}",
         classifier.head.kind,
         source.faults,
-        checked(config, classifier, classes) if self_check else "",
-        {group.label: source.passed_over.said_of(group.label) for group in classes if not group.entries},
+        checked(config, classifier, catalog.classes) if self_check else "",
+        {group.label: source.passed_over.said_of(group.label) for group in catalog.classes if not group.entries},
+        (*catalog.notes, *annotation_notes(config, known, catalog.classes)),
     )
 
 
@@ -164,31 +167,44 @@ def _check_layers(config: RunConfig, classifier: Classifier) -> None:
             ) from None
 
 
-def check_files(config: RunConfig) -> None:
+def check_files(config: RunConfig) -> Annotations:
     """Notice now that a file which a setting names is not there, or is not what it should be.
+
+    Returns:
+        Those of them that are annotations, read.
 
     Raises:
         CatalogError: it names the file.
         ConfigurationError: it names the setting as well.
     """
     data, model = config.data, config.model
-    readers = (
-        (data.parts, read_parts),
-        (data.boxes, read_boxes),
-        (data.landmarks, read_landmarks),
-        (data.class_map, read_class_map),
-    )
-    for location, read in readers:
-        if location:
-            read(location.path)
-    named = {"model.labels": model.labels_file and model.labels_file.path}
-    if isinstance(model.weights_or_file, Path) and model.weights_or_file.suffix.lower() in SUFFIXES:
-        named["model.weights"] = model.weights_or_file
+    annotations = read_annotations(config)
+    if data.class_map:
+        read_class_map(data.class_map.path)
+    named = {}
+    others = {f"evaluation.other_models.{number}": one for number, one in enumerate(config.evaluation.other_models)}
+    for section, one in {"model": model, **others}.items():
+        named[f"{section}.labels"] = one.labels_file and one.labels_file.path
+        weights = one.weights_or_file
+        if isinstance(weights, Path | ObjectPath) and weights.suffix.lower() in SUFFIXES:
+            named[f"{section}.weights"] = weights
     if config.explain.explainer == "feature-cam" and config.explain.cam.edges:
         named["explain.cam.edges"] = config.explain.cam.edges.path
     for setting, path in named.items():
-        if isinstance(path, Path) and not os.path.exists(path):
+        if isinstance(path, ObjectPath):
+            _check_object(setting, path)
+        elif path is not None and not os.path.exists(path):
             raise ConfigurationError(f"{setting}: there is no file {path}")
+    return annotations
+
+
+def _check_object(setting: str, path: ObjectPath) -> None:
+    try:
+        if not path.is_file():
+            path.check_bucket()
+            raise ConfigurationError(f"{setting}: there is no object {path}")
+    except ObjectError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
 
 
 def _source(config: RunConfig, several_labels: bool) -> Source:
@@ -200,8 +216,7 @@ def _found(source: Source, classes: Collection[CatalogClass]) -> str:
     images = sum(len(group.entries) for group in classes)
     said = [f"{source.said}, {counted(images, 'image', 'images')} of {counted(len(classes), 'class', 'classes')}"]
     if empty := [shown(group.label) for group in classes if not group.entries]:
-        listed = ", ".join(empty[:SHOWN]) + (", …" if len(empty) > SHOWN else "")
-        said.append(f"no images of {counted(len(empty), 'class', 'classes')}: {listed}")
+        said.append(f"no images of {counted(len(empty), 'class', 'classes')}: {few(empty)}")
     if source.passed_over.said:
         said.append(f"passed over: {source.passed_over.said}")
     return "\n".join([*said, *([source.note] if source.note else [])])
@@ -212,7 +227,7 @@ def counted(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
-def _classes(config: RunConfig, source: Source, classifier: Classifier) -> tuple[CatalogClass, ...]:
+def _catalog(config: RunConfig, source: Source, classifier: Classifier) -> Catalog:
     data = config.data
     return load_catalog(
         listing=source.listing,
@@ -225,7 +240,7 @@ def _classes(config: RunConfig, source: Source, classifier: Classifier) -> tuple
         held_out=data.held_out,
         test=data.test,
         seed=config.seed,
-    ).classes
+    )
 
 
 def _demo_set(config: RunConfig, below: Path | None) -> tuple[Path | ObjectPath, Path | ObjectPath]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.annotations import annotation_key
+from pipeline.data.annotations import annotated
 from pipeline.data.parts import Parts, read_parts
 from pipeline.evaluate.part_truth import FoundParts, PartFigure, PartScores, found_parts, part_overlaps, part_scores
 from pipeline.evaluate.parts import analyzed_boxes
@@ -118,7 +118,7 @@ def _class_truth(
     boxes = np.empty((len(ids), len(parts), 4))
     for image_id, number in place.items():
         photograph = photographs[label, image_id]
-        told = truth.get(annotation_key(photograph["uri"]), {})
+        told = annotated(truth, photograph["uri"], label) or {}
         own = np.array([told.get((label, part), (NOWHERE, True))[0] for part in parts], dtype=float)
         view = preprocessing.analyzed_box(photograph["height"], photograph["width"])
         boxes[number] = analyzed_boxes(own, view, preprocessing.crop_side)

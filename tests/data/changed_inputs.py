@@ -533,6 +533,8 @@ def kinds() -> dict[str, Kind]:
     parts = b"file,class,part,x0,y0,x1,y1,discriminative\na/1.png,a,head,1,2,3,4,true\na/1.png,a,foot,5,6,7,8,false\n"
     boxes = b"file,x0,y0,x1,y1\na/1.jpg,1,2,3,4\nb/1.jpg,0,0,9,9.5\n"
     landmarks = b"species,file,part,x,y,visible\na,1.jpg,beak,1.5,2,1\na,1.jpg,tail,0,0,0\n"
+    box = {"at": [{"file": "a/1.jpg", "x0": 1.5, "y0": 2.0}] * 2, "x1": [30, 40], "y1": ["30", "40"]}
+    lines = b'{"file": "a/1.jpg", "part": "bill", "x": 1.5, "y": 2, "visible": true}\n' * 3
     table = (_parquet(make_table("errors", ROWS)),)
     old = {"_use_new_zipfile_serialization": False}
     every = (
@@ -546,9 +548,13 @@ def kinds() -> dict[str, Kind]:
         Kind("class map.yaml", ".yaml", (b"cat: 1\n7: goldfish\n",), _read_class_map, (*TEXT, _bomb)),
         Kind("boxes", ".csv", (boxes,), _read_boxes, TEXT),
         Kind("landmarks", ".csv", (landmarks,), _read_landmarks, TEXT),
+        Kind("boxes.parquet", ".parquet", (_parquet(pa.table(box)),), _read_boxes, (_columns,)),
+        Kind("landmarks.jsonl", ".jsonl", (lines,), _read_landmarks, TEXT),
         Kind("parts", ".csv", (parts,), _read_parts, TEXT),
         Kind("labels.txt", ".txt", (b"tench\ngoldfish\nshark\n",), _read_labels, TEXT),
         Kind("labels.csv", ".csv", (b"index,name,wnid\n0,tench,n1\n1,goldfish,n2\n2,shark,n3\n",), _read_labels, TEXT),
+        Kind("labels.yaml", ".yaml", (b"names:\n  0: no\n  1: goldfish\n  2: shark\n",), _read_labels, (*TEXT, _bomb)),
+        Kind("labels by id", ".txt", (b"n01440764 tench\nn01443537 goldfish\nn01484850 shark\n",), _read_labels, TEXT),
         Kind("labels.json", ".json", (b'["a", "b", "c"]', b'{"0": "a", "1": "b", "2": "c"}'), _read_labels, TEXT),
         Kind("configuration", ".yaml", (CONFIGURATION.encode(),), _read_configuration, (*TEXT, _bomb)),
         Kind("overrides", ".txt", (OVERRIDES.encode(),), _read_overrides, (_words,)),

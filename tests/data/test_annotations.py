@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
+from pipeline.data.annotations import keys_of, read_boxes, read_landmarks
 from pipeline.data.catalog import CatalogError
 
 
@@ -16,7 +16,7 @@ def test_boxes_of_a_photograph_are_gathered(tmp_path) -> None:  # noqa: ANN001
     path = written(tmp_path, "file,x0,y0,x1,y1\na/1.jpg,1,2,3,4\nb/1.jpg,0,0,9,9\na/1.jpg,5,6,7.5,8\n")
     boxes = read_boxes(path)
     assert boxes["a/1.jpg"].tolist() == [[1, 2, 3, 4], [5, 6, 7.5, 8]] and boxes["b/1.jpg"].shape == (1, 4)
-    assert annotation_key("/somewhere/a/1.jpg") == "a/1.jpg"
+    assert keys_of("/somewhere/a/1.jpg", "a") == ["somewhere/a/1.jpg", "a/1.jpg"]
 
 
 def test_a_mark_of_the_byte_order_is_no_part_of_the_first_name(tmp_path) -> None:  # noqa: ANN001
@@ -39,11 +39,11 @@ def test_the_folder_may_stand_apart_and_hidden_parts_are_left_out(tmp_path, colu
     ("text", "message"),
     [
         ("file,x0,y0,x1\n", "lacks the columns y1"),
-        ("file,x0,y0,x1,y1\na/1.jpg,1,2,three,4\n", "line 2: not the numbers"),
-        ("file,x0,y0,x1,y1\na/1.jpg,1,2,nan,4\n", "line 2: not the numbers"),
-        ("file,x0,y0,x1,y1\na/1.jpg,1,2\n", "line 2: not the numbers"),
-        ("file,x0,y0,x1,y1\na/1.jpg,1,2,1e400,4\n", "line 2: not the numbers.*not finite"),
-        ("file,x0,y0,x1,y1\na/1.jpg,3,2,1,4\n", "line 2: not the numbers.*x0 ≤ x1"),
+        ("file,x0,y0,x1,y1\na/1.jpg,1,2,three,4\n", "line 2: 'three' is not a number"),
+        ("file,x0,y0,x1,y1\na/1.jpg,1,2,nan,4\n", "line 2: nan is not finite"),
+        ("file,x0,y0,x1,y1\na/1.jpg,1,2\n", "line 2: 3 fields, but 5"),
+        ("file,x0,y0,x1,y1\na/1.jpg,1,2,1e400,4\n", "line 2: .*not finite"),
+        ("file,x0,y0,x1,y1\na/1.jpg,3,2,1,4\n", "line 2: x1 .1. is not right of x0 .3., so that x0 < x1"),
         ("x0,y0,x1,y1,file\n1,2,3,4\n", "line 2: .*5 fields must be there"),
         ("file,x0,y0,x1,y1\na/1.jpg,1,2,3,4,5\n", "line 2: .*5 fields must be there"),
     ],

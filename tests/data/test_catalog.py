@@ -126,15 +126,15 @@ def test_manifest(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("uri,class\na.jpg,cat\n", "label missing, found uri, class"),
-        ("uri;label\na.jpg;cat\n", "uri and label missing"),
-        ("", "found none"),
+        ("uri,class\na.jpg,cat\n", "lacks the columns label; found uri, class"),
+        ("uri label\na.jpg cat\n", "lacks the columns uri, label; found uri label"),
+        ("", "the file is empty"),
         ("uri,label\n", "lists no images"),
-        ("uri,label\na.jpg,cat\n,dog\n", "row 2 has no uri"),
+        ("uri,label\na.jpg,cat\n,dog\n", "line 3: it has no uri"),
         ("uri,label,uri\na.jpg,cat,b.jpg\n", "the column uri is there twice"),
-        ("uri,label\nfile://[,cat\n", "row 1: Invalid IPv6 URL"),
-        ("uri,label\na.jpg\n", "row 1 has no label"),
-        ("uri,label\na.jpg,cat\n./a.jpg,dog\n", "row 2 gives ./a.jpg the label 'dog', an earlier one 'cat'"),
+        ("uri,label\nfile://[,cat\n", "line 2: Invalid IPv6 URL"),
+        ("uri,label\na.jpg\n", "line 2: 1 field, but 2 fields must be there"),
+        ("uri,label\na.jpg,cat\n./a.jpg,dog\n", "line 3: gives ./a.jpg the label 'dog', an earlier one 'cat'"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -155,7 +155,7 @@ def test_unreadable_manifests(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(
         pa.table({"uri": ["a.jpg"], "label": pa.array([None], pa.string())}), tmp_path / "b.parquet"
     )
-    with pytest.raises(CatalogError, match="row 1 has no label"):
+    with pytest.raises(CatalogError, match="row 1: it has no label"):
         read_manifest(tmp_path / "b.parquet")
 
 
@@ -166,8 +166,8 @@ def test_unreadable_manifests(tmp_path: Path) -> None:
         (b"uri,label\na.jpg,c\0t\n", "line 2 holds a NUL byte"),
         (b"\0\0\0\0", "line 1 holds a NUL byte"),
         ("uri,label\na.jpg,cat\n".encode("utf-16-le"), "line 1 holds a NUL byte"),
-        (b"uri,label\na.jpg,cat\nfile:///b%00.jpg,cat\n", "row 2 has a NUL in its uri"),
-        (b"uri,label\n" + b"x" * 200_000 + b",cat\n", "cannot read the manifest: field larger than field limit"),
+        (b"uri,label\na.jpg,cat\nfile:///b%00.jpg,cat\n", "line 3: it has a NUL in its uri"),
+        (b"uri,label\n" + b"x" * 200_000 + b",cat\n", "cannot read the manifest: line 2: field larger than"),
     ],
     ids=["uri", "label", "nothing else", "UTF-16", "escaped", "endless"],
 )
@@ -184,7 +184,7 @@ def test_manifests_with_nul_bytes_and_endless_fields_are_named(tmp_path: Path, c
 def test_a_nul_in_a_parquet_manifest_is_named(tmp_path: Path, uri: str, label: str, where: str) -> None:
     path = tmp_path / "manifest.parquet"
     pyarrow.parquet.write_table(pa.table({"uri": ["b.jpg", uri], "label": ["cat", label]}), path)
-    with pytest.raises(CatalogError, match=f"manifest.parquet: row 2 has a NUL in its {where}$"):
+    with pytest.raises(CatalogError, match=f"manifest.parquet: row 2: it has a NUL in its {where}$"):
         read_manifest(path)
 
 
@@ -192,10 +192,8 @@ def test_a_nul_in_a_parquet_manifest_is_named(tmp_path: Path, uri: str, label: s
     "label, kind",
     [
         (pa.array([[["cat"]]]), "list"),
-        (pa.array([[b"cat"]]), "list"),
-        (pa.array([b"cat"]), "binary"),
+        (pa.array([True]), "bool"),
         (pa.array([1.5]), "double"),
-        (pa.array([{"a": 1}]), "struct"),
         (pa.array([2**62], pa.timestamp("ns", "Nowhere/Place")), "timestamp"),
     ],
 )
@@ -203,7 +201,7 @@ def test_a_parquet_manifest_holds_text(tmp_path: Path, label: pa.Array, kind: st
     path = tmp_path / "manifest.parquet"
     for columns, name in (({"uri": ["a.jpg"], "label": label}, "label"), ({"uri": label, "label": ["cat"]}, "uri")):
         pyarrow.parquet.write_table(pa.table(columns), path)
-        with pytest.raises(CatalogError, match=f"manifest.parquet: the column {name} holds {kind}.*give text"):
+        with pytest.raises(CatalogError, match=f"manifest.parquet: .*the column {name} holds {kind}.*give text"):
             read_manifest(path)
     for own in (pa.array([7]), pa.array(["7"]).dictionary_encode(), pa.array(["7"], pa.large_string())):
         pyarrow.parquet.write_table(pa.table({"uri": ["a.jpg"], "label": own}), path)

@@ -70,9 +70,9 @@ def test_numbers_that_python_does_not_read_are_names(tmp_path: Path) -> None:
 def test_two_classes_of_one_name() -> None:
     class_map = ClassMap(["bat", "cat", "Bat"])
     assert class_map.find(["bat", "Bat"]) == {"bat": 0, "Bat": 2}
-    with pytest.raises(CatalogError, match="'BAT' may be any of the classes 0, 2"):
+    with pytest.raises(CatalogError, match=r"'BAT' may be any of the classes 0 \('bat'\), 2"):
         class_map.find(["BAT"])
-    with pytest.raises(CatalogError, match="'bat' may be any of the classes 0, 1"):
+    with pytest.raises(CatalogError, match=r"'bat' may be any of the classes 0 .*, 1"):
         ClassMap(["bat", "bat"]).find(["bat"])
 
 
@@ -102,17 +102,18 @@ def test_every_form_of_file(tmp_path: Path, name: str, text: str) -> None:
         ("a.json", "[1, 2]", "not list"),
         ("a.json", "{", "cannot read"),
         ("a.yaml", "cat: [1", "cannot read"),
-        ("a.yaml", "cat: 1.5", "mapped to 1.5"),
-        ("a.yaml", "cat: true", "mapped to True"),
+        ("a.json", '{"cat": 1.5}', "mapped to 1.5"),
+        ("a.json", '{"cat": true}', "mapped to True"),
+        ("a.yaml", "cat:", "mapped to nothing"),
+        ("a.yaml", "1: 2\n'1': 3", "1 is set twice"),
         ("a.csv", "cat,3\n", "found cat, 3"),
         ("a.csv", "label,index\ncat,3\ncat,4\n", "both 3 and 4"),
         pytest.param("a.csv", f"label,index\n{'c' * 200_000},3\n", "cannot read.*larger than field", id="endless"),
-        ("a.txt", "", "must end in"),
+        ("a.txt", "", "the file is empty"),
         ("a.yaml", "cat: 1\ncat: 2", "cat is set twice"),
         ("a.json", '{"cat": 1, "cat": 1}', "cat is set twice"),
         ("a.json", '{"c\\ud800t": 1}', "half a character"),
         pytest.param("a.json", "[" * 100_000, "100 levels", id="deep"),
-        pytest.param("a.yaml", "a: " + "9" * 5000, "4300 digits", id="digits"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -58,11 +58,12 @@ def test_photographs_are_found_by_the_kind_of_their_column(tmp_path: Path, image
     "labels, names, listed, indices",
     [
         (["cat", "7", " dog "], None, {"cat", "7", "dog"}, {}),
+        (pa.array([b"cat", b"7", "jäy".encode()]), None, {"cat", "7", "jäy"}, {}),
         ([7, 0, 7], None, {"7", "0"}, {"7": 7, "0": 0}),
         (pa.array([1, 0, 1], pa.uint8()), ["dog", "cat"], {"dog", "cat"}, {}),
         (pa.array(["a", "b", "a"]).dictionary_encode(), None, {"a", "b"}, {}),
     ],
-    ids=["text", "integers", "named integers", "dictionary"],
+    ids=["text", "text without its mark", "integers", "named integers", "dictionary"],
 )
 def test_labels(tmp_path: Path, labels: list, names: list | None, listed: set, indices: dict) -> None:
     source = find_photographs(written(tmp_path, {"image": structs(BYTES), "label": labels}, names))

@@ -173,7 +173,7 @@ def test_addresses_that_are_none_are_refused_wherever_they_are_read(uri: str, tm
     with pytest.raises(DecodeError) as unread:
         read_bytes(uri)
     (tmp_path / "m.csv").write_text(f"uri,label\n{uri},cat\n")
-    with pytest.raises(CatalogError, match="row 1: ") as unlisted:
+    with pytest.raises(CatalogError, match="line 2: ") as unlisted:
         read_manifest(tmp_path / "m.csv")
     assert SECRET not in f"{unread.value}{unlisted.value}"
 

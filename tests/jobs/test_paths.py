@@ -1,14 +1,19 @@
 """Every option and setting that takes a path, with a path of every wrong kind: one message, and no traceback."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from jobs import compare, evaluate, export, report, review, summarize
+from jobs import clean, compare, evaluate, export, report, review, summarize
 from pipeline.commands.submission import named_files
 from pipeline.config import ConfigurationError, load_config
+from pipeline.runtime.settings import Location
+from pipeline.settings import RunConfig
 from pipeline.stages.inputs import check_files
 
 MAINS = {
@@ -18,6 +23,7 @@ MAINS = {
     "compare": compare.main,
     "export": export.main,
     "review": review.main,
+    "clean": clean.main,
 }
 NETWORK = "--model demo"
 PLANNED = f"summarize --dry-run --images {{demo}} {NETWORK}"
@@ -42,7 +48,26 @@ FILES = {
     "model.labels": (f"{PLANNED} model.labels={{path}}", ".txt"),
     "model.labels of CSV": (f"{PLANNED} model.labels={{path}}", ".csv"),
     "model.labels of JSON": (f"{PLANNED} model.labels={{path}}", ".json"),
+    "model.labels of YAML": (f"{PLANNED} model.labels={{path}}", ".yaml"),
+    "model.labels of Parquet": (f"{PLANNED} model.labels={{path}}", ".parquet"),
+    "data.boxes of Parquet": (f"{PLANNED} data.boxes={{path}}", ".parquet"),
+    "data.landmarks of JSON": (f"{PLANNED} data.landmarks={{path}}", ".json"),
     "explain.cam.edges": (f"{PLANNED} explain.explainer=feature-cam explain.cam.edges={{path}}", ".pt"),
+}
+DATA = ("class_map", "parts", "boxes", "landmarks")
+# Another job reads them by the same functions, before it starts any worker.
+FILES |= {
+    f"{option}, evaluate": (command.replace("summarize --dry-run", "evaluate"), suffix)
+    for option, (command, suffix) in FILES.items()
+    if option in ("--manifest", "--weights", "model.labels", *(f"data.{one}" for one in DATA))
+}
+# Networks that a study compares with are loaded by the workers alone: before, it is seen that their files are there.
+OTHER_FILES = {
+    f"evaluation.other_models.{name}": (
+        f'{PLANNED} evaluation.other_models=[{{{{"name":"demo","{name}":"{{path}}"}}}}]',
+        suffix,
+    )
+    for name, suffix in (("weights", ".pt"), ("labels", ".txt"))
 }
 FOLDERS = {
     "--images": f"summarize --dry-run --images {{path}} {NETWORK}",
@@ -52,6 +77,7 @@ FOLDERS = {
     "export --run": "export --run {path} --format coco --output {folder}/out",
     "export --run, SQL": "export --run {path} --format duckdb --output {folder}/out",
     "review --run": "review --run {path}",
+    "clean --run": "clean --run {path}",
 }
 OUTPUTS = {
     "--output": f"summarize --images {{demo}} {NETWORK} --output {{path}}",
@@ -117,13 +143,18 @@ def too_long(folder: Path, suffix: str) -> Path:
 WRONG_FILES = (missing, a_folder, below_a_file, empty, binary, unreadable, loop, too_long)
 WRONG_FOLDERS = (missing, a_folder, a_file, below_a_file, locked, loop, too_long)
 WRONG_OUTPUTS = (a_file, below_a_file, locked, loop, too_long)
-# An empty file of settings sets nothing; of classes that are found by themselves it says nothing.
-FINE = {("--config", empty), ("data.class_map of YAML", empty)}
+# An empty file of settings sets nothing.
+FINE = {("--config", empty)}
 CASES = [
     pytest.param(command, make, suffix, id=f"{option}-{make.__name__}")
     for option, (command, suffix) in FILES.items()
     for make in WRONG_FILES
     if (option, make) not in FINE
+]
+CASES += [
+    pytest.param(command, make, suffix, id=f"{option}-{make.__name__}")
+    for option, (command, suffix) in OTHER_FILES.items()
+    for make in (missing, below_a_file, loop, too_long)
 ]
 CASES += [
     pytest.param(command, make, "", id=f"{option}-{make.__name__}")
@@ -148,10 +179,10 @@ def test_a_wrong_path_is_one_message(
             path.chmod(0o700)
 
 
-def said_by(command: str, path: Path, folder: Path, capsys) -> None:  # noqa: ANN001
+def said_by(command: str, path: Path | str, folder: Path, capsys) -> str:  # noqa: ANN001
     verb, *arguments = command.split()
     there = {one for one in folder.rglob("*")}
-    if verb == "summarize" and "--output" not in arguments:
+    if "--output" not in arguments and "--run" not in arguments:
         arguments += ["--output", str(folder / "out")]
     status = MAINS[verb](arguments)
     said = capsys.readouterr().err
@@ -159,7 +190,8 @@ def said_by(command: str, path: Path, folder: Path, capsys) -> None:  # noqa: AN
     assert said.startswith("visual-summaries: ") and "Traceback" not in said
     # A line that is longer than a terminal's is cut.
     assert str(path)[:300] in said, said
-    assert not {one for one in folder.rglob("*") if "out" not in one.name} - there
+    assert not {one for one in folder.rglob("*") if "out" not in one.relative_to(folder).parts[0]} - there
+    return said
 
 
 def test_the_names_of_imagenet_are_a_word_and_no_file() -> None:
@@ -168,3 +200,48 @@ def test_the_names_of_imagenet_are_a_word_and_no_file() -> None:
     check_files(config)
     with pytest.raises(ConfigurationError, match="model.labels: there is no file imagenet.txt"):
         check_files(load_config(values={"model": {"labels": "imagenet.txt"}}))
+
+
+# Runs in a bucket are refused before it is looked for.
+ON_A_DISK = ("review --run", "export --run, SQL")
+
+
+def location_settings(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """Dotted names of all settings that are places."""
+    found = []
+    for name, field in section.model_fields.items():
+        for kind in {field.annotation, *get_args(field.annotation)}:
+            if kind is Location:
+                found.append(prefix + name)
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += location_settings(kind, f"{prefix}{name}.")
+    return found
+
+
+def test_no_setting_that_takes_a_place_is_left_out() -> None:
+    shortcuts = {"data.images": "--images", "data.manifest": "--manifest", "model.weights": "--weights"}
+    tables = {option.partition(" ")[0] for option in (*FILES, *OTHER_FILES, *FOLDERS, *OUTPUTS)}
+    settings = location_settings()
+    assert {"data.boxes", "explain.cam.edges", "evaluation.other_models.weights"} <= {*settings}
+    assert not {shortcuts.get(name, name) for name in settings} - tables - {"output", "--output"}
+
+
+@pytest.fixture(scope="module")
+def bucket():  # noqa: ANN201
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "objects"))
+    from store_server import BUCKET, store_server
+
+    with store_server():
+        yield BUCKET
+
+
+@pytest.mark.parametrize("option", [*FILES, *OTHER_FILES, *FOLDERS])
+@pytest.mark.parametrize("there", [False, True], ids=["no such bucket", "no such object"])
+def test_a_place_in_a_bucket_that_is_not_there_is_one_message(
+    option: str, there: bool, bucket: str, demo_folder, tmp_path, capsys
+) -> None:
+    command, suffix = {**FILES, **OTHER_FILES}.get(option) or (FOLDERS[option], "")
+    path = f"s3://{bucket if there else 'misspelled'}/missing{suffix}"
+    said = said_by(command.format(path=path, demo=demo_folder, folder=tmp_path), path, tmp_path, capsys)
+    assert there or option in ON_A_DISK or ("bucket" in said and "check its name" in said and "make it" not in said)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config import ConfigurationError, load_config
 from pipeline.data.catalog import CatalogError, read_manifest
 from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.objects import ObjectError, ObjectPath, place
+from pipeline.objects import ObjectError, ObjectPath, in_writing, place, told
 
 SETTINGS = (
     "gs://b?endpoint_override={host}&scheme=http/x/a.jpg",
@@ -54,7 +54,7 @@ def test_nobody_is_asked_whom_an_address_names(listener: socket.socket, tmp_path
         read_bytes(address)
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(f"uri,label\na.jpg,robin\n{address},robin\n")
-    with pytest.raises(CatalogError, match=f"row 2: .*({reason})"):
+    with pytest.raises(CatalogError, match=f"line 3: .*({reason})"):
         read_manifest(manifest)
     for setting in ("output", "data.images", "model.weights"):
         with pytest.raises(ConfigurationError, match=setting):
@@ -73,3 +73,12 @@ def test_what_an_address_hides_is_not_repeated() -> None:
 def test_buckets_and_keys_as_people_name_them() -> None:
     for address in ("s3://my-bucket.2024/a?b#c.jpg", "gs://my_bucket/ü%20.jpg", "gs://anonymous@public/a/b.jpg", "S3://b/x"):
         assert str(place(address)) == address.replace("S3:", "s3:")
+
+
+def test_a_bucket_that_is_not_there_is_made_by_writers_alone() -> None:
+    path = ObjectPath.of("s3://misspelled/x")
+    reading = told(OSError("AWS Error NO_SUCH_BUCKET during GetObject operation"), path)
+    assert str(reading) == "s3://misspelled/x: there is no such bucket: check its name"
+    assert str(in_writing(reading)) == "s3://misspelled/x: there is no such bucket: make it first, or check its name"
+    refused = told(OSError("ACCESS_DENIED"), path)
+    assert in_writing(refused) is refused

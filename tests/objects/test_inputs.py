@@ -87,7 +87,7 @@ def test_manifests_and_class_maps_in_a_bucket(server) -> None:
         assert sorted(one.uri for one in catalog.entries) == wanted
         assert {one.label: one.class_index for one in catalog.entries} == {"cat": 1, "dog": 0}
     put(server, "lists/m.csv", f"uri,label\ns3://k:{SECRET}@bucket/x.jpg,cat\n".encode())
-    with pytest.raises(CatalogError, match="row 1.*credentials") as caught:
+    with pytest.raises(CatalogError, match="line 2.*credentials") as caught:
         load_catalog(manifest=place(f"s3://{BUCKET}/lists/m.csv"), class_names=NAMES)
     assert SECRET not in str(caught.value)
 

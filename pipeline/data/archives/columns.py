@@ -36,7 +36,11 @@ def columns_of(schema: Any) -> Columns:
         CatalogError: none or several could be it, or a name is there twice. The message does not name the file.
     """
     images = column_of(schema)
-    labels = [field.name for field in schema if field.name != images.name and _is_label(field.type)]
+    labels = [
+        field.name
+        for field in schema
+        if field.name != images.name and (_is_label(field.type) or (field.name == LABEL and _is_binary(field.type)))
+    ]
     classes = _classes(schema)
     named = [name for name in labels if name in classes]
     label = _one(labels if LABEL in labels or not named else named, LABEL, "label", "integers or text")
@@ -51,6 +55,9 @@ def column_of(schema: Any) -> ImageColumn:
     found = {}
     for field in schema:
         inner = _fields(field.type)
+        if field.name == LABEL and len(schema.names) > 1:
+            # Of text without its mark, which is bytes as well.
+            continue
         if _is_binary(field.type):
             found[field.name] = ImageColumn(field.name, field.name, None)
         elif "bytes" in inner and _is_binary(inner["bytes"]):

@@ -80,6 +80,11 @@ def _labels(columns: Columns, found: Contents) -> Callable[[Any], str]:
     def label(value: Any) -> str:
         if value is None:
             raise ValueError(f"the row has no label in the column {columns.label!r}")
+        if isinstance(value, bytes):
+            try:
+                value = value.decode()
+            except UnicodeDecodeError:
+                raise ValueError("its label is not UTF-8") from None
         if isinstance(value, str) or columns.classes is None or value < 0:
             return found.label(value)
         if value >= len(columns.classes):

@@ -31,7 +31,8 @@ LARGEST = 10**14
 LONGEST_HEADER = 2**16
 LOCAL_BLOCK, REMOTE_BLOCK = 2**13, 2**22
 TWICE = "the archive has two members of that name; the first is taken"
-INDEX = re.compile(r"[+-]?[0-9]{1,15}")
+# As numbers are written; 007 is text.
+INDEX = re.compile(r"0|-?[1-9][0-9]{0,14}")
 BEGINNINGS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 

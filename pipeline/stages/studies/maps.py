@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import ConfigurationError, RunConfig
-from pipeline.data.annotations import annotation_key, read_boxes, read_landmarks
+from pipeline.data.annotations import annotated, read_boxes, read_landmarks
 from pipeline.evaluate.explanation_maps import explanation_map_scores
 from pipeline.evaluate.faithfulness import STEPS, deletion_curve, insertion_curve
 from pipeline.evaluate.lesions import OVERLAPS, image_sensitivities, region_overlaps
@@ -177,13 +177,14 @@ class LocalizationStudy(MapStudy):
         boxes, landmarks = annotations(worker.config.data.boxes, worker.config.data.landmarks)
         rows = []
         for number, row in enumerate(batch.rows):
-            key, saliency = annotation_key(row["uri"]), batch.maps[number].cpu().numpy()
+            saliency = batch.maps[number].cpu().numpy()
+            own, places = (annotated(known, row["uri"], unit.label) for known in (boxes, landmarks))
             view = worker.setup.preprocessing.analyzed_box(row["height"], row["width"])
             values: dict[str, float] = {}
-            if key in boxes:
-                values |= _boxed(saliency, salient_mask(row, worker.config), boxes[key], view)
-            if key in landmarks:
-                values |= _marked(saliency, landmarks[key], view)
+            if own is not None:
+                values |= _boxed(saliency, salient_mask(row, worker.config), own, view)
+            if places is not None:
+                values |= _marked(saliency, places, view)
             rows += [self.row(worker, unit, name, value, {}, row["image_id"]) for name, value in values.items()]
         return rows
 

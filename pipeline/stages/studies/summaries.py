@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import RunConfig
-from pipeline.data.annotations import annotation_key
+from pipeline.data.annotations import annotated
 from pipeline.evaluate.coherence import Coherence, coherence, cosine_distances, jaccard_distances
 from pipeline.evaluate.found_again import KEPT_SHARE, summaries_found_again
 from pipeline.evaluate.landmark_purity import landmark_purity, without_sides
@@ -131,14 +131,16 @@ class SummariesStudy(Study):
                 for member in members
                 if member["cluster"] == cluster
                 and member["kept"]
-                and annotation_key(photographs[member["image_id"]]["uri"]) in landmarks
+                and annotated(landmarks, photographs[member["image_id"]]["uri"], unit.label) is not None
                 and member["image_id"] in masks
                 and masks[member["image_id"]].any()
             ]
             if not own:
                 continue
             boxes = np.array([[member[edge] for edge in EDGES] for member in own])
-            places = np.array([_seen(worker, photographs[member["image_id"]], landmarks, parts) for member in own])
+            shown = [photographs[member["image_id"]] for member in own]
+            told = [annotated(landmarks, one["uri"], unit.label) for one in shown]
+            places = np.array([_seen(worker, one, at, parts) for one, at in zip(shown, told, strict=True)])
             salient = np.stack([masks[member["image_id"]] for member in own])
             inside = part_purity(boxes, places, salient, worker.config.seed)
             nearest = landmark_purity(boxes, places, kinds, salient, worker.config.seed)
@@ -242,13 +244,12 @@ def _as_members(
 def _seen(
     worker: WorkerContext,
     photograph: Mapping[str, Any],
-    landmarks: Mapping[str, Mapping[str, tuple[float, float]]],
+    places: Mapping[str, tuple[float, float]],
     parts: Sequence[str],
 ) -> np.ndarray:
     """Places of the parts `[L,2]` in pixels of the analyzed square; NaN for those that are not visible in it."""
     preprocessing = worker.setup.preprocessing
     view = preprocessing.analyzed_box(photograph["height"], photograph["width"])
-    places = landmarks[annotation_key(photograph["uri"])]
     own = np.array([places.get(part, (np.nan, np.nan)) for part in parts])
     seen = analyzed_places(own, view, preprocessing.crop_side)
     # What the crop leaves out is nearest to nothing that the network sees.
