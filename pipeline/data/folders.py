@@ -1,7 +1,7 @@
 """Photographs in folders, on a disk or in a bucket: what is there, and which label each has."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def contents(root: Path | ObjectPath) -> Contents:
         if path.is_dir():
             # A name may be what another one is shown as: both are of the class that they say.
             own = found.listing.setdefault(readable(path.name), [])
-            for file in _files(path):
+            for file in files_below(path, _is_ours):
                 if is_archive(file):
                     found.archives.append(Path(file))
                 else:
@@ -112,8 +112,8 @@ def _bucket_contents(root: ObjectPath) -> Contents:
     return found
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Images and archives below a folder."""
+def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Paths below a folder whose bare names are `wanted`, folder by folder in order; hidden folders are left out."""
     visited = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         # Links are followed, as torchvision does, but never in a circle.
@@ -122,8 +122,11 @@ def _files(folder: Path) -> Iterator[str]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        wanted = (name for name in sorted(files) if is_image(name) or (is_archive(name) and not name.startswith(".")))
-        yield from (os.path.join(parent, name) for name in wanted)
+        yield from (os.path.join(parent, name) for name in sorted(files) if wanted(name))
+
+
+def _is_ours(name: str) -> bool:
+    return is_image(name) or (is_archive(name) and not name.startswith("."))
 
 
 def _found(path: str, name: str) -> Found:

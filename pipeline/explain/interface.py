@@ -91,16 +91,19 @@ class Explainer(Protocol):
 
 
 def target_scores(classifier: Classified, images: Tensor, targets: Tensor) -> Tensor:
-    """Softmax score `[B]` of each image's own target class.
+    """Softmax score `[B]` of each image's own target class; errors as `scores_of`."""
+    return scores_of(classifier, images).gather(1, targets[:, None]).squeeze(1)
+
+
+def scores_of(classifier: Classified, images: Tensor) -> Tensor:
+    """Softmax scores `[B,K]` of images `[B,…]`.
 
     Raises:
         ValueError: a plain function does not return one score in [0,1] for each image and class.
     """
     if hasattr(classifier, "logits"):
-        scores = classifier.logits(images).softmax(dim=1)
-    else:
-        scores = _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
-    return scores.gather(1, targets[:, None]).squeeze(1)
+        return classifier.logits(images).softmax(dim=1)
+    return _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
 
 
 def _checked(scores: Tensor, count: int) -> Tensor:
