@@ -48,7 +48,9 @@ def find_scans(root: Path) -> dict[str, list[Found]]:
             loose = loose or path.name
     if not any(listing.values()):
         if loose:
-            raise CatalogError(f"{root} holds scans, but not in folders; put those of each class into a folder of its own")
+            raise CatalogError(
+                f"{root} holds scans, but not in folders; put those of each class into a folder of its own"
+            )
         raise CatalogError(
             f"{root}: no scans ({kinds}) in its {len(listing)} folders; DICOM series are made into NIfTI files by "
             "dcm2niix"

@@ -1,1 +1,1 @@
-"""The stages of a run over volumes: scans → light and shadow at the segments of an atlas → what they come to by class."""
+"""The stages of a run over volumes: light and shadow at the segments of an atlas, scan by scan, and means by class."""

@@ -15,7 +15,7 @@ from pipeline.data.volumes.scans import read_scan
 from pipeline.explain.atlas import Atlas, atlas_of
 from pipeline.explain.passes import PASS_MEMORY
 from pipeline.models.answers import same_answers
-from pipeline.models.preparation import use_precision
+from pipeline.models.preparation import keep_freed_memory, use_precision
 from pipeline.models.volumes import VolumeClassifier
 from pipeline.objects import ObjectPath
 from pipeline.runtime.context import Context
@@ -45,6 +45,7 @@ class VolumeSetup:
 
     def __call__(self, gpu: bool, board: Any) -> "VolumeContext":
         """The context of this process, which is a worker's from now on."""
+        keep_freed_memory()
         torch.set_num_threads(1)
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return VolumeContext(self, gpu, board)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from pipeline.config import ConfigurationError
 from pipeline.data.class_map import ClassMap, read_class_map
 from pipeline.data.found import Found
@@ -14,9 +16,11 @@ from pipeline.data.volumes.files import VolumeError, open_volume
 from pipeline.data.volumes.scans import find_scans
 from pipeline.models.labels import numbered_labels, read_labels
 from pipeline.models.volumes import VolumeClassifier, load_volume_classifier
+from pipeline.names import shown
 from pipeline.objects import place
 from pipeline.runtime.settings import Location
 from pipeline.runtime.units import error_row
+from pipeline.stages.inputs import counted
 from pipeline.stages.networks import network_name
 from pipeline.stages.volumes.settings import VolumeConfig
 from pipeline.store.tables import digest
@@ -106,7 +110,8 @@ def gather_volume_inputs(config: VolumeConfig) -> VolumeInputs:
     answers, count = classifier.answers(channels, atlas.labels.shape)
     labels = read_labels(on_disk(config.labels, "--labels"), count) if config.labels else None
     names = labels.names if labels else numbered_labels(count).names
-    if labels is None and class_map is None and _in_order(listing, count):
+    by_order = labels is None and class_map is None and _in_order(listing, count)
+    if by_order:
         names = tuple(listing)
     indices = ClassMap(names, None, class_map, str(config.class_map)).find(listing)
     classes = tuple(
@@ -122,7 +127,7 @@ def gather_volume_inputs(config: VolumeConfig) -> VolumeInputs:
         channels,
         network_name(config.output.path, classifier.weights_digest, answered),
         tuple(names),
-        _found(classes, atlas),
+        _found(classes, atlas, by_order),
     )
 
 
@@ -176,13 +181,12 @@ def _channels(listing: Mapping[str, Sequence[Found]], atlas: LabelVolume) -> int
     return 1
 
 
-def _found(classes: Sequence[ScanClass], atlas: LabelVolume) -> str:
-    segments = len(set(atlas.labels.ravel().tolist()) - {0})
+def _found(classes: Sequence[ScanClass], atlas: LabelVolume, by_order: bool) -> str:
+    segments = np.count_nonzero(np.unique(atlas.labels))
+    indices = ", ".join(f"{one.label}: class {one.class_index}" for one in classes)
     scans = sum(len(one.uris) for one in classes)
-    return (
-        f"{scans:,} scan{'s' * (scans != 1)} of {len(classes)} class{'es' * (len(classes) != 1)} "
-        f"({', '.join(f'{one.label}: class {one.class_index}' for one in classes)}), "
-        f"{segments} segment{'s' * (segments != 1)} in the atlas"
-    )
+    said = f"{counted(scans, 'scan', 'scans')} of {counted(len(classes), 'class', 'classes')} ({indices}"
+    said += ", by the order of the folders' names; --labels or --class-map says otherwise" if by_order else ""
+    return shown(f"{said}), {counted(segments, 'segment', 'segments')} in the atlas")
 
 

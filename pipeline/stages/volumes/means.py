@@ -19,7 +19,7 @@ from pipeline.stages.volumes.settings import VolumeConfig
 class MeansStage(Stage):
     """Means with intervals, ranked."""
 
-    name = writes = "segment_means"
+    name, writes = "means", "segment_means"
     reads = ("segments",)
     depends_on = (ATLAS, NAMES)
     counts = "scans"

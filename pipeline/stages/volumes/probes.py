@@ -46,7 +46,6 @@ class ProbesStage(Stage):
                         label=label,
                         identity=(image_id, row["class_index"]),
                         items=(image_id,),
-                        inputs={"scans": paths},
                         payload=(row["uri"], row["class_index"]),
                         divisible=True,
                         size=1,

@@ -51,12 +51,13 @@ class ScansStage(Stage):
     def compute(self, worker: VolumeContext, unit: Unit, items: Sequence[str]) -> Output:
         output = Output(rows=[])
         for uri in items:
-            try:
-                image_id = scan_id(scan_path(uri))
-                with apart(self.name, unit, {"image_id": image_id, "uri": uri}, output):
-                    output.rows.append(self._row(worker, unit, uri, image_id))
-            except DecodeError as error:
-                output.errors.append(error_row(self.name, unit.label, str(error), uri=uri, retry=True))
+            with apart(self.name, unit, {"image_id": None, "uri": uri}, output):
+                try:
+                    output.rows.append(self._row(worker, unit, uri, scan_id(scan_path(uri))))
+                except DecodeError as error:
+                    # What was read and found wanting is the same another time.
+                    retry = error.image_id is None
+                    output.errors.append(error_row(self.name, unit.label, str(error), error.image_id, uri, retry))
             worker.advance(unit)
         return output
 
