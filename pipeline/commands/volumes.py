@@ -117,10 +117,11 @@ def draw_volumes(state: RunState) -> str:
     config, inputs, store = state.config, state.inputs, state.store
     classes = [_class(state, label) for label in (group.label for group in inputs.classes)]
     errors = store.read_all("errors").to_pylist()
+    alone = "" if config.mode == "fusion" else f", {config.mode} alone"
     facts = {
         "Classifier": inputs.model,
         "Atlas": file_name(str(config.atlas)),
-        "Light, shadow": f"σ = {config.light:g}, {config.shadow:g} voxels",
+        "Light, shadow": f"σ = {config.light:g}, {config.shadow:g} voxels" + alone,
         "Darkness": f"{config.dark or 0.0:g}",
     }
     files = volume_files("Segments that matter", facts, classes, errors, inputs.atlas.labels, inputs.atlas.affine)

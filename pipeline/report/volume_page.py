@@ -15,6 +15,8 @@ from pipeline.report.rendering import render, shared_files
 from pipeline.report.slices import COLORS, sections
 
 SEGMENTS_SHOWN = 12
+# Of the first segment's mean score: what has less is not outlined.
+OUTLINED_SHARE = 0.05
 ERRORS_SHOWN = 200
 
 
@@ -75,12 +77,13 @@ def volume_files(
     views = []
     for one in classes:
         first = ranked(one.segments)
+        outlined = [row["segment"] for row in first if row["relative"] >= OUTLINED_SHARE][: len(COLORS)]
         picture = None
         if first and one.example is not None:
             sheet = sections(
                 one.example.values,
                 labels,
-                [row["segment"] for row in first[: len(COLORS)]],
+                outlined,
                 [row["relative"] for row in one.segments],
                 [row["segment"] for row in one.segments],
                 first[0]["center"],
@@ -90,7 +93,7 @@ def volume_files(
             files[name] = pictures.encode(sheet)
             picture = {"path": name, "width": sheet.shape[1], "height": sheet.shape[0]}
         rows = [
-            {**row, "called": segment_name(row), "color": bytes(COLORS[at]).hex() if at < len(COLORS) else None}
+            {**row, "called": segment_name(row), "color": bytes(COLORS[at]).hex() if at < len(outlined) else None}
             for at, row in enumerate(first[:SEGMENTS_SHOWN])
         ]
         views.append({"class": one, "rows": rows, "more": len(first) - len(rows), "picture": picture})
