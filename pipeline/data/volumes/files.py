@@ -152,7 +152,7 @@ def _shape_of(file: BinaryIO) -> tuple[int, ...]:
     version = numpy_format.read_magic(file)
     readers = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
     if version not in readers:
-        raise VolumeError("holds no plain numbers")
+        raise VolumeError("damaged or of another kind: no version of the format that holds plain numbers")
     shape, _, kind = readers[version](file)
     _check_kind(kind)
     return shape
