@@ -3,10 +3,10 @@
     python benchmarks/model_table.py FOLDER [--networks resnet50 …] [--explainers cam …] [--side 96] [--full]
 
 Every network is given weights with which only the upper left of a picture can matter (benchmarks/planted.py), and every
-explainer explains two such pictures. *works*: of the pixels that a run would call salient, at least `SHARE` lie in that
-corner, which is a quarter of the picture with what surrounds it. Otherwise the explainer must have refused, and the table holds its words. Anything else, "**wrong**",
-makes the exit status 1. Finished entries are kept in FOLDER. Needs no photographs and no weights; `--full` takes
-the explainers' own numbers of samples instead of few.
+explainer explains two such pictures. It works if at least `SHARE` of the pixels that a run would call salient lie in that
+corner, which with what surrounds it is a quarter of the picture. Otherwise the explainer must have refused, and the table
+holds its words. Anything else, "**wrong**", makes the exit status 1. Finished entries are kept in FOLDER. Needs no
+photographs and no weights; `--full` takes the explainers' own numbers of samples instead of few.
 """
 
 import argparse
@@ -150,7 +150,8 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
     """What an explainer makes of the planted pictures: `works`, `wrong` with why, or `refuses` with its words."""
-    settings = ExplainSettings.model_validate({"explainer": name} | ({} if full else QUICK))
+    few = {} if full else QUICK
+    settings = ExplainSettings.model_validate({"explainer": name} | few)
     started = time.perf_counter()
     try:
         explainer = make_explainer(name, *own_settings(settings))
@@ -160,9 +161,8 @@ def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
             Item(number, picture, 1, image_generator(0, str(number), device))
             for number, picture in enumerate(planted.pictures[:2])
         ]
-        maps = [
-            stored_saliency(explanation) for _, explanation in explain_stream(explainer, prepared, items, device, len(items))
-        ]
+        found = explain_stream(explainer, prepared, items, device, len(items))
+        maps = [stored_saliency(explanation) for _, explanation in found]
     except ValueError as error:
         return {"said": "refuses", "why": str(error), "seconds": time.perf_counter() - started}
     shares = [in_corner(one, planted.inside, name) for one in maps]

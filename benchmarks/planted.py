@@ -3,10 +3,10 @@
 A picture of the class "texture" has a black and white checkerboard in its upper left part, one of the class "plain" the
 gray that is that board's mean; all else is faint noise, and the network sees none of it: it begins with a layer that
 lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights. Its batch norms
-take the statistics of pictures whose corners are partly hidden, dimmed or noisy, and the first layer behind its last map is
-fitted to how much of the texture such a picture shows; where that layer is given the means of a map, the map's cells at
-the corner are to say it, and all others nothing, as deep networks carry what they see far. An explanation that points
-elsewhere is wrong.
+take the statistics of pictures whose corners are partly hidden, dimmed or noisy, and the first layer behind its last
+map is fitted to how much of the texture such a picture shows; where that layer is given the means of a map, the map's
+cells at the corner are to say it, and all others nothing, as deep networks carry what they see far. An explanation that
+points elsewhere is wrong.
 
 Shapes: B pictures of S by S pixels.
 """
@@ -122,7 +122,7 @@ def plant(module: nn.Module, side: int, count: int = 64, name: str = "planted") 
         direction, low = _fitted(cells.flatten(2).transpose(1, 2).flatten(0, 1), wanted.flatten(), offset=False)
     classifier = Classifier(module, preprocessing, NAMES, name=name)
     full, empty = drawn[0:8:4], drawn[2:8:4]
-    # Between the layers of a head of several there is a nonlinearity: straight where it gets what ReLUs pass, or little.
+    # Between the layers of a head is a nonlinearity: straight where it gets what ReLUs pass, or very little.
     for values in ((4.0, 10.0), (-0.2, 0.2)):
         _set(head, direction, low, values)
         with torch.no_grad():

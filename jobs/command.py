@@ -12,6 +12,7 @@ WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errn
 
 VERBS = {
     "summarize": "photographs → maps → visual summaries → report",
+    "volumes": "scans in three dimensions and an atlas → scores of its segments → report",
     "evaluate": "figures of runs, and the papers' experiments on your images and classifier",
     "compare": "several finished runs side by side",
     "report": "the report drawn again from a run's tables",

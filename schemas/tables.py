@@ -23,6 +23,7 @@ from schemas.columns import (
     evidence,
     table,
 )
+from schemas.volumes import VOLUME_TABLES
 
 __all__ = ["EDGES", "TABLES", "VERSION", "TableSchema", "empty_table", "make_table", "validate"]
 
@@ -385,7 +386,7 @@ _ALL = [
     ),
 ]
 
-TABLES: dict[str, TableSchema] = {table.name: table for table in _ALL}
+TABLES: dict[str, TableSchema] = {table.name: table for table in (*_ALL, *VOLUME_TABLES)}
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -499,6 +499,75 @@ UNION ALL BY NAME
 FROM query(rows_of('runs'))
 );
 
+-- one row per scan of a run over volumes that could be read and classified
+SET VARIABLE scans_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'scans');
+CREATE OR REPLACE VIEW scans AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "image_id",
+    NULL::VARCHAR AS "uri",
+    NULL::VARCHAR AS "label",
+    NULL::INTEGER AS "class_index",
+    NULL::INTEGER AS "channels",
+    NULL::INTEGER AS "prediction",
+    NULL::FLOAT AS "prediction_score",
+    NULL::FLOAT AS "score"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('scans'));
+
+-- one row per scan: what light and shadow at each segment of the atlas do to the score of its class
+SET VARIABLE probes_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'probes');
+CREATE OR REPLACE VIEW probes AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "image_id",
+    NULL::VARCHAR AS "label",
+    NULL::BIGINT[] AS "segments",
+    NULL::DOUBLE[] AS "light",
+    NULL::DOUBLE[] AS "shadow"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('probes'));
+
+-- one row per scan and segment of the atlas: how much the segment matters (GLAS)
+SET VARIABLE segments_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'segments');
+CREATE OR REPLACE VIEW segments AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "image_id",
+    NULL::VARCHAR AS "label",
+    NULL::BIGINT AS "segment",
+    NULL::VARCHAR AS "name",
+    NULL::DOUBLE AS "score",
+    NULL::DOUBLE AS "light",
+    NULL::DOUBLE AS "shadow",
+    NULL::INTEGER AS "rank"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('segments'));
+
+-- one row per class and segment: mean score over the class's scans
+SET VARIABLE segment_means_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'segment_means');
+CREATE OR REPLACE VIEW segment_means AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "label",
+    NULL::BIGINT AS "segment",
+    NULL::VARCHAR AS "name",
+    NULL::BIGINT AS "voxels",
+    NULL::FLOAT[] AS "center",
+    NULL::INTEGER AS "scans",
+    NULL::DOUBLE AS "score",
+    NULL::DOUBLE AS "low",
+    NULL::DOUBLE AS "high",
+    NULL::DOUBLE AS "relative",
+    NULL::INTEGER AS "first",
+    NULL::INTEGER AS "rank"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('segment_means'));
+
 -- Questions
 -- Each view below is preceded by the question that it answers. Accuracy is over all readable photographs, whatever
 -- their split; a class is one of the run's labels.

@@ -27,12 +27,15 @@ from pipeline.stages.networks import network_name
 from pipeline.stages.order import STAGES
 from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
+from pipeline.stages.volumes.context import VolumeSetup
 from pipeline.store.atomic import TEMPORARY_SUFFIX, Ours, write_atomically
 from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore, digest
 
 if TYPE_CHECKING:
     from pipeline.runtime.workers import Workers
+
+Setup = WorkerSetup | VolumeSetup
 
 
 @contextmanager
@@ -68,40 +71,49 @@ def opened_run(
             network_name(config.output.path, inputs.weights_digest, inputs.answers, remember=state.write)
         if STAGES[0].writes not in state.kept:
             state.errors["catalog"] = error_shards(state, "catalog", catalog_errors(config, inputs))
-        with (
-            ray_session(config.ray) as resources,
-            watched_run(
-                config.output.path,
-                state.run,
-                inputs.image_count,
-                resources,
-                config.log == "json",
-                model=config.model.name,
-            ) as state.watch,
-        ):
-            # Imported late: Ray takes a second that a dry run need not spend.
-            from pipeline.runtime.growth import Growth
-            from pipeline.runtime.workers import Workers
-
+        with workers_of(state, still_ours, worker_setup(state), config.model.name) as workers:
             if inputs.doubt:
                 state.watch.warn("self-check", reason=inputs.doubt)
-            if still_ours.unfenced:
-                state.watch.warn("late writes are not refused", reason=still_ours.unfenced)
-            setup = replace(worker_setup(state), sight=Sight.of(config.output.path, still_ours))
-            workers = Workers(
-                config.ray,
-                setup,
-                partial(resources_now, config.ray),
-                FATAL_IN_WORKER,
-                growth=None if config.ray.address is None else Growth(),
-                waits=partial(console.print, markup=False, highlight=False),
-            )
-            try:
-                yield state, workers
-            finally:
-                workers.close()
-                # What killed workers have left behind.
-                remove_unfinished(state)
+            yield state, workers
+
+
+@contextmanager
+def workers_of(state: RunState, still_ours: Ours, setup: Setup, model: str) -> Iterator["Workers"]:
+    """Ray, and on it the workers of a run, which is watched; `setup` is what each of them is started with.
+
+    The run's configuration says `ray`, `log` and `output` as `RunConfig` does.
+
+    Raises:
+        ClusterError: as `ray_session`.
+    """
+    config = state.config
+    with (
+        ray_session(config.ray) as resources,
+        watched_run(
+            config.output.path, state.run, state.inputs.image_count, resources, config.log == "json", model=model
+        ) as state.watch,
+    ):
+        # Imported late: Ray takes a second that a dry run need not spend.
+        from pipeline.runtime.growth import Growth
+        from pipeline.runtime.workers import Workers
+
+        if still_ours.unfenced:
+            state.watch.warn("late writes are not refused", reason=still_ours.unfenced)
+        setup = replace(setup, sight=Sight.of(config.output.path, still_ours))
+        workers = Workers(
+            config.ray,
+            setup,
+            partial(resources_now, config.ray),
+            FATAL_IN_WORKER,
+            growth=None if config.ray.address is None else Growth(),
+            waits=partial(state.console.print, markup=False, highlight=False),
+        )
+        try:
+            yield workers
+        finally:
+            workers.close()
+            # What killed workers have left behind.
+            remove_unfinished(state)
 
 
 def remove_unfinished(state: RunState) -> None:

@@ -109,7 +109,7 @@ def _of_label(root: Path, folder: Path) -> Contents:
     """What lies below the folder of one label."""
     found, label = Contents(), readable(folder.name)
     own = found.listing.setdefault(label, [])
-    for file in _files(folder, found.passed_over):
+    for file in files_below(folder, found.passed_over):
         if is_archive(file):
             found.archives.append(Path(file))
         elif is_image_file(file):
@@ -173,8 +173,8 @@ def _images(root: ObjectPath, names: Sequence[str]) -> set[str]:
     return {*told, *(name for name, file in files.items() if is_image(file))}
 
 
-def _files(folder: Path, passed_over: PassedOver) -> Iterator[str]:
-    """Files below a folder that are not hidden."""
+def files_below(folder: Path, passed_over: PassedOver) -> Iterator[str]:
+    """Files below a folder that are not hidden, folder by folder in order; what is hidden is counted."""
     visited = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         # Links are followed, as torchvision does, but never in a circle.

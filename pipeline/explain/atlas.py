@@ -4,7 +4,9 @@ Explanation for Fine-Grained Classification", §IV-E).
 Shapes: B volumes of C channels and D by H by W voxels, P segments.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,12 +40,15 @@ class VolumeExplanation:
 
     Attributes:
         segment_scores: f_l·f_s `[B,P]` float64.
+        light, shadow: f_l and f_s `[B,P]` float64, as in `pipeline.explain.glas.Probes`.
         saliency: `[B,D,H,W]` float32 in [0,1]: each voxel has its segment's score, divided by the volume's largest; 0
             outside the segments.
         score_before: `[B]`, the target's score on the volume.
     """
 
     segment_scores: Tensor
+    light: Tensor
+    shadow: Tensor
     saliency: Tensor
     score_before: Tensor
 
@@ -77,8 +82,9 @@ def explain_volumes(
     shadow: float = SHADOW,
     mode: str = "fusion",
     memory: int = PASS_MEMORY,
+    dark: float = 0.0,
 ) -> VolumeExplanation:
-    """Explain `targets` `[B]` int64 in `volumes` `[B,C,D,H,W]` float, in which 0 is dark.
+    """Explain `targets` `[B]` int64 in `volumes` `[B,C,D,H,W]` float.
 
     Args:
         classifier: a function from volumes `[n,C,D,H,W]` to scores `[n,K]` in [0,1], or an object with `logits`.
@@ -86,6 +92,7 @@ def explain_volumes(
         shadow: σ_s in voxels.
         mode: `fusion`, `light` or `shadow`.
         memory: bytes of the perturbed volumes in one forward pass.
+        dark: the value of darkness, to which shadows and the world around a light fade: −1000 of Hounsfield's units.
 
     Raises:
         ValueError: the volumes do not have the atlas's shape, or a setting is out of range.
@@ -97,7 +104,8 @@ def explain_volumes(
         )
     settings = GlasSettings(light=light, shadow=shadow, mode=mode, memory=memory)
     before = target_scores(classifier, volumes, targets)
-    probes = probe(classifier, volumes, targets, before, atlas.points, settings)
+    probed = _Lifted.of(classifier, dark) if dark else classifier
+    probes = probe(probed, volumes - dark, targets, before, atlas.points, settings)
     scores = probes.light * probes.shadow
     relative = scores / scores.amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     # The first column is for the voxels outside.
@@ -105,4 +113,28 @@ def explain_volumes(
     place = torch.zeros_like(atlas.labels)
     inside = atlas.labels != 0
     place[inside] = torch.searchsorted(atlas.segments, atlas.labels[inside]) + 1
-    return VolumeExplanation(scores, columns[:, place].float(), before)
+    return VolumeExplanation(scores, probes.light, probes.shadow, columns[:, place].float(), before)
+
+
+@dataclass(frozen=True)
+class _Lifted:
+    """A classifier of volumes from which the value of darkness was taken."""
+
+    function: Callable[[Tensor], Any]
+    dark: float
+
+    @classmethod
+    def of(cls, classifier: Classified, dark: float) -> Classified:
+        if hasattr(classifier, "logits"):
+            return _LiftedLogits(classifier.logits, dark)
+        return cls(classifier, dark)
+
+    def __call__(self, volumes: Tensor) -> Any:
+        return self.function(volumes + self.dark)
+
+
+class _LiftedLogits(_Lifted):
+    """The same of one that gives logits."""
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        return self(volumes)

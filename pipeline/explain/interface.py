@@ -98,16 +98,19 @@ class Explainer(Protocol):
 
 
 def target_scores(classifier: Classified, images: Tensor, targets: Tensor) -> Tensor:
-    """Score `[B]` in [0,1] of each image's own target class.
+    """Score `[B]` in [0,1] of each image's own target class; errors as `scores_of_images`."""
+    return scores_of_images(classifier, images).gather(1, targets[:, None]).squeeze(1)
+
+
+def scores_of_images(classifier: Classified, images: Tensor) -> Tensor:
+    """Scores `[B,K]` in [0,1] of the classes for images `[B,…]`.
 
     Raises:
         ValueError: a plain function does not return one score in [0,1] for each image and class.
     """
     if hasattr(classifier, "logits"):
-        scores = class_scores(classifier, classifier.logits(images))
-    else:
-        scores = _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
-    return scores.gather(1, targets[:, None]).squeeze(1)
+        return class_scores(classifier, classifier.logits(images))
+    return _checked(torch.as_tensor(classifier(images), device=images.device), len(images))
 
 
 def _checked(scores: Tensor, count: int) -> Tensor:

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,12 @@ def _download(network: str, member: Any) -> nn.Module:
         ) from error
 
 
-def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
+def own_object(spec: str) -> Any:
+    """What `module:name` names, importable also from the current folder.
+
+    Raises:
+        ClassifierError: there is no such module, importing it fails, or it has nothing of that name to be called.
+    """
     module_name, _, function_name = spec.partition(":")
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         # Last, so that a file in the current folder never hides an installed package.
@@ -229,10 +234,20 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
         near = difflib.get_close_matches(function_name, functions, n=1, cutoff=0.5)
         hint = f"; did you mean {module_name}:{near[0]}?" if near else ""
         raise ClassifierError(f"{spec}: {module_name} has no function {function_name!r}{hint}")
+    return function
+
+
+def returned_by(spec: str, function: Callable[[], Any]) -> Any:
+    """What a person's own function returns; whatever it raises becomes a ClassifierError that names it."""
     try:
-        result = function()
+        return function()
     except Exception as error:
-        raise ClassifierError(f"{spec}: {function_name}() failed: {type(error).__name__}: {error}") from error
+        name = spec.partition(":")[2]
+        raise ClassifierError(f"{spec}: {name}() failed: {type(error).__name__}: {error}") from error
+
+
+def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
+    result = returned_by(spec, own_object(spec))
     is_pair = isinstance(result, tuple) and len(result) == 2
     module, preprocessing = result if is_pair else (result, Preprocessing())
     if isinstance(preprocessing, dict):
@@ -246,8 +261,17 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
             f"{spec} returned {type(result).__name__}; it must return a torch.nn.Module, or a pair of that "
             "and its Preprocessing"
         )
+    return module, preprocessing, None, fitted(spec, module, weights)
+
+
+def fitted(spec: str, module: nn.Module, weights: str | Path | ObjectPath | None) -> str:
+    """Fit a weights file, if one is named, to a person's own network; what the network is called from then on.
+
+    Raises:
+        ClassifierError: the weights are no file, or do not fit.
+    """
     if weights is None:
-        return module, preprocessing, None, spec
+        return spec
     if isinstance(weights, str) or weights.suffix.lower() not in SUFFIXES:
         raise ClassifierError(
             f"weights {str(weights)!r} of {spec} must be a file ({', '.join(SUFFIXES)}); leave them out to "
@@ -255,7 +279,7 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
         )
     state = read_weights(weights)
     fit_weights(module, state, weights, spec)
-    return module, preprocessing, None, f"{spec} ({called(weights, state)})"
+    return f"{spec} ({called(weights, state)})"
 
 
 def _built(spec: str, settings: dict[str, Any]) -> Preprocessing:

@@ -20,6 +20,7 @@ from pipeline.runtime.units import error_row
 from pipeline.store.atomic import TEMPORARY_SUFFIX
 from pipeline.store.tables import Shard, TableStore
 from schemas import TABLES, make_table, validate
+from schemas.volumes import VOLUME_TABLES
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("n01531178", "n02672831", "n04254680")
@@ -37,7 +38,7 @@ SETTINGS = (
 # Measured, so the same in no two runs.
 MEASURED = {"maps": ["seconds"]}
 # What the run says of itself, and what other jobs add.
-NOT_COMPARED = ("runs", "costs", "measurements", "ratings")
+NOT_COMPARED = ("runs", "costs", "measurements", "ratings", *(table.name for table in VOLUME_TABLES))
 KILLS = ("worker", "actor", "node", "driver")
 FREEZES = ("frozen actor", "frozen driver")
 KINDS = (*KILLS, *FREEZES)

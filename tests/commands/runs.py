@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.store.tables import TableStore
 from schemas import TABLES
+from schemas.volumes import VOLUME_TABLES
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
@@ -90,7 +91,8 @@ def start_job(output: Path | str, images: Path | str, *settings: str) -> subproc
 def tables(output: Path) -> dict[str, pa.Table]:
     """All tables of a run, without what is measured."""
     store = TableStore(output)
-    names = [name for name in TABLES if name not in ("runs", "costs", "measurements", "ratings")]
+    others = {"runs", "costs", "measurements", "ratings", *(table.name for table in VOLUME_TABLES)}
+    names = [name for name in TABLES if name not in others]
     return {name: store.read_all(name).drop_columns(MEASURED.get(name, [])) for name in names}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import clean, cluster, compare, evaluate, export, report, review, summarize
+from jobs import clean, cluster, compare, evaluate, export, report, review, summarize, volumes
 from jobs.command import main, run_command
 from pipeline.commands.evaluate import PAPERS
 from pipeline.commands.submission import named_files
@@ -30,6 +30,9 @@ OPTIONS = {
     "--print-config",
 }
 
+VOLUMES = {"--help", "--scans", "--atlas", "--names", "--model", "--weights", "--labels", "--class-map", "--output"}
+VOLUMES |= {"--light", "--shadow", "--mode", "--dark", "--error-tolerance", "--address", "--workers"}
+
 
 @pytest.mark.parametrize(
     ("job", "options"),
@@ -42,6 +45,7 @@ OPTIONS = {
         (compare, {"--help", "--run", "--output"}),
         (export, {"--help", "--run", "--format", "--output"}),
         (review, {"--help", "--run", "--host", "--port", "--export"}),
+        (volumes, VOLUMES),
     ],
 )
 def test_options_are_a_promise(job, options: set[str]) -> None:  # noqa: ANN001

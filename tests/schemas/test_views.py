@@ -14,8 +14,12 @@ import pytest
 
 from jobs.export import main
 from pipeline.store.tables import TableStore
-from schemas import TABLES, make_table
+from schemas import TABLES, empty_table, make_table
 from schemas.views import PATH, sql_type, views_sql
+from schemas.volumes import VOLUME_TABLES
+
+# Tables that a run over photographs does not have.
+OTHERS = {table.name for table in VOLUME_TABLES}
 
 
 def opened(*runs: Path | str) -> duckdb.DuckDBPyConnection:
@@ -91,7 +95,7 @@ def test_each_table_is_read_as_its_manifest_says(measured_run: Path) -> None:
         columns = rows_of(connection, f"DESCRIBE {name}")
         expected = ["folder", *table.schema.names]
         assert [column["column_name"] for column in columns] == expected, name
-        own = TableStore(measured_run).read_all(name)
+        own = empty_table(name) if name in OTHERS else TableStore(measured_run).read_all(name)
         found = connection.sql(f"SELECT * EXCLUDE (folder) FROM {name}").to_arrow_table()
         assert found.num_rows == own.num_rows, name
         for field in table.schema:

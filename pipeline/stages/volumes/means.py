@@ -1,0 +1,62 @@
+"""Stage `segment_means`: segments → `segment_means`: what the segments come to over the scans of a class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.evaluate.segments import segment_means
+from pipeline.explain.atlas import atlas_of
+from pipeline.runtime.stage import Plan, Stage, units_per_class
+from pipeline.runtime.units import Output, Unit, known
+from pipeline.stages.constants import constants
+from pipeline.stages.volumes.context import VolumeContext
+from pipeline.stages.volumes.inputs import ATLAS, NAMES
+from pipeline.stages.volumes.settings import VolumeConfig
+
+
+class MeansStage(Stage):
+    """Means with intervals, ranked."""
+
+    name, writes = "means", "segment_means"
+    reads = ("segments",)
+    depends_on = (ATLAS, NAMES)
+    counts = "scans"
+
+    def settings(self, config: VolumeConfig) -> Any:
+        return [config.seed, constants(segment_means)]
+
+    def units(self, plan: Plan) -> list[Unit]:
+        return units_per_class(plan, ("segments",))
+
+    def compute(self, worker: VolumeContext, unit: Unit, items: Sequence[str]) -> Output:
+        atlas = atlas_of(torch.from_numpy(worker.labels.labels))
+        segments = atlas.segments.tolist()
+        scans: dict[str, list[float]] = {}
+        for row in worker.read(unit, "segments", ["image_id", "score"]):
+            scans.setdefault(row["image_id"], []).append(row["score"])
+        if not scans:
+            return Output([])
+        means = segment_means(np.array(list(scans.values())), worker.config.seed)
+        labels, voxels = np.unique(worker.labels.labels, return_counts=True)
+        sizes = dict(zip(labels.tolist(), voxels.tolist(), strict=True))
+        return Output(
+            [
+                {
+                    "label": unit.label,
+                    "segment": segment,
+                    "name": worker.labels.names.get(segment),
+                    "voxels": sizes[segment],
+                    "center": atlas.points.positions[at].tolist(),
+                    "scans": len(scans),
+                    "score": float(means.score[at]),
+                    "low": known(means.intervals[at, 0]),
+                    "high": known(means.intervals[at, 1]),
+                    "relative": float(means.relative[at]),
+                    "first": means.first[at],
+                    "rank": means.ranks[at],
+                }
+                for at, segment in enumerate(segments)
+            ]
+        )

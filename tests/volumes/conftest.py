@@ -1,0 +1,6 @@
+"""Modules that the tests of volumes share."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stages")]
