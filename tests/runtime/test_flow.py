@@ -307,6 +307,19 @@ def test_what_is_computed_again_the_same_ends_there(tmp_path) -> None:
     )  # fmt: skip
 
 
+def test_units_of_all_classes_are_planned_by_going_through_the_shards_a_few_times(tmp_path) -> None:
+    class Counted(list):
+        times = 0
+
+        def __iter__(self):  # noqa: ANN204
+            Counted.times += 1
+            return super().__iter__()
+
+    shards = Counted(PlannedShard(f"{label}{n}", label, n) for label in map(str, range(50)) for n in (1, 2))
+    units = units_per_class(Plan(None, None, None, {"images": shards}), ("images",))
+    assert [unit.size for unit in units] == [3] * 50 and Counted.times <= 4
+
+
 def test_two_shards_that_hold_the_same_are_two_units(tmp_path) -> None:
     state = state_of(tmp_path)
     state.plan.shards["images"] = [PlannedShard(path, "a", 1, content="nothing") for path in ("one", "two")]
