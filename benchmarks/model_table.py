@@ -2,11 +2,11 @@
 
     python benchmarks/model_table.py FOLDER [--networks resnet50 …] [--explainers cam …] [--side 96] [--full]
 
-Every network is given weights with which only the upper left of a picture can matter (benchmarks/planted.py), and every
-explainer explains two such pictures. It works if at least `SHARE` of the pixels that a run would call salient lie in that
-corner, which with what surrounds it is a quarter of the picture. Otherwise the explainer must have refused, and the table
-holds its words. Anything else, "**wrong**", makes the exit status 1. Finished entries are kept in FOLDER. Needs no
-photographs and no weights; `--full` takes the explainers' own numbers of samples instead of few.
+Every network is given weights with which only the upper left of a picture can matter (benchmarks/planted.py), and each
+explainer explains two such pictures. It works if at least `SHARE` of the pixels that a run would call salient lie in
+that corner, which with what surrounds it is a quarter of the picture. Otherwise the explainer must have refused, and
+the table holds its words. Anything else, "**wrong**", makes the exit status 1. Finished entries are kept in FOLDER.
+Needs no photographs and no weights; `--full` takes the explainers' own numbers of samples instead of few.
 """
 
 import argparse
