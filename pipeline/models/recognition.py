@@ -22,8 +22,10 @@ SHARED: tuple[Form, ...] = ("probabilities", "log-probabilities")
 
 
 @torch.no_grad()
-def recognized_head(module: nn.Module, side: int, declared: Declared = "auto", name: str = "the network") -> Head:
-    """The head of a network, in evaluation mode, that takes normalized images `[B,3,S,S]`.
+def recognized_head(
+    module: nn.Module, side: int, declared: Declared = "auto", name: str = "the network", channels: int = 3
+) -> Head:
+    """The head of a network, in evaluation mode, that takes normalized images `[B,channels,S,S]`.
 
     A softmax, log-softmax or sigmoid that the network ends with, as a module or a function, is seen. Else the outputs
     for fixed inputs tell: shares that sum to 1, their logarithms, or numbers that stay in [0,1] however loud the
@@ -37,7 +39,7 @@ def recognized_head(module: nn.Module, side: int, declared: Declared = "auto", n
     Raises:
         ClassifierError: it returns no matrix of numbers, or its outputs cannot be of the declared kind.
     """
-    inputs = _probe(side).to(next(module.parameters(), torch.zeros(1)))
+    inputs = _probe(side, channels).to(next(module.parameters(), torch.zeros(1)))
     outputs, call = run_with_last_call(module, inputs[:1], name)
     if call is not None and _ends_with(outputs, call.form, call.given):
         form, called = call.form, True
@@ -140,8 +142,8 @@ def _is_one(sums: Tensor) -> bool:
     return bool(((sums - 1).abs() <= NEAR).all())
 
 
-def _probe(side: int) -> Tensor:
-    """Normalized inputs `[5,3,S,S]`, without random numbers: the first, and the first times `LOUD`."""
-    place = torch.arange(3 * side * side, dtype=torch.float64).view(1, 3, side, side)
+def _probe(side: int, channels: int) -> Tensor:
+    """Normalized inputs `[5,channels,S,S]`, without random numbers: the first, and the first times `LOUD`."""
+    place = torch.arange(channels * side * side, dtype=torch.float64).view(1, channels, side, side)
     wave = torch.sin(place * 0.7) + torch.sin(place * 0.013) + torch.sin(place.square() * 1e-4)
     return torch.cat([wave, *(wave * factor for factor in LOUD)]).float()
