@@ -22,6 +22,8 @@ TOGETHER = 4
 ALONE = 3
 # Photographs and answers as configured take so long at most where ten are tried by then, and what else is tried.
 READING_SECONDS, TRYING_SECONDS = 4.0, 8.0
+# A network that has not seen ten by then is too slow to be tried here.
+LONGEST_READING_SECONDS = 15.0
 
 
 def checked(config: RunConfig, classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
@@ -38,13 +40,15 @@ def checked(config: RunConfig, classifier: Classifier, classes: Sequence[Catalog
 
 
 def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
-    deadline = time.monotonic() + READING_SECONDS
+    begun = time.monotonic()
     entries: list[CatalogEntry] = []
     squares: list[torch.Tensor] = []
     answers: list[np.ndarray] = []
     for entry in spread(classes, PHOTOGRAPHS, CLASSES):
-        if time.monotonic() > deadline and len(entries) >= FEWEST_PHOTOGRAPHS:
+        if time.monotonic() > begun + READING_SECONDS and len(entries) >= FEWEST_PHOTOGRAPHS:
             break
+        if time.monotonic() > begun + LONGEST_READING_SECONDS:
+            return ""
         try:
             squares.append(classifier.preprocessing.analyzed_image(read_image(entry.uri).image))
         except DecodeError:

@@ -92,6 +92,8 @@ def test_photographs_and_networks_that_fail_stop_nothing(
     monkeypatch.setattr(self_check, "read_image", lambda uri: (read.append(uri), read_image(uri))[1])
     checked(CONFIG, demo, classes)
     assert len(read) == len({*read}) == 10
+    monkeypatch.setattr(self_check, "LONGEST_READING_SECONDS", 0.0)
+    assert checked(CONFIG, demo, classes) == "" and len(read) == 10
     demo.module.forward = None
     assert checked(CONFIG, demo, classes) == ""
 
