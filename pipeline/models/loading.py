@@ -90,7 +90,7 @@ def load_classifier(
     preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash, channels)
     module = module.eval().float()
     number_of_outputs = _number_of_outputs(module, preprocessing, name)
-    found = recognized_head(module, preprocessing.crop_side, head, name)
+    found = recognized_head(module, preprocessing.crop_side, head, name, len(preprocessing.mean))
     number_of_classes = found.classes(number_of_outputs)
     if labels is not None:
         known_labels = read_labels(labels, number_of_classes)
