@@ -255,8 +255,8 @@ class Cam(ActivationMaps):
             maps = repeated
         if not _same(repeated, logits) or maps.shape[1:] != layer.shape[1:]:
             raise ClassifierError(
-                f"CAM needs global average pooling and one layer behind the map that {layer.name!r} gives; this network has "
-                "another head: take grad-cam"
+                f"CAM needs global average pooling and one layer behind the map that {layer.name!r} gives; this "
+                "network has another head: take grad-cam"
             )
         return maps.to(images), logits
 

@@ -31,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pipeline.models.classifier import ClassifierError
+from pipeline.models.pointwise import Activation, Flow, Unseen
 
 # Names of torch functions, without the underscores of their in-place variants.
 NONNEGATIVE = frozenset({"hardsigmoid", "relu", "relu6", "sigmoid", "softplus", "special_expit"})
@@ -72,11 +73,15 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
         ClassifierError: as `recording`.
     """
     path = [""]
-    listed: list[Intercepted] = []
+    listed: list[tuple[int, Intercepted]] = []
 
     class Listing(_TracedPass):
-        def intercepted(self, name: str, _nonnegative: bool, output: Tensor) -> None:
-            listed.append(Intercepted(name, path[-1], tuple(output.shape)))
+        def place(self) -> str:
+            return path[-1]
+
+        def intercepted(self, activation: Activation) -> None:
+            shape = tuple(activation.values.shape)
+            listed.append((activation.number, Intercepted(activation.name, activation.path, shape)))
 
     def left(*_: Any) -> None:
         path.pop()
@@ -90,7 +95,7 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
                 stack.callback(leave.remove)
         with Listing(module).attached():
             module(images)
-    return listed
+    return [call for _, call in sorted(listed, key=lambda one: one[0])]
 
 
 @contextmanager
@@ -181,7 +186,9 @@ def _limits(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
 
 
 class _Interception(TorchFunctionMode):
-    """Hands every nonlinearity's output that depends on the images to `intercepted`, while `module` runs."""
+    """Hands every activation that depends on the images to `intercepted`, while `module` runs."""
+
+    filters = False
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -189,6 +196,7 @@ class _Interception(TorchFunctionMode):
         self.passes = 0
         self.running = False
         self.batch = 0
+        self.flow = Flow(_nonlinearity, _nonnegative, self.examine, self.place, self.filters)
         for name, submodule in module.named_modules():
             compiled = hasattr(submodule, "_orig_mod") or submodule._compiled_call_impl is not None
             if compiled or isinstance(submodule, torch.jit.ScriptModule | nn.RNNBase | nn.RNNCellBase):
@@ -201,8 +209,12 @@ class _Interception(TorchFunctionMode):
             raise ClassifierError("freeze the network's parameters: module.requires_grad_(False)")
 
     @abstractmethod
-    def intercepted(self, name: str, nonnegative: bool, output: Tensor) -> None:
-        """One call: its function, whether its outputs are never negative, and the output [B, ...]."""
+    def intercepted(self, activation: Activation) -> None:
+        """One call: its function, whether its outputs are never negative, and what it gives [B, ...]."""
+
+    def place(self) -> str:
+        """Where the network is, for `Intercepted.module_path`."""
+        return ""
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -220,16 +232,22 @@ class _Interception(TorchFunctionMode):
     def begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.running = True
         self.passes += 1
-        self.batch = next(len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        with torch._C.DisableTorchFunction():
+            self.batch = next(len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+            self.flow.begin([args, kwargs])
 
     def end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         """Called with None where the forward pass has failed."""
         was_running = self.running
-        self.stop()
-        return self.finish(output) if was_running and output is not None else None
+        with torch._C.DisableTorchFunction(), _named():
+            if was_running and output is not None:
+                self.flow.end(output)
+            self.stop()
+            return self.finish(output) if was_running and output is not None else None
 
     def stop(self) -> None:
         self.running = False
+        self.flow.forget()
 
     def finish(self, output: Any) -> Any:
         """A forward pass has succeeded; what is returned replaces its output unless None."""
@@ -238,40 +256,45 @@ class _Interception(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = _nonlinearity(func, args, kwargs) if self.running else None
-        if name is None:
+        if not self.running:
             return func(*args, **kwargs)
-        if not args:
-            keyword = "input" if "input" in kwargs else "self"
+        keyword = next((one for one in ("input", "self") if one in kwargs), None)
+        if not args and keyword is not None:
             kwargs = dict(kwargs)
             args = (kwargs.pop(keyword),)
-        source = args[0]
-        if source.requires_grad and not torch.is_grad_enabled():
-            raise ClassifierError(
-                f"the network calls {name} where gradients are off (inside an autograd.Function, a reentrant "
-                "checkpoint or no_grad), so they cannot be filtered there"
-            )
-        if source.requires_grad and source._is_view():
-            # In place on a view, the gradient reaches this call through the view's base, where no hook on the output
-            # would see it.
-            working = source.clone()
-            output = func(working, *args[1:], **kwargs)
-            self.examine(name, args, kwargs, output)
-            return source.copy_(output) if output is working else output
-        output = func(*args, **kwargs)
-        self.examine(name, args, kwargs, output)
-        return output
+        with _named():
+            return self.flow.call(func, args, kwargs)
 
-    def examine(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        if not output.requires_grad:
+    def examine(self, activation: Activation) -> None:
+        values = activation.values
+        if not values.is_floating_point():
             return
-        if output.ndim == 0 or len(output) != self.batch:
+        if not activation.tensor_requires_gradient:
+            if activation.differentiable:
+                raise ClassifierError(
+                    f"the network calls {activation.name} where gradients are off (inside an autograd.Function, a "
+                    "reentrant checkpoint or no_grad), so they cannot be filtered there"
+                )
+            return
+        if values.ndim == 0 or len(values) != self.batch:
             raise ClassifierError(
-                f"the network calls {name} with an output {list(output.shape)} for {self.batch} images; its first "
-                "dimension must be the images"
+                f"the network calls {activation.name} with an output {list(values.shape)} for {self.batch} images; its "
+                "first dimension must be the images"
             )
-        nonnegative = name in NONNEGATIVE or (name in CLAMPS and _limits(name, args, kwargs)[0] >= 0)
-        self.intercepted(name, nonnegative, output)
+        self.intercepted(activation)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """What cannot be seen, as an error that says what to do."""
+    try:
+        yield
+    except Unseen as error:
+        raise ClassifierError(f"{error}, so that its gradients cannot be filtered: write it in torch functions") from None
+
+
+def _nonnegative(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return name in NONNEGATIVE or (name in CLAMPS and _limits(name, args, kwargs)[0] >= 0)
 
 
 class _TracedPass(_Interception):
@@ -318,15 +341,15 @@ class _Recorder(_TracedPass):
         self.activations: list[Tensor] = []
         self.tolerances: list[Tensor] = []
 
-    def intercepted(self, name: str, nonnegative: bool, output: Tensor) -> None:
-        activation = output.detach()
+    def intercepted(self, activation: Activation) -> None:
+        nonnegative, activation = activation.nonnegative, activation.values
         share = self.relative_tolerance
         if share is None:
             if activation.dtype not in ROUNDING_TOLERANCE:
                 raise ClassifierError(f"there is no default tolerance for activations in {activation.dtype}; give one")
             share = ROUNDING_TOLERANCE[activation.dtype]
         magnitude = activation if nonnegative else activation.abs()
-        tolerance = share * (magnitude.amax(dim=tuple(range(1, output.ndim))) if output.ndim > 1 else magnitude)
+        tolerance = share * (magnitude.amax(dim=tuple(range(1, magnitude.ndim))) if magnitude.ndim > 1 else magnitude)
         margin = _per_image(tolerance, activation)
         self.tolerances.append(tolerance)
         # Not copysign for both: a ReLU may give -0.0.
@@ -339,6 +362,8 @@ class _Recorder(_TracedPass):
 
 
 class _Filter(_Interception):
+    filters = True
+
     def __init__(self, module: nn.Module, bounds: Sequence[Tensor]) -> None:
         super().__init__(module)
         self.activations = list(bounds[:-1])
@@ -359,7 +384,8 @@ class _Filter(_Interception):
                 f"the network called {self.calls} nonlinearities, but bounds of {len(self.activations)} were recorded"
             )
 
-    def intercepted(self, name: str, nonnegative: bool, output: Tensor) -> None:
+    def intercepted(self, activation: Activation) -> None:
+        name, output = activation.name, activation.values
         self.calls += 1
         if self.calls > len(self.activations):
             raise ClassifierError(
@@ -373,14 +399,14 @@ class _Filter(_Interception):
                 f"{list(bound.shape)} were recorded; the same images and calls must be recorded and filtered"
             )
         # Taken now and not in the backward pass, since the network may go on to change the output in place.
-        if nonnegative:
+        if activation.nonnegative:
             within = output <= bound
         else:
             tolerance = _per_image(self.tolerances[:, self.calls - 1], output)
             within = output <= torch.maximum(bound, tolerance)
             within &= output >= torch.minimum(bound, -tolerance)
         # On a CPU four times as fast as masked_fill.
-        output.register_hook(lambda gradient: gradient * within)
+        activation.within.append(within)
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

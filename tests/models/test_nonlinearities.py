@@ -4,6 +4,7 @@ import csv
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,6 +270,185 @@ def test_filter_of_each_function(form: str) -> None:
     assert torch.equal(torch.autograd.grad(outputs, explanations, cotangent)[0], expected)
 
 
+class OwnRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        context.save_for_backward(values)
+        return values.clamp(min=0)
+
+    @staticmethod
+    def backward(context: Any, error: Tensor) -> Tensor:
+        return error * (context.saved_tensors[0] > 0)
+
+
+class OwnSwish(torch.autograd.Function):
+    """As in the networks that save memory by it: two operations, of which nothing is recorded."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        context.save_for_backward(values)
+        return values * torch.sigmoid(values)
+
+    @staticmethod
+    def backward(context: Any, error: Tensor) -> Tensor:
+        gate = torch.sigmoid(context.saved_tensors[0])
+        return error * (gate + context.saved_tensors[0] * gate * (1 - gate))
+
+
+@torch.jit.script
+def scripted_relu(values: Tensor) -> Tensor:
+    return values * (values > 0)
+
+
+@torch.jit.script
+def scripted_swish(values: Tensor) -> Tensor:
+    return values * torch.sigmoid(values)
+
+
+@torch.jit.script
+def scripted_block(values: Tensor) -> Tensor:
+    return torch.relu(values).mean(dim=[2, 3])
+
+
+def assigned(values: Tensor) -> Tensor:
+    values = values.clone()
+    values[values < 0] = 0
+    return values
+
+
+def gated_in_place(values: Tensor) -> Tensor:
+    gate = values / 2**0.5
+    gate.erf_()
+    gate += 1
+    gate *= values
+    return gate * 0.5
+
+
+def without_recording(values: Tensor) -> Tensor:
+    with torch.no_grad():
+        gate = (values > 0).float()
+    return values * gate
+
+
+# By hand, and the module that computes the same.
+BY_HAND: dict[str, tuple[Callable[[Tensor], Tensor], nn.Module]] = {
+    "x * (x > 0)": (lambda x: x * (x > 0), nn.ReLU()),
+    "(x > 0) * x, as numbers": (lambda x: (x > 0).to(x.dtype) * x, nn.ReLU()),
+    "gate without recording": (without_recording, nn.ReLU()),
+    "gate of detached values": (lambda x: x * (x.detach() > 0), nn.ReLU()),
+    "maximum": (lambda x: torch.maximum(x, torch.zeros_like(x)), nn.ReLU()),
+    "max of two": (lambda x: torch.max(x, torch.zeros((), dtype=x.dtype)), nn.ReLU()),
+    "where": (lambda x: torch.where(x > 0, x, 0.0), nn.ReLU()),
+    "method where": (lambda x: x.where(x > 0, torch.zeros_like(x)), nn.ReLU()),
+    "masked_fill": (lambda x: x.masked_fill(x < 0, 0.0), nn.ReLU()),
+    "masked_fill_": (lambda x: x.clone().masked_fill_(x < 0, 0.0), nn.ReLU()),
+    "assigned": (assigned, nn.ReLU()),
+    "(x + |x|) / 2": (lambda x: (x + x.abs()) / 2, nn.ReLU()),
+    "heaviside": (lambda x: x * torch.heaviside(x.detach(), torch.zeros((), dtype=x.dtype)), nn.ReLU()),
+    "scripted": (scripted_relu, nn.ReLU()),
+    "autograd.Function": (OwnRelu.apply, nn.ReLU()),
+    "leaky where": (lambda x: torch.where(x > 0, x, 0.1 * x), nn.LeakyReLU(0.1)),
+    "leaky maximum": (lambda x: torch.maximum(x, 0.1 * x), nn.LeakyReLU(0.1)),
+    "exponential where": (lambda x: torch.where(x > 0, x, torch.expm1(x)), nn.ELU()),
+    "swish": (lambda x: x * torch.sigmoid(x), nn.SiLU()),
+    "swish by exp": (lambda x: x / (1 + torch.exp(-x)), nn.SiLU()),
+    "scripted swish": (scripted_swish, nn.SiLU()),
+    "swish as autograd.Function": (OwnSwish.apply, nn.SiLU()),
+    "gelu": (lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)), nn.GELU()),
+    "gelu, gate first": (lambda x: x * (0.5 * (1 + torch.erf(x / 2**0.5))), nn.GELU()),
+    "gelu in place": (gated_in_place, nn.GELU()),
+    "gelu by tanh": (
+        lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3)))),
+        nn.GELU("tanh"),
+    ),
+    "hard swish": (lambda x: x * functional.relu6(x + 3, inplace=True) / 6, nn.Hardswish()),
+    "mish": (lambda x: x * torch.tanh(functional.softplus(x)), nn.Mish()),
+    "sigmoid": (lambda x: 1 / (1 + torch.exp(-x)), nn.Sigmoid()),
+    "tanh": (lambda x: (torch.exp(x) - torch.exp(-x)) / (torch.exp(x) + torch.exp(-x)), nn.Tanh()),
+    "softplus": (lambda x: torch.log(1 + torch.exp(x)), nn.Softplus()),
+    "softsign": (lambda x: x / (1 + x.abs()), nn.Softsign()),
+    "prelu": (lambda x: torch.relu(x) - 0.25 * torch.relu(-x), nn.PReLU()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", BY_HAND)
+def test_a_nonlinearity_by_hand_is_filtered_as_the_module(form: str) -> None:
+    function, module = BY_HAND[form]
+    images, explanations, weights = seeded(4, 50, seed=3), seeded(4, 50, seed=4), seeded(50, 20, seed=5)
+    found = []
+    for one in (function, module.double()):
+        network = Behind(one, weights).requires_grad_(False)
+        found.append(gradient(network, explanations, recorded(network, images)))
+        assert not torch.equal(found[-1], gradient(network, explanations)), "the filter blocks something"
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+    assert torch.equal(found[0] == 0, found[1] == 0), "the same are blocked"
+
+
+class Behind(nn.Module):
+    """Two layers with a function between them that is called twice: scripted functions are optimized with time."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], weights: Tensor) -> None:
+        super().__init__()
+        self.function, self.weights = function, weights
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.function(inputs.flip(1) * 1.0) @ self.weights
+        return self.function(hidden * 0.2) @ self.weights.T
+
+
+def test_maxout_and_gates_of_other_values_are_filtered() -> None:
+    images, explanations, weights = seeded(4, 20, seed=3), seeded(4, 20, seed=4), seeded(20, 20, seed=5)
+
+    def parts(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x @ weights, x.flip(1) @ weights
+
+    forms: dict[str, Callable[[Tensor], Tensor]] = {
+        "maximum": lambda x: torch.maximum(*parts(x)),
+        "max over a dimension": lambda x: torch.stack(parts(x), dim=-1).max(dim=-1).values,
+        "amax": lambda x: torch.stack(parts(x), dim=2).amax(dim=2),
+        "where": lambda x: torch.where(parts(x)[0] > parts(x)[1], *parts(x)),
+        "gate of another value": lambda x: parts(x)[0] * (parts(x)[1] > 0),
+    }
+    for form, function in forms.items():
+        network = Single(function).requires_grad_(False)
+        bounds = recorded(network, images, 0.0)
+        assert len(bounds) == 2, form
+        activations, largest = network(explanations), network(images)
+        within = (activations >= largest.clamp(max=0)) & (activations <= largest.clamp(min=0))
+        leaf = explanations.clone().requires_grad_()
+        cotangent = seeded(*activations.shape, seed=9)
+        (expected,) = torch.autograd.grad(network(leaf), leaf, cotangent * within)
+        with filtering(network, bounds):
+            outputs = network(leaf)
+        torch.testing.assert_close(torch.autograd.grad(outputs, leaf, cotangent)[0], expected, msg=form)
+
+
+def test_activations_are_not_taken_for_norms_nor_norms_for_activations() -> None:
+    def layer_norm(x: Tensor) -> Tensor:
+        centered = x - x.mean(dim=1, keepdim=True)
+        return centered * torch.rsqrt(centered.pow(2).mean(dim=1, keepdim=True) + 1e-5)
+
+    def softmax(x: Tensor) -> Tensor:
+        weights = torch.exp(x - x.amax(dim=1, keepdim=True))
+        return weights / weights.sum(dim=1, keepdim=True)
+
+    forms: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
+        "layer norm": (layer_norm, []),
+        "variance by squares": (lambda x: x / ((x * x).mean(1, True) - x.mean(1, True).square()).sqrt(), []),
+        "softmax": (softmax, []),
+        "L2": (lambda x: x / x.norm(dim=1, keepdim=True).clamp(min=1e-6), []),
+        "magnitudes": (lambda x: x / x.abs().sum(dim=1, keepdim=True), []),
+        "squared ReLU": (lambda x: torch.relu(x).square().flip(1), ["relu", "square"]),
+        "mean of x * (x > 0)": (lambda x: (x * (x > 0)).mean(dim=1), ["mul"]),
+        "mean of ReLUs": (lambda x: torch.relu(x).mean(dim=1), ["relu"]),
+        "gate of another layer": (lambda x: x * torch.sigmoid(x.flip(1)), ["sigmoid"]),
+        "a skip": (lambda x: x.flip(1) + torch.relu(x), ["relu"]),
+    }
+    for form, (function, names) in forms.items():
+        listed = intercepted_nonlinearities(Single(function), seeded(2, 8))
+        assert [call.name for call in listed] == names, form
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -499,10 +679,10 @@ class Repeating(nn.Module):
         return images
 
 
-class HiddenSwish(torch.autograd.Function):
+class HiddenBlock(torch.autograd.Function):
     @staticmethod
     def forward(context: object, values: Tensor) -> Tensor:
-        return values * torch.sigmoid(values)
+        return torch.sigmoid(values).cumsum(dim=-1)
 
     @staticmethod
     def backward(context: object, error: Tensor) -> Tensor:
@@ -532,10 +712,12 @@ def test_other_calls_than_recorded_are_refused() -> None:
 def test_what_cannot_be_intercepted_is_refused() -> None:
     images = seeded(2, 3, 6, 6)
     network = own()
-    with pytest.raises(ClassifierError, match="gradients are off"):
-        recorded(Single(HiddenSwish.apply), images)
+    with pytest.raises(ClassifierError, match="calls sigmoid where gradients are off"):
+        recorded(Single(HiddenBlock.apply), images)
     with pytest.raises(ClassifierError, match=r"relu with an output \[6, 36\] for 2 images"):
         recorded(Single(lambda values: values.view(6, 36).relu().view(2, 108)), images)
+    with pytest.raises(ClassifierError, match=r"tensor \[2, 3\] where its steps cannot be seen \(.*Relu"):
+        recorded(Single(scripted_block), images)
     with pytest.raises(ClassifierError, match="the network .OptimizedModule."):
         recorded(torch.compile(network), images)
     with pytest.raises(ClassifierError, match="inside 1 .LSTM."):
