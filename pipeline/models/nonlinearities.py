@@ -234,7 +234,13 @@ class _Interception(TorchFunctionMode):
         self.passes += 1
         with torch._C.DisableTorchFunction():
             self.batch = next(len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+            args, kwargs = self.inputs(args, kwargs)
             self.flow.begin([args, kwargs])
+        return args, kwargs
+
+    def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the network is given in place of what it was called with."""
+        return args, kwargs
 
     def end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         """Called with None where the forward pass has failed."""
@@ -290,7 +296,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except Unseen as error:
-        raise ClassifierError(f"{error}, so that its gradients cannot be filtered: write it in torch functions") from None
+        raise ClassifierError(f"{error}; its gradients cannot be filtered: write it in torch functions") from None
 
 
 def _nonnegative(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -305,15 +311,15 @@ class _TracedPass(_Interception):
         self.gradients = ExitStack()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        super().begin(module, args, kwargs)
-        if self.passes > 1:
-            self.stop()
+        if self.passes:
             raise ClassifierError("the network was called twice within one recording; record each batch by itself")
         if torch.is_inference_mode_enabled():
-            self.stop()
             raise ClassifierError("nonlinearities cannot be recorded in inference mode; use torch.no_grad()")
         self.gradients.enter_context(torch.enable_grad())
         self.gradients.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda _saved: None, _no_graph))
+        return super().begin(module, args, kwargs)
+
+    def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tree_map_only(Tensor, _requiring_gradient, (args, kwargs))
 
     def stop(self) -> None:

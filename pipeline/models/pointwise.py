@@ -1,10 +1,10 @@
 """Which values of a forward pass are activations: what a pointwise nonlinearity gives, however it is written.
 
-Every tensor that depends on the images is known as a pointwise function of a source: of what a convolution, a sum of two
-branches or any other function that is not pointwise gives. Where such a function has an operation in it that is not
+Every tensor that depends on the images is known as a pointwise function of a source: of what a convolution, a sum of
+two branches or any other function that is not pointwise gives. Where such a function has an operation in it that is not
 linear, its result is an activation once something else than a pointwise function gets it. So are `relu(x)`,
-`x * (x > 0)`, `torch.where(x > 0, x, 0)`, `x.masked_fill(x < 0, 0)`, and a swish, a GELU or a Mish by their formulas, of
-which the gate, since it meets its own source again, is none by itself. What a comparison gates is an activation
+`x * (x > 0)`, `torch.where(x > 0, x, 0)`, `x.masked_fill(x < 0, 0)`, and a swish, a GELU or a Mish by their formulas,
+of which the gate, since it meets its own source again, is none by itself. What a comparison gates is an activation
 whatever it compares, and so is the larger of two values.
 
 Powers, exponentials and magnitudes that are summed, and what is made of the sums, are norms and weights of a mean, not
@@ -16,7 +16,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,11 +26,15 @@ LINEAR = frozenset(
     "add subtract sub rsub neg negative positive mul multiply div divide true_divide lerp addcmul nan_to_num".split()
 )
 SAME = frozenset(
-    "alias bfloat16 clone contiguous cpu cuda data detach double float half identity requires_grad to type type_as".split()
+    "alias bfloat16 clone contiguous cpu cuda data detach double float half requires_grad to type type_as".split()
 )
 INTEGERS = frozenset("int long short byte char".split())
 MORE_POINTWISE = frozenset("and invert or prelu prelu_kernel rdiv rpow rsub rtruediv xor".split())
-STEPS = frozenset("ceil floor heaviside round sgn sign trunc".split())
+# Their results pass no gradient.
+STEPS = frozenset(
+    "and ceil eq floor ge greater greater_equal gt heaviside invert isfinite isinf isnan le less less_equal lt ne "
+    "not_equal or round sgn sign trunc xor".split()
+)
 POWERS = frozenset("abs absolute float_power pow rsqrt sqrt square".split())
 EXPONENTIALS = frozenset("exp exp2 log log10 log1p log2 reciprocal rdiv rpow rtruediv".split())
 REDUCTIONS = frozenset(
@@ -141,8 +145,8 @@ class Flow:
     """Follows one forward pass, call by call.
 
     `activation(name, args, kwargs)` says of a function whether it is an activation function by itself, `nonnegative` of
-    such a one whether it gives nothing negative; `settled` is called with each activation, in an order that follows from
-    the calls alone.
+    such a one whether it gives nothing negative; `settled` is called with each activation, in an order that follows
+    from the calls alone.
     """
 
     def __init__(
@@ -210,9 +214,10 @@ class Flow:
         working = first.clone() if apart and raw != "__setitem__" else first
         output = func(*((working, *args[1:]) if args else ()), **kwargs)
         result = first if raw == "__setitem__" else output
-        if made is not None and isinstance(result, Tensor):
+        if made is not None:
             made.nonnegative = own is not None and self.nonnegative(own, args, kwargs)
-            made.hold(result)
+            # Of a maximum with its places, the maximum.
+            made.hold(next(tensors_in([result])))
             if self.hooks:
                 made.hook()
             if in_place and isinstance(first, Tensor) and first._is_view():
@@ -255,7 +260,7 @@ class Flow:
             return self.passed(name, origins, new), None
         if own is None and not _pointwise(name):
             return self.passed(name, origins, new), None
-        if _compares_only(name):
+        if name in STEPS or name.startswith(("logical_", "bitwise_")):
             source = origins[0].source if self.same_source(args, kwargs, found) else new.source
             return Origin(source, gate=True, differentiable=False), None
         if all(origin.gate for origin in origins):
@@ -421,7 +426,7 @@ def _merged(origins: list[Origin]) -> tuple[Activation, ...]:
     return tuple(dict.fromkeys(one for origin in origins for one in origin.pending))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pointwise(name: str) -> bool:
     """Whether each value that a torch function of this name gives depends on the values in the same place alone."""
     if name in MORE_POINTWISE or (name.startswith("special_") and "softmax" not in name and "logsumexp" not in name):
@@ -431,19 +436,13 @@ def _pointwise(name: str) -> bool:
     return any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in overloads)
 
 
-@lru_cache(maxsize=None)
-def _compares_only(name: str) -> bool:
-    comparisons = "and eq ge greater greater_equal gt invert isfinite isinf isnan le less less_equal lt ne not_equal or xor"
-    return name in STEPS or name in comparisons.split() or name.startswith(("logical_", "bitwise_"))
-
-
 def _compares(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether `max` or `min` is of two tensors."""
     return len(args) > 1 and isinstance(args[1], Tensor) or isinstance(kwargs.get("other"), Tensor)
 
 
 def _over_features(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the largest value is one of several features' in a place, as in maxout, and not one of several places'."""
+    """Whether the largest value is one of several features' in a place, as in maxout, not one of several places'."""
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
     keeps = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
     if dim is None or keeps or not args or args[0].ndim < 2:
