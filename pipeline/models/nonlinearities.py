@@ -8,10 +8,11 @@ may be activated by the explanation e only as far as the image x activates it.
     with filtering(classifier.module, bounds):
         gradient = torch.autograd.grad(classifier.logits(explanations)[:, target].sum(), explanations)
 
-Nonlinearities are caught as calls of torch functions (`torch.overrides.TorchFunctionMode`) while the network's forward
-pass runs, hence however they are written: module, function, method, in place, one module called several times, the
-graph of `torch.fx` or `torch.export`. Those that do not depend on the images (a softplus of a parameter) are left
-alone. Softmax, max-pooling and normalization are no activation functions and are not filtered either.
+Nonlinearities are caught while the network's forward pass runs (`torch.overrides.TorchFunctionMode`), as calls of torch
+functions that together are pointwise and not linear (`pipeline.models.flow`), hence however they are written: module,
+function, method, in place, formula, scripted, `autograd.Function`, one module called several times, the graph of
+`torch.fx` or `torch.export`. Those that do not depend on the images (a softplus of a parameter) are left alone.
+Softmax, max-pooling and normalization are no activation functions and are not filtered either.
 
 Shapes: B images, N calls of nonlinearities in one forward pass, "..." what a nonlinearity's output has per image.
 """
@@ -31,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pipeline.models.classifier import ClassifierError
-from pipeline.models.pointwise import Activation, Flow, Unseen
+from pipeline.models.flow import Activation, Flow, Unseen
 
 # Names of torch functions, without the underscores of their in-place variants.
 NONNEGATIVE = frozenset({"hardsigmoid", "relu", "relu6", "sigmoid", "softplus", "special_expit"})
@@ -193,9 +194,7 @@ class _Interception(TorchFunctionMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.passes = 0
-        self.running = False
-        self.batch = 0
+        self.passes, self.batch, self.running = 0, 0, False
         self.flow = Flow(_nonlinearity, _nonnegative, self.examine, self.place, self.filters)
         for name, submodule in module.named_modules():
             compiled = hasattr(submodule, "_orig_mod") or submodule._compiled_call_impl is not None
@@ -210,7 +209,7 @@ class _Interception(TorchFunctionMode):
 
     @abstractmethod
     def intercepted(self, activation: Activation) -> None:
-        """One call: its function, whether its outputs are never negative, and what it gives [B, ...]."""
+        """One call, of which gradients can be filtered."""
 
     def place(self) -> str:
         """Where the network is, for `Intercepted.module_path`."""
@@ -239,7 +238,7 @@ class _Interception(TorchFunctionMode):
         return args, kwargs
 
     def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the network is given in place of what it was called with."""
+        """What the network is given for what it was called with."""
         return args, kwargs
 
     def end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:

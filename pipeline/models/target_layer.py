@@ -196,14 +196,21 @@ def _separates(edge: tuple[Any, int], logits: Any, image: Tensor) -> bool:
 
 
 def _matters(module: nn.Module, layer: TargetLayer, image: Tensor) -> bool:
-    """Whether the logits depend on the map, where the image is what it is."""
-    with torch.enable_grad(), starting_at(module, layer) as starts:
+    """Whether what the layer of the logits gets depends on the map, where the image is what it is."""
+    seen: list[Tensor] = []
+    with ExitStack() as stack:
+        if layer.logits_layer is not None:
+            head = module.get_submodule(layer.logits_layer)
+            hook = head.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+            stack.callback(hook.remove)
+        stack.enter_context(torch.enable_grad())
+        starts = stack.enter_context(starting_at(module, layer))
         output = module(image)
-        logits = getattr(output, "logits", output)
-        if not starts or not logits.requires_grad:
+        values = seen[-1] if seen else getattr(output, "logits", output)
+        if not starts or not values.requires_grad:
             return False
-        weights = torch.cos(torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device))
-        (gradient,) = torch.autograd.grad((logits * weights).sum(), starts[-1], allow_unused=True)
+        weights = torch.arange(values.numel(), dtype=values.dtype, device=values.device).cos().view(values.shape)
+        (gradient,) = torch.autograd.grad((values * weights).sum(), starts[-1], allow_unused=True)
     return gradient is not None and bool(layer.reading.as_map(gradient).any())
 
 
