@@ -60,8 +60,10 @@ class ModelSettings(Section):
     crop: int | None = Field(None, ge=16, description="side of the analyzed square, px; default: the weights'")
     squash: bool | None = Field(None, description="resize the whole image to the square instead of cropping")
     feature_layer: str | None = Field(None, description="layer whose output describes images; default: found")
-    mean: tuple[float, float, float] | None = Field(None, description="RGB mean; default: the weights'")
-    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation; default: the weights'")
+    mean: tuple[float, ...] | None = Field(
+        None, description="mean of red, green and blue, or of gray, as many as channels; default: the weights'"
+    )
+    std: tuple[float, ...] | None = Field(None, description="standard deviation of the same; default: the weights'")
     batch_size: int = Field(32, ge=1, description="images per forward pass")
 
     @property

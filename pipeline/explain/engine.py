@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.explain.capacity import Capacity
-from pipeline.explain.interface import Explainer, Explanation, LogitsFunction, validate_batch
+from pipeline.explain.interface import Explainer, Explanation, LogitsFunction, require_gradient, validate_batch
 from pipeline.explain.updates import UpdateRule
 from pipeline.explain.work_done import WorkDone
 
@@ -123,6 +123,7 @@ class Engine:
         self._state: State = {}
         self._keys: list[Any] = []
         self._parked: list[tuple[list[Any], State]] = []
+        self._checked = False
 
     def run(
         self, items: Iterable[Item], progress: Callable[[float], None] = lambda work: None
@@ -134,6 +135,7 @@ class Engine:
         images taken so far: see `WorkDone`.
 
         Raises:
+            ClassifierError: no gradient gets from the scores to the image.
             torch.OutOfMemoryError: a single image does not fit.
         """
         waiting = iter(items)
@@ -177,6 +179,9 @@ class Engine:
         images = torch.stack([item.image for item in entering]).to(self.device)
         targets = torch.tensor([item.target for item in entering], device=self.device)
         generators = [item.generator for item in entering if item.generator is not None]
+        if not self._checked:
+            require_gradient(self.classifier, images[:1])
+            self._checked = True
         try:
             with torch.no_grad():
                 state = self.method.start(self.classifier, images, targets, generators or None)

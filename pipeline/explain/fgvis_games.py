@@ -147,6 +147,7 @@ class FGVisMethod(Method):
             diagnostics={
                 "reached": reached.float(),
                 "sparsity_weight": torch.where(last, state["weight"], state["best_weight"]).float(),
+                "filtered": torch.full_like(score, sum(name.startswith("bound.") for name in state) - 1).clamp_min(0),
                 "top": (logits.argmax(dim=1) == state["target"]).float(),
             },
         )

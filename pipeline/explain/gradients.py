@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.explain.interface import Explanation, LogitsFunction, baseline_color, target_scores, validate_batch
+from pipeline.explain.interface import (
+    Explanation,
+    LogitsFunction,
+    baseline_color,
+    require_gradient,
+    target_scores,
+    validate_batch,
+)
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.nonlinearities import intercepted_nonlinearities
@@ -54,6 +61,8 @@ class GradientMethod(ABC):
             raise ValueError("a plain function has no gradients to follow: take a black-box explainer")
         with torch.no_grad():
             before = target_scores(classifier, images, targets)
+        if len(images):
+            require_gradient(classifier, images[:1])
         found = self.attributions(classifier, images, targets, generators) if len(images) else images
         saliency = found.detach().abs().amax(dim=1, keepdim=True)
         return Explanation(

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pipeline.models.classifier import ClassifierError
+
 
 class LogitsFunction(Protocol):
     """The part of a classifier that an explainer needs."""
@@ -141,6 +143,23 @@ def hidden_color(classifier: Classified, images: Tensor) -> Tensor:
     if getattr(classifier, "baseline", None) is None:
         return images.new_full((3, 1, 1), 0.5)
     return baseline_color(classifier, images)
+
+
+def require_gradient(classifier: LogitsFunction, image: Tensor) -> None:
+    """Raise ClassifierError where no gradient gets from the scores to the image `[1,3,H,W]`, nor to noise like it."""
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+    images = torch.cat([image.detach(), noise]).requires_grad_()
+    with torch.enable_grad():
+        logits = classifier.logits(images)
+        gradient = None
+        if logits.requires_grad:
+            weights = torch.arange(logits.shape[1], dtype=logits.dtype, device=logits.device).cos()
+            (gradient,) = torch.autograd.grad((logits * weights).sum(), images, allow_unused=True)
+    if gradient is None or not gradient.any():
+        raise ClassifierError(
+            "no gradient gets from the network's scores to the image (rounding, comparisons or no_grad on the way), so "
+            "nothing can be learned from gradients: take an explainer that needs scores alone, as occlusion"
+        )
 
 
 def validate_batch(images: Tensor, targets: Tensor) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.preprocessing import Preprocessing, normalized
 
 
 class ClassifierError(ValueError):
@@ -25,7 +25,7 @@ class Classifier:
     """A network that classifies images, in evaluation mode, its parameters frozen.
 
     Args:
-        module: takes normalized images [B, 3, H, W], float32, and returns logits [B, K]. It is switched to
+        module: takes normalized images [B, C, H, W], float32, and returns logits [B, K]. It is switched to
             evaluation mode and its parameters stop requiring gradients.
         preprocessing: how images are brought to the network's input size, and the mean and standard deviation
             that `logits` applies.
@@ -84,15 +84,15 @@ class Classifier:
         return self
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1] → (images − mean) / std, differentiable, same shape and dtype."""
+        """Images [B, 3, H, W] in [0, 1] → (values − mean) / std, differentiable, of the network's channels."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
                 f"images must be float [B, 3, H, W] with values in [0, 1], not {images.dtype} {list(images.shape)}"
             )
         mean, std = (
-            images.new_tensor(values).view(1, 3, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
+            images.new_tensor(values).view(1, -1, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
         )
-        return (images - mean) / std
+        return normalized(images, mean, std)
 
     def logits(self, images: Tensor) -> Tensor:
         """Class scores before the softmax.

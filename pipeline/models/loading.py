@@ -266,9 +266,15 @@ def _number_of_classes(module: nn.Module, preprocessing: Preprocessing, name: st
     side = preprocessing.crop_side
     try:
         with torch.no_grad():
-            output = module(torch.zeros(1, 3, side, side))
+            output = module(torch.zeros(1, preprocessing.channels, side, side))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
+        if first is not None and first.in_channels != preprocessing.channels:
+            raise ClassifierError(
+                f"{name} takes images of {first.in_channels} channels, but its mean and std are of "
+                f"{preprocessing.channels}: give model.mean and model.std {first.in_channels} values each"
+            ) from error
         raise ClassifierError(f"{name} fails on an image of {side} × {side} pixels: {reason}") from error
     logits = logits_tensor(output, name)
     if logits.isnan().any() or logits.isposinf().any():

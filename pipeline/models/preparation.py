@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.models.batch_norms import fold_batch_norms
 from pipeline.models.classifier import Classifier
+from pipeline.models.preprocessing import normalized
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 
@@ -51,8 +52,9 @@ class PreparedClassifier:
         self.module.to(memory_format=torch.channels_last)
         mean, std = classifier.preprocessing.mean, classifier.preprocessing.std
         # On the device once: a copy at every pass would make a GPU wait.
-        self._mean = torch.tensor(mean, dtype=dtype, device=classifier.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, dtype=dtype, device=classifier.device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(mean, dtype=dtype, device=classifier.device).view(1, -1, 1, 1)
+        self._std = torch.tensor(std, dtype=dtype, device=classifier.device).view(1, -1, 1, 1)
+        self._baseline = torch.tensor(classifier.preprocessing.baseline, dtype=dtype, device=classifier.device)
 
     @property
     def device(self) -> torch.device:
@@ -61,13 +63,13 @@ class PreparedClassifier:
     @property
     def baseline(self) -> Tensor:
         """The color `[3]`, in [0,1], that is zero after normalization: the mean of the training data."""
-        return self._mean.flatten()
+        return self._baseline
 
     def logits(self, images: Tensor) -> Tensor:
         """Images `[B,3,H,W]` float in [0,1] to logits `[B,K]` of the same precision, differentiable in the images."""
-        normalized = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        inputs = normalized(images, self._mean, self._std).contiguous(memory_format=torch.channels_last)
         with self._precision():
-            output = self.module(normalized)
+            output = self.module(inputs)
         return getattr(output, "logits", output).to(images.dtype)
 
     def _precision(self) -> contextlib.AbstractContextManager:

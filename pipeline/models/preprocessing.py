@@ -17,6 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # before resizing, because resizing a line of 20,000 pixels to a height of 256 would take 4 GB.
 LONGEST_ASPECT = 16
 
+# Of red, green and blue in gray (ITU-R BT.601), as Pillow converts photographs.
+LUMINANCE = (0.299, 0.587, 0.114)
+
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 
@@ -26,7 +29,8 @@ class Preprocessing:
 
     The shorter side is resized to `resize_side` pixels and the central `crop_side` × `crop_side` is kept;
     with `squash` the whole image is resized straight to that square instead, whatever its aspect. `mean` and
-    `std` (RGB, in units of pixel values scaled to [0, 1]) are applied by the classifier, not here.
+    `std` (in units of pixel values scaled to [0, 1]) are applied by the classifier, not here. There are as many
+    as the network has channels: red, green and blue, or one for a network of gray images; see `normalized`.
 
     Raises:
         ValueError: a setting that no image could be prepared with.
@@ -34,8 +38,8 @@ class Preprocessing:
 
     resize_side: int = 256
     crop_side: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bilinear"
     antialias: bool = True
     squash: bool = False
@@ -50,14 +54,27 @@ class Preprocessing:
                 f"preprocessing: resize_side {self.resize_side} is less than crop_side {self.crop_side}; "
                 "the crop would reach outside the image"
             )
-        if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError("preprocessing: mean and std need three values each, for red, green and blue")
+        if not len(self.mean) == len(self.std) >= 1:
+            raise ValueError(
+                "preprocessing: mean and std need as many values as the network has channels: three, for red, green "
+                f"and blue, or one for gray; there are {len(self.mean)} and {len(self.std)}"
+            )
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing: std is {self.std}; every value must be positive")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"preprocessing: interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
             )
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input."""
+        return len(self.mean)
+
+    @property
+    def baseline(self) -> tuple[float, float, float]:
+        """The RGB color that is zero after normalization."""
+        return self.mean[:3] if self.channels >= 3 else self.mean[:1] * 3
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> Preprocessing:
@@ -140,6 +157,27 @@ def _center(image: Tensor, side: int, margin: int) -> Tensor:
     top, left = top - margin + lacking[1], left - margin + lacking[0]
     whole = side + 2 * margin
     return image[:, top : top + whole, left : left + whole].contiguous()
+
+
+def normalized(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """RGB images `[B,3,H,W]` in [0,1] as a network of C channels gets them: (values − mean) / std `[B,C,H,W]`.
+
+    A network of one channel gets the luminance. Channels that photographs have not, those after the first of a network
+    of two and after the third of others, are zero: their mean.
+
+    Args:
+        images: float; the result is differentiable in them.
+        mean: `[1,C,1,1]`.
+        std: `[1,C,1,1]`.
+    """
+    channels = mean.shape[1]
+    if channels == 3:
+        return (images - mean) / std
+    if channels < 3:
+        images = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    seen = images.shape[1]
+    values = (images - mean[:, :seen]) / std[:, :seen]
+    return torch.nn.functional.pad(values, (0, 0, 0, 0, 0, channels - seen))
 
 
 def _middle_size(size: int, other: int) -> int:

@@ -106,7 +106,7 @@ def test_read_only_array_and_original_untouched() -> None:
         ({"resize_side": 200}, "crop_side 224"),
         ({"crop_side": 0}, "at least 1"),
         ({"std": (1, 0, 1)}, "positive"),
-        ({"mean": (1, 2)}, "three values"),
+        ({"mean": (1, 2)}, "there are 2 and 3"),
         ({"interpolation": "cubic"}, "bicubic"),
     ],
 )
