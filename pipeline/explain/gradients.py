@@ -1,17 +1,15 @@
-"""Methods of the papers' comparisons that follow the gradient, by Captum: gradient, guided backpropagation, integrated
-gradients, SmoothGrad.
+"""Methods of the papers' comparisons that follow the gradient: gradient, integrated gradients and SmoothGrad by Captum,
+guided backpropagation.
 
-Every map is the largest magnitude over the colors of what Captum attributes to the pixel, the target's logit explained,
+Every map is the largest magnitude over the colors of what is attributed to the pixel, the target's logit explained,
 divided by the image's largest: `[B,1,H,W]` in [0,1]. Shapes: B images, H by W pixels.
 """
 
-import copy
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.explain.interface import (
     Explanation,
@@ -22,15 +20,11 @@ from pipeline.explain.interface import (
     validate_batch,
 )
 from pipeline.explain.passes import PASS_IMAGES, relative, seeded
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.nonlinearities import intercepted_nonlinearities
-from pipeline.models.target_layer import network_input
-
-RECTIFIERS = frozenset({"clamp", "clamp_min", "clip", "hardtanh", "relu", "relu6", "threshold"})
+from pipeline.models.guided import guided
 
 
 class GradientMethod(ABC):
-    """An explainer by Captum; no image is perturbed by its map, so that there is no `score_after`."""
+    """An explainer; no image is perturbed by its map, so that there is no `score_after`."""
 
     passes: int = 1
 
@@ -91,7 +85,7 @@ class Gradient(GradientMethod):
 class GuidedBackpropagation(GradientMethod):
     """The gradient, of which every ReLU lets through only what is positive (Springenberg et al.).
 
-    ReLUs that are functions, and not modules, cannot be seen by Captum: a `ClassifierError` then says which.
+    ReLUs may be modules or functions. A network with other nonlinearities, as transformers have, is refused.
     """
 
     def attributions(
@@ -101,18 +95,14 @@ class GuidedBackpropagation(GradientMethod):
         targets: Tensor,
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
-        from captum.attr import GuidedBackprop
-
-        seen = copy.copy(classifier)
         module = getattr(classifier, "module", None)
         if module is None:
             raise ValueError("guided backpropagation needs a classifier with its network as `module`")
-        seen.module = _with_visible_rectifiers(module)
-        _check_rectifiers(seen.module, network_input(classifier, images[:1]))
-        with warnings.catch_warnings():
-            # Captum warns that it adds hooks, which it removes again.
-            warnings.simplefilter("ignore", UserWarning)
-            return GuidedBackprop(_Logits(seen.module, seen.logits)).attribute(images.clone().requires_grad_(), targets)
+        images = images.clone().requires_grad_()
+        with torch.enable_grad(), guided(module):
+            logits = classifier.logits(images).gather(1, targets[:, None])
+        (gradient,) = torch.autograd.grad(logits.sum(), images)
+        return gradient
 
 
 class IntegratedGradients(GradientMethod):
@@ -170,48 +160,3 @@ class SmoothGrad(GradientMethod):
                     )
                 )
         return torch.cat(found)
-
-
-class _Logits(nn.Module):
-    """A classifier's logits as a module, whose layers Captum can find."""
-
-    def __init__(self, network: nn.Module, logits: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.network, self.logits = network, logits
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.logits(images)
-
-
-def _with_visible_rectifiers(module: nn.Module) -> nn.Module:
-    """The same network, with the same weights, in which all modules that are a ReLU or ReLU6 call an `nn.ReLU`."""
-    tensors = [*module.parameters(), *module.buffers()]
-    network = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-    for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.ReLU6):
-            *path, last = name.split(".")
-            setattr(network.get_submodule(".".join(path)), last, nn.Sequential(nn.ReLU(), _Ceiling(6.0)))
-        elif isinstance(layer, nn.ReLU):
-            # Captum hooks the layer's input and output, which in place are one.
-            layer.inplace = False
-    return network
-
-
-class _Ceiling(nn.Module):
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values.clamp(max=self.limit)
-
-
-def _check_rectifiers(module: nn.Module, image: Tensor) -> None:
-    layers = dict(module.named_modules())
-    calls = [call for call in intercepted_nonlinearities(module, image) if call.name in RECTIFIERS]
-    hidden = [call for call in calls if not isinstance(layers.get(call.module_path), nn.ReLU)]
-    if hidden or not calls:
-        what = f"calls {hidden[0].name} in {hidden[0].module_path or 'its forward pass'}" if hidden else "has no ReLU"
-        raise ClassifierError(
-            f"guided backpropagation: the network {what}; it needs ReLUs that are modules (nn.ReLU, nn.ReLU6)"
-        )

@@ -55,6 +55,7 @@ class Activation:
         nonnegative: whether it gives nothing negative.
         kind: "power" or "exponential" of what is no activation if it is summed, else "".
         differentiable: whether gradients get to what it was made of.
+        changes: what the gradient that gets to it goes through; one or none.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Activation:
     differentiable: bool
     done: bool = False
     absorbed: bool = False
-    within: list[Tensor] = field(default_factory=list)
+    changes: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
     hooked: bool = False
     _kept: Tensor | None = None
     _seen: Callable[[], Tensor | None] = lambda: None
@@ -98,10 +99,10 @@ class Activation:
         self._copy = self._seen().detach().clone()
 
     def hook(self) -> None:
-        """Let the gradient that gets to it be multiplied by `within`, once that is there."""
-        tensor, within = self._seen(), self.within
+        """Let the gradient that gets to it go through `changes`, which may come later."""
+        tensor, changes = self._seen(), self.changes
         if not self.hooked and tensor is not None and tensor.requires_grad:
-            tensor.register_hook(lambda gradient: gradient * within[0] if within else gradient)
+            tensor.register_hook(lambda gradient: changes[0](gradient) if changes else gradient)
             self.hooked = True
 
 

@@ -8,7 +8,7 @@ followed one by one, as calls of torch functions.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ def find_target_layer(module: nn.Module, image: Tensor, name: str | None = None)
         # A copy of the leaf, since the network may change its input in place.
         logits = followed.run(start.clone())
     if name is not None:
-        return followed.named(name)
+        return _told_apart(module, followed.named(name), image)
     candidates = followed.candidates()
     if not candidates:
         raise ClassifierError(
@@ -90,7 +90,8 @@ def find_target_layer(module: nn.Module, image: Tensor, name: str | None = None)
             "the network has no layer with a spatial map through which all evidence goes, so there is no class "
             "activation map of all of it: name a layer with explain.cam.layer, or take another explainer"
         )
-    return next((one.layer for one in reversed(whole) if _matters(module, one.layer, image)), whole[-1].layer)
+    chosen = next((one.layer for one in reversed(whole) if _matters(module, one.layer, image)), whole[-1].layer)
+    return _told_apart(module, chosen, image)
 
 
 class _Followed:
@@ -148,7 +149,7 @@ class _Followed:
     def candidates(self) -> list[_Candidate]:
         """The maps before the layer that gives the logits."""
         name, end = self.head()
-        return [_Candidate(_with(one.layer, name), one.edge) for one in self.found[:end]]
+        return [_Candidate(replace(one.layer, logits_layer=name), one.edge) for one in self.found[:end]]
 
     def head(self) -> tuple[str | None, int]:
         """The layer that gives the logits, and how many maps are found before it."""
@@ -167,10 +168,6 @@ class _Followed:
             raise ClassifierError(f"the layer {name!r} {what}; a class activation map needs a spatial map [1, C, h, w]")
         channels = output.shape[-1] if reading.channels_last else output.shape[1]
         return TargetLayer(name, (channels, *reading.grid), self.head()[0], reading)
-
-
-def _with(layer: TargetLayer, logits_layer: str | None) -> TargetLayer:
-    return TargetLayer(layer.name, layer.shape, logits_layer, layer.reading, layer.step)
 
 
 def _width(layer: nn.Module) -> int | None:
@@ -212,6 +209,25 @@ def _matters(module: nn.Module, layer: TargetLayer, image: Tensor) -> bool:
         weights = torch.arange(values.numel(), dtype=values.dtype, device=values.device).cos().view(values.shape)
         (gradient,) = torch.autograd.grad((values * weights).sum(), starts[-1], allow_unused=True)
     return gradient is not None and bool(layer.reading.as_map(gradient).any())
+
+
+@torch.no_grad()
+def _told_apart(module: nn.Module, layer: TargetLayer, image: Tensor) -> TargetLayer:
+    """The layer with its channels where they are, where as many channels as rows and columns leave that open.
+
+    What changes with the upper left corner of the image lies at the beginning of the rows and columns, and anywhere
+    among the channels.
+    """
+    if layer.reading.tokens or len(set(layer.shape)) > 1:
+        return layer
+    corner = (..., slice(image.shape[2] // 2), slice(image.shape[3] // 2))
+    other = image.clone()
+    other[corner] = image.flip(-1, -2)[corner]
+    change = (_output(module, layer, other) - _output(module, layer, image)).abs()[0]
+    half = layer.shape[0] // 2
+    along = [change.movedim(dim, 0).flatten(1).sum(dim=1) for dim in (0, 2)]
+    first, last = (float(values[:half].sum() - values[-half:].sum()) for values in along)
+    return replace(layer, reading=replace(layer.reading, channels_last=first > last))
 
 
 class _Steps(TorchFunctionMode):
@@ -291,9 +307,13 @@ def starting_at(module: nn.Module, layer: TargetLayer) -> Iterator[list[Tensor]]
         yield found
 
 
-@torch.no_grad()
 def layer_output(module: nn.Module, layer: TargetLayer, image: Tensor) -> Tensor:
     """What a layer gives for `image` `[1,C,H,W]`, at its last call, as a map `[1,C',h,w]`."""
+    return layer.reading.as_map(_output(module, layer, image))
+
+
+@torch.no_grad()
+def _output(module: nn.Module, layer: TargetLayer, image: Tensor) -> Tensor:
     with starting_at(module, layer) as starts:
         module(image)
-    return layer.reading.as_map(starts[-1].detach())
+    return starts[-1].detach()

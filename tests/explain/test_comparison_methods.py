@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.explain.crisp import PRESETS, CrispMasks
+from pipeline.explain.fgvis import FGVis
 from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
 from pipeline.explain.lime import Lime, superpixels
 from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation, most_salient
@@ -93,10 +94,11 @@ def test_integrated_gradients_are_complete() -> None:
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), gained[range(3), targets], rtol=0.02, atol=0.05)
 
 
-@pytest.mark.parametrize("rectifier", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(inplace=True)])
-def test_guided_backpropagation_by_hand(rectifier: nn.Module) -> None:
+@pytest.mark.parametrize("rectifier", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(inplace=True), None])
+def test_guided_backpropagation_by_hand(rectifier: nn.Module | None) -> None:
+    """Also of ReLUs that are functions."""
     network, images, targets = Network(TwoLayers(rectifier)), noise(4, 3, 8, 8), torch.tensor([0, 1, 1, 0])
-    before, in_place = network.logits(images), rectifier.inplace
+    before, in_place = network.logits(images), getattr(rectifier, "inplace", None)
     found = GuidedBackpropagation().explain(network, images, targets).saliency
     module, ceiling = network.module, 6.0 if isinstance(rectifier, nn.ReLU6) else torch.inf
     for row in range(4):
@@ -106,18 +108,30 @@ def test_guided_backpropagation_by_hand(rectifier: nn.Module) -> None:
         gradient = gradient.clamp_min(0) * (deeper > 0) * (deeper < ceiling) @ module.second
         gradient = gradient.clamp_min(0) * (hidden > 0) * (hidden < ceiling) @ module.first
         torch.testing.assert_close(found[row : row + 1], magnitudes(gradient.view(1, 3, 8, 8)))
-    assert network.module.rectifier is rectifier and rectifier.inplace == in_place
+    assert network.module.rectifier is rectifier and getattr(rectifier, "inplace", None) == in_place
     assert torch.equal(network.logits(images), before)
 
 
-def test_guided_backpropagation_says_what_it_cannot_see() -> None:
+def test_guided_backpropagation_says_what_it_is_not_for() -> None:
     images, target = noise(1, 3, 8, 8), torch.tensor([0])
-    with pytest.raises(ClassifierError, match="calls relu in its forward pass"):
-        GuidedBackpropagation().explain(Network(TwoLayers(None)), images, target)
-    with pytest.raises(ClassifierError, match="has no ReLU"):
-        GuidedBackpropagation().explain(Network(Linear(8)), images, target)
+    for rectifier, message in ((nn.GELU(), "calls gelu, which is no ReLU of torch's"), (nn.Identity(), "has no ReLU")):
+        with pytest.raises(ClassifierError, match=message):
+            GuidedBackpropagation().explain(Network(TwoLayers(rectifier)), images, target)
     with pytest.raises(ValueError, match="black-box"):
         Gradient().explain(lambda images: images.mean(dim=(2, 3)), images, target)
+
+
+@pytest.mark.parametrize("method", [Gradient, SmoothGrad, GuidedBackpropagation, MeaningfulPerturbation, FGVis])
+def test_a_network_that_passes_no_gradient_is_refused(method: type) -> None:
+    """Otherwise a map would show the method's other terms, or nothing."""
+    network = Network(TwoLayers(Rounded()))
+    with pytest.raises(ClassifierError, match="no gradient gets from the network's scores to the image"):
+        method().explain(network, noise(1, 3, 8, 8), torch.tensor([0]))
+
+
+class Rounded(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return (values > 0).to(values.dtype)
 
 
 def test_random_numbers_are_the_images_own() -> None:

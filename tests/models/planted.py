@@ -19,12 +19,15 @@ from pipeline.models.preparation import PreparedClassifier
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.target_layer import find_target_layer
 
-# Sides of the corner, as a share of the image's: a quarter of the pixels, so that two cells to a side can show it.
-CORNER = 0.5
-# Of the mass of a map that shows the corner at all. Chance has a quarter; the single cell of 2 × 2 that shows it, when
-# enlarged bilinearly, three quarters.
+# Of the image's side: the evidence, and the corner in which a map must show it. In networks that halve their maps by
+# convolutions of three pixels, a cell looks half a cell further up and to the left than where its map is enlarged to:
+# maps of 4 × 4 cells or more can tell.
+EVIDENCE, CORNER = 0.375, 0.5
+# Of the mass of a map. Chance has a quarter.
 ENOUGH = 0.5
 TARGET = 1
+# Of a convolution's weights beside its middle, all together; 1 would be one weight's share.
+BESIDE = 1.6
 NO_CONTENT = ("pos_embed", "class_token", "cls_token", "position_bias", "reg_token", "dist_token")
 SCALES = ("layer_scale", "gamma")
 
@@ -36,7 +39,7 @@ class Corner(nn.Module):
         super().__init__()
         self.network = network
         mask = torch.zeros(side, side)
-        mask[: round(CORNER * side), : round(CORNER * side)] = 1
+        mask[: round(EVIDENCE * side), : round(EVIDENCE * side)] = 1
         self.register_buffer("mask", mask)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,6 +99,16 @@ def _without_content(network: nn.Module) -> nn.Module:
         for name, buffer in network.named_buffers():
             if name.endswith("running_mean"):
                 buffer.zero_()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size > layer.stride:
+                # Less of what is beside a cell, so that the last map still says where things are.
+                middle = [size // 2 for size in layer.kernel_size]
+                kept = layer.weight[..., middle[0], middle[1]].clone()
+                layer.weight.mul_(BESIDE / (layer.weight[0, 0].numel() - 1))
+                layer.weight[..., middle[0], middle[1]] = kept
+            elif isinstance(layer, nn.LayerNorm):
+                # Nearly nothing is not to become as much as everything.
+                layer.eps = 1.0
     return network
 
 
