@@ -147,7 +147,7 @@ class FGVisMethod(Method):
             diagnostics={
                 "reached": reached.float(),
                 "sparsity_weight": torch.where(last, state["weight"], state["best_weight"]).float(),
-                "filtered": torch.full_like(score, sum(name.startswith("bound.") for name in state) - 1).clamp_min(0),
+                "filtered": torch.full_like(score, self._filtered(state)).float(),
                 "top": (logits.argmax(dim=1) == state["target"]).float(),
             },
         )
@@ -162,6 +162,10 @@ class FGVisMethod(Method):
             return nullcontext()
         names = sorted(name for name in state if name.startswith("bound."))
         return filtering(_network(classifier), [state[name] for name in names])
+
+    def _filtered(self, state: State) -> int:
+        """Calls of nonlinearities; their tolerances are one tensor more."""
+        return max(0, sum(name.startswith("bound.") for name in state) - 1)
 
     def observe(self, state: State, logits: Tensor, odds: Tensor, mask: Tensor) -> None:
         """Remember the mask if it is the best yet, and whether the trial is to end, for images that still move."""

@@ -283,9 +283,9 @@ class CifarResnet(nn.Module):
         return self.linear(functional.avg_pool2d(maps, maps.shape[-1]).flatten(1))
 
 
-def cifar_classifier() -> Classifier:
+def cifar_classifier(network: type[nn.Module] = CifarResnet) -> Classifier:
     torch.manual_seed(1)
-    module = CifarResnet()
+    module = network()
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.3)
@@ -310,6 +310,51 @@ def test_folded_batch_norms_leave_the_target_layer(method: type[ActivationMaps])
     if method is GradCam:
         coarse = LayerGradCam(classifier.logits, classifier.module.layer1).attribute(images, targets)
         torch.testing.assert_close(found.saliency, enlarged(coarse.detach()[:, 0].relu(), 32), rtol=1e-3, atol=1e-4)
+
+
+class FlatResnet(nn.Module):
+    """The same in one forward pass: no submodule gives the last map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv3, self.bn3 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
+        self.linear = nn.Linear(8, 5)
+
+    def last_map(self, images: Tensor) -> Tensor:
+        maps = functional.relu(self.bn1(self.conv1(images)))
+        maps = functional.relu(self.bn2(self.conv2(maps)))
+        residual = self.bn3(self.conv3(maps))
+        residual += maps
+        return functional.relu(residual, inplace=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.last_map(images)
+        return self.linear(functional.avg_pool2d(maps, maps.shape[-1]).flatten(1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_last_map_is_what_a_function_gives(precision: str) -> None:
+    """Grad-CAM of the map behind the addition, by hand; not of the residual branch, which a submodule gives."""
+    classifier, images, targets = cifar_classifier(FlatResnet), noise(2, 3, 32, 32), torch.tensor([1, 3])
+    prepared = PreparedClassifier(classifier, precision)
+    network, layer = GradCam().network(prepared, images)
+    assert prepared.folded == 3 and network.module is prepared.module, "the folded network gives the same map"
+    maps = classifier.module.last_map(classifier.normalized(images)).detach().requires_grad_()
+    logits = classifier.module.linear(maps.mean(dim=(2, 3)))
+    (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), maps)
+    weighted = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1).detach()
+    inputs = images.double() if precision == "float64" else images
+    found = GradCam().explain(prepared, inputs, targets).saliency
+    torch.testing.assert_close(found.float(), enlarged(weighted.relu(), 32), rtol=1e-3, atol=1e-3)
+    residual = GradCam("bn3").explain(prepared, inputs, targets).saliency
+    assert (residual - found).abs().max() > 0.2, "which would be something else"
+    cam = Cam().explain(prepared, inputs, targets).saliency
+    large = functional.interpolate(weighted[:, None], (32, 32), mode="bilinear")
+    least, most = large.amin(dim=(1, 2, 3), keepdim=True), large.amax(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(cam.float(), (large - least) / (most - least), rtol=1e-3, atol=1e-3)
+    assert layer.shape == (8, 8, 8) and layer.name == "relu"
 
 
 @pytest.mark.parametrize(("name", "folded"), [("layer1.1.conv2", False), ("layer1.1.bn2", True), ("layer1.0", True)])

@@ -321,3 +321,28 @@ def test_wrong_settings_and_classifiers_are_refused() -> None:
 
     with pytest.raises(ValueError, match="module"):
         FGVis().explain(Bare(), noise(1).float(), torch.tensor([0]))
+
+
+class HandWritten(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values * (values > 0)
+
+
+@pytest.mark.parametrize("game", ["generation", "deletion"])
+def test_a_rectifier_by_hand_gives_the_maps_of_the_module(game: str) -> None:
+    """Nothing that the image does not show gets past the filter, however the network's ReLU is written."""
+    found = []
+    for rectifier in (nn.ReLU(), HandWritten()):
+        module = small_network()
+        module[1] = rectifier
+        classifier, images = Normalizing(module), noise(2)
+        targets = classifier.logits(images).argmin(dim=1)
+        weight = 0.0 if game == "generation" else None
+        settings = FGVisSettings(game=game, iterations=40, goal="top", sparsity_weight=weight)
+        found.append(FGVis(settings).explain(classifier, images, targets))
+    assert torch.equal(found[0].saliency, found[1].saliency)
+    torch.testing.assert_close(found[0].score_after, found[1].score_after, rtol=0, atol=0)
+    assert found[0].diagnostics["filtered"].tolist() == found[1].diagnostics["filtered"].tolist() == [2, 2]
+    unfiltered = FGVis(replace(settings, filtered=False)).explain(classifier, images, targets)
+    assert not torch.allclose(unfiltered.saliency, found[1].saliency)
+    assert unfiltered.diagnostics["filtered"].tolist() == [0, 0]

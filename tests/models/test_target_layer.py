@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.swin_transformer import SwinTransformer
 
 from pipeline.models.classifier import ClassifierError
+from pipeline.models.spatial import Reading
 from pipeline.models.target_layer import find_target_layer, starting_at
 
 LAST = {
@@ -31,6 +33,57 @@ def network(name: str) -> nn.Module:
 def test_last_map_of_torchvisions_networks(name: str) -> None:
     found = find_target_layer(network(name), torch.rand(1, 3, 224, 224))
     assert (found.name, found.shape, found.logits_layer) == LAST[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "options", "expected"),
+    [
+        # Its last blocks have a single cell, and what is inside the block before them is but a branch.
+        ("inception_v3", 96, {"aux_logits": False, "init_weights": False}, ("Mixed_6e", (768, 4, 4))),
+        ("resnet18", 32, {}, ("layer3", (256, 2, 2))),
+    ],
+)
+def test_the_last_map_of_more_than_one_cell(name: str, side: int, options: dict, expected: tuple) -> None:
+    module = models.get_model(name, weights=None, **options).eval()
+    found = find_target_layer(module, torch.rand(1, 3, side, side))
+    assert (found.name, found.shape) == expected
+
+
+class Branches(nn.Module):
+    """Two branches whose ends are pooled one by one: what both see is the last map that all evidence goes through."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, 2, 1) if shared else nn.Identity()
+        self.one, self.other = (nn.Conv2d(6 if shared else 3, 4, 3, 2, 1) for _ in range(2))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.first(images)
+        return self.head(torch.cat([self.one(maps).mean((2, 3)), self.other(maps).mean((2, 3))], dim=1))
+
+
+def test_a_branch_is_not_all_evidence() -> None:
+    image = torch.rand(1, 3, 32, 32)
+    found = find_target_layer(Branches(shared=True).eval(), image)
+    assert (found.name, found.shape) == ("first", (6, 16, 16))
+    with pytest.raises(ClassifierError, match="through which all evidence goes.*explain.cam.layer"):
+        find_target_layer(Branches(shared=False).eval(), image)
+    assert find_target_layer(Branches(shared=False).eval(), image, "one").shape == (4, 16, 16)
+
+
+def test_tokens_are_a_map_where_the_logits_depend_on_them() -> None:
+    """The head sees the token of the class alone: after the last block those of the image say nothing more."""
+    image = torch.rand(1, 3, 32, 32)
+    transformer = models.VisionTransformer(32, 8, 3, 2, 16, 32, num_classes=5).eval()
+    found = find_target_layer(transformer, image)
+    assert (found.name, found.shape) == ("encoder.layers.encoder_layer_1", (16, 4, 4))
+    values = torch.arange(17 * 16.0).view(1, 17, 16)
+    torch.testing.assert_close(found.reading.as_map(values)[0, :, 1, 2], values[0, 1 + 6])
+    assert find_target_layer(transformer, image, "conv_proj").shape == (16, 4, 4)
+    swin = SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4], num_classes=5).eval()
+    assert find_target_layer(swin, image, "norm").reading == Reading((4, 4), channels_last=True)
+    assert find_target_layer(swin, image).name == "permute"
 
 
 def test_a_named_layer() -> None:
