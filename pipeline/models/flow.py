@@ -232,7 +232,7 @@ class Flow:
         if name == "setitem":
             gated = any(origin.gate for origin in origins)
             return self.joined(name, origins, new) if gated else (self.passed(name, origins, new), None)
-        if name in INTEGERS and not origins[0].gate:
+        if name.startswith("new_") or name.endswith("_like") or (name in INTEGERS and not origins[0].gate):
             return None, None
         if own is not None and not is_pointwise(own):
             self.settle(*origins)
