@@ -176,6 +176,11 @@ def with_dictionary():
 def with_misspelled_dictionary():
     return network(), {"resize": 40}
 
+def gray():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+
 def no_network():
     return "network"
 
@@ -210,6 +215,18 @@ def test_own_network_from_the_current_folder(own_module: str, tmp_path: Path) ->
     with_dictionary = load_classifier(f"{own_module}:with_dictionary", std=(1, 2, 3))
     assert with_dictionary.preprocessing.squash and with_dictionary.preprocessing.std == (1, 2, 3)
     assert with_preprocessing.weights_digest == classifier.weights_digest
+
+
+def test_own_network_of_gray_images(own_module: str) -> None:
+    with pytest.raises(ClassifierError, match="takes images of 1 channel, .* 3 values: give model.mean and"):
+        load_classifier(f"{own_module}:gray", crop_side=28)
+    classifier = load_classifier(f"{own_module}:gray", crop_side=28, mean=(0.13,), std=(0.31,))
+    assert classifier.preprocessing.baseline == (0.13, 0.13, 0.13)
+    image = torch.rand(1, 3, 28, 28)
+    gray = (image * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(classifier.logits(image), classifier.module((gray - 0.13) / 0.31))
+    torch.testing.assert_close(classifier.logits(image), classifier.logits(gray.expand_as(image)))
+    assert classifier.features(image).shape == (1, 4)
 
 
 def test_own_network_with_a_weights_file(own_module: str, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
 from pipeline.explain.gradients import Gradient, GuidedBackpropagation
-from pipeline.models.classifier import ClassifierError
+from pipeline.models.classifier import Classifier, ClassifierError
+from pipeline.models.preprocessing import Preprocessing
 
 
 class LastChannels(nn.Module):
@@ -96,6 +97,19 @@ def test_the_corner_that_matters_is_shown(name: str) -> None:
     for method in [*methods, Gradient()]:
         saliency = method.explain(classifier, images, targets).saliency
         assert share_in_corner(saliency).min() > ENOUGH, type(method).__name__
+
+
+@pytest.mark.parametrize("name", ["swin", "channels last", "vit", "mean of tokens"])
+def test_features_of_transformers_are_what_the_head_gets(name: str) -> None:
+    make, side, *_ = NETWORKS[name]
+    module = make().eval()
+    classifier, images = Classifier(module, Preprocessing(side, side), list("abcde")), torch.rand(2, 3, side, side)
+    (head,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == 5)
+    seen: list[Tensor] = []
+    head.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    classifier.logits(images)
+    features = classifier.features(images)
+    assert features.shape == (2, head.in_features) and torch.equal(features, seen[0])
 
 
 def test_the_check_can_fail() -> None:
