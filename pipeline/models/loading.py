@@ -271,9 +271,10 @@ def _number_of_classes(module: nn.Module, preprocessing: Preprocessing, name: st
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
         if first is not None and first.in_channels != preprocessing.channels:
+            wanted = f"{first.in_channels} channel{'s'[: first.in_channels > 1]}"
             raise ClassifierError(
-                f"{name} takes images of {first.in_channels} channel{'s'[: first.in_channels > 1]}, but its mean and std "
-                f"have {preprocessing.channels} values: give model.mean and model.std as many as channels"
+                f"{name} takes images of {wanted}, but its mean and std have {preprocessing.channels} values: "
+                "give model.mean and model.std as many as channels"
             ) from error
         raise ClassifierError(f"{name} fails on an image of {side} × {side} pixels: {reason}") from error
     logits = logits_tensor(output, name)
