@@ -123,7 +123,6 @@ class Engine:
         self._state: State = {}
         self._keys: list[Any] = []
         self._parked: list[tuple[list[Any], State]] = []
-        self._checked = False
 
     def run(
         self, items: Iterable[Item], progress: Callable[[float], None] = lambda work: None
@@ -135,7 +134,6 @@ class Engine:
         images taken so far: see `WorkDone`.
 
         Raises:
-            ClassifierError: no gradient gets from the scores to the image.
             torch.OutOfMemoryError: a single image does not fit.
         """
         waiting = iter(items)
@@ -179,9 +177,6 @@ class Engine:
         images = torch.stack([item.image for item in entering]).to(self.device)
         targets = torch.tensor([item.target for item in entering], device=self.device)
         generators = [item.generator for item in entering if item.generator is not None]
-        if not self._checked:
-            require_gradient(self.classifier, images[:1])
-            self._checked = True
         try:
             with torch.no_grad():
                 state = self.method.start(self.classifier, images, targets, generators or None)
@@ -324,8 +319,11 @@ class OptimizingExplainer(ABC):
 
         Raises:
             ValueError: shapes, dtypes or ranges do not fit.
+            ClassifierError: no gradient gets from the scores to the image.
         """
         validate_batch(images, targets)
+        if len(images):
+            require_gradient(classifier, images[:1])
         drawn = generators or [None] * len(images)
         items = (
             Item(number, image, int(target), generator)
@@ -349,10 +347,13 @@ def explain_stream(
     those in the batch by their shares. Any other takes the stream in batches. `batch_size` `None` lets the engine find
     it; other explainers then take 16 images, and fewer where each takes many passes by itself.
     """
-    if isinstance(explainer, OptimizingExplainer):
-        yield from Engine(explainer.method(), classifier, device, batch_size).run(items, progress)
-        return
     waiting = iter(items)
+    if isinstance(explainer, OptimizingExplainer):
+        for first in itertools.islice(waiting, 1):
+            require_gradient(classifier, first.image[None].to(device))
+            waiting = itertools.chain([first], waiting)
+        yield from Engine(explainer.method(), classifier, device, batch_size).run(waiting, progress)
+        return
     size = batch_size or max(1, min(MOST_TOGETHER, PASSES_TOGETHER // explainer.passes))
     while batch := list(itertools.islice(waiting, size)):
         images = torch.stack([item.image for item in batch]).to(device)

@@ -147,19 +147,25 @@ def hidden_color(classifier: Classified, images: Tensor) -> Tensor:
 
 def require_gradient(classifier: LogitsFunction, image: Tensor) -> None:
     """Raise ClassifierError where no gradient gets from the scores to the image `[1,3,H,W]`, nor to noise like it."""
+    if _has_gradient(classifier, image):
+        return
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
-    images = torch.cat([image.detach(), noise]).requires_grad_()
-    with torch.enable_grad():
-        logits = classifier.logits(images)
-        gradient = None
-        if logits.requires_grad:
-            weights = torch.arange(logits.shape[1], dtype=logits.dtype, device=logits.device).cos()
-            (gradient,) = torch.autograd.grad((logits * weights).sum(), images, allow_unused=True)
-    if gradient is None or not gradient.any():
+    if not _has_gradient(classifier, noise):
         raise ClassifierError(
             "no gradient gets from the network's scores to the image (rounding, comparisons or no_grad on the way), so "
             "nothing can be learned from gradients: take an explainer that needs scores alone, as occlusion"
         )
+
+
+def _has_gradient(classifier: LogitsFunction, image: Tensor) -> bool:
+    image = image.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier.logits(image)
+        if not logits.requires_grad:
+            return False
+        weights = torch.arange(logits.shape[1], dtype=logits.dtype, device=logits.device).cos()
+        (gradient,) = torch.autograd.grad((logits * weights).sum(), image, allow_unused=True)
+    return gradient is not None and bool(gradient.any())
 
 
 def validate_batch(images: Tensor, targets: Tensor) -> None:
