@@ -1,6 +1,7 @@
 """The stages over volumes, in the test's own process: the planted segment, the equations, what is done again."""
 
 import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,9 @@ def test_scores_are_those_of_the_equations(drawn: Path, whole, tmp_path: Path, d
 def test_a_scan_alone_has_the_same_scores_as_in_company(whole, folder: Path) -> None:  # noqa: ANN001
     for path in sorted((folder / "scans").rglob("[02].npy")):
         path.unlink()
+    # Under a name that is not UTF-8.
+    odd = folder / "scans" / "absent" / os.fsdecode(b"odd \xff.npy")
+    (folder / "scans" / "absent" / "1.npy").rename(odd)
     alone = run(folder)[0]["segments"]
     together = {(row["image_id"], row["segment"]): row for row in whole[1]["segments"]}
     assert len(alone) == 2 * 27 and all(row == together[row["image_id"], row["segment"]] for row in alone)
@@ -223,6 +227,25 @@ def test_channels_are_the_classifiers(folder: Path) -> None:
     tables, _ = run(folder, model="drawn_scans:with_color")
     assert {row["segment"] for row in tables["segments"] if row["rank"] == 1 and row["label"] == "present"} == {PLANTED}
     assert {row["channels"] for row in tables["scans"]} == {2}
+
+
+def test_nifti_scans_with_an_atlas_of_nifti(whole, folder: Path) -> None:  # noqa: ANN001
+    nibabel = pytest.importorskip("nibabel", reason="the extra 'volumes' is not installed")
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(cubes().astype(np.int16), affine), folder / "atlas.nii.gz")
+    for number, path in enumerate(sorted((folder / "scans").rglob("*.npy"))):
+        nibabel.save(nibabel.Nifti1Image(np.load(path), affine), path.with_suffix((".nii", ".nii.gz")[number % 2]))
+        path.unlink()
+    turned = nibabel.Nifti1Image(scan(5, True), affine * [[-1], [1], [1], [1]])
+    nibabel.save(turned, folder / "scans" / "present" / "turned.nii.gz")
+    state = started(folder, atlas=str(folder / "atlas.nii.gz"))
+    run_stages(state, VOLUME_STAGES, InProcess(volume_setup(state)(False, None)))
+    write_errors_manifest(state, complete=True)
+    found = state.store.read_all("segments").to_pylist()
+    assert [row["score"] for row in found] == [row["score"] for row in whole[1]["segments"]]
+    (error,) = state.store.read_all("errors").to_pylist()
+    assert error["reason"].startswith("is oriented LAS, the atlas RAS") and error["uri"].endswith("turned.nii.gz")
+    assert "turned.nii.gz" in Path(draw_volumes(state)).read_text()
 
 
 def test_without_any_light_there_is_no_rank(folder: Path) -> None:
