@@ -27,8 +27,8 @@ VOLUME_TABLES = [
         SCAN,
         LABEL,
         column("segments", pa.list_(pa.int64()), "labels of the atlas's segments, ascending"),
-        column("light", pa.list_(pa.float64()), "score where Gaussian light falls on the segment's center alone"),
-        column("shadow", pa.list_(pa.float64()), "change of the score where a Gaussian shadow falls there"),
+        column("light", pa.list_(pa.float64()), "f_l of each, as `light` of the table segments", "0..1"),
+        column("shadow", pa.list_(pa.float64()), "f_s of each, as `shadow` of the table segments", "0..1"),
     ),
     table(
         "segments",
@@ -38,8 +38,19 @@ VOLUME_TABLES = [
         SEGMENT,
         NAME,
         column("score", pa.float64(), "light × shadow"),
-        column("light", pa.float64(), "score where Gaussian light falls on the segment's center alone", "0..1"),
-        column("shadow", pa.float64(), "change of the score where a Gaussian shadow falls there, plus 10⁻⁵", "0..1"),
+        column(
+            "light",
+            pa.float64(),
+            "score where Gaussian light falls on the segment's center alone; 1 in the mode shadow",
+            "0..1",
+        ),
+        column(
+            "shadow",
+            pa.float64(),
+            "change of the score where a Gaussian shadow falls there, plus 10⁻⁵; 0 for all where no light shows the "
+            "class, else 1 in the mode light",
+            "0..1",
+        ),
         column(
             "rank",
             pa.int32(),

@@ -5,12 +5,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from pipeline.commands.unchanged import check_unchanged
-from pipeline.config import RunConfig
+from pipeline.config import ConfigurationError, RunConfig
 from pipeline.names import shown, shown_lines
 from pipeline.objects import ObjectPath
 from pipeline.runtime.exclusive import exclusive
@@ -28,6 +29,7 @@ from pipeline.stages.order import STAGES
 from pipeline.stages.recorded import recorded
 from pipeline.stages.report.stage import FOLDER
 from pipeline.stages.volumes.context import VolumeSetup
+from pipeline.stages.volumes.order import VOLUME_STAGES
 from pipeline.store.atomic import TEMPORARY_SUFFIX, Ours, write_atomically
 from pipeline.store.links import check_links
 from pipeline.store.tables import TableStore, digest
@@ -50,10 +52,11 @@ def opened_run(
         inputs: what the run starts from, where it is known; else it is gathered as the configuration says.
 
     Raises:
-        ConfigurationError: what is needed there was made with something else.
+        ConfigurationError: what is needed there was made with something else, or is a run over volumes.
         StoreError: a link leads out of the output folder.
     """
     check_links(config.output.path)
+    check_kind(config.output.path, VOLUME_STAGES[0].writes, "volumes")
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
         # Whoever goes on with a run, or adds to one, has been told.
         first = adds is None and not TableStore(config.output.path).listed(STAGES[0].writes)
@@ -114,6 +117,13 @@ def workers_of(state: RunState, still_ours: Ours, setup: Setup, model: str) -> I
             workers.close()
             # What killed workers have left behind.
             remove_unfinished(state)
+
+
+def check_kind(root: Path | ObjectPath, table: str, what: str) -> None:
+    """Raise a ConfigurationError where the folder holds a run of another kind, which has this table: their tables
+    `errors` and `runs` and their reports would take each other's places."""
+    if (root / "tables" / table / "manifest.json").is_file():
+        raise ConfigurationError(f"{root} holds a run over {what}; name another --output")
 
 
 def remove_unfinished(state: RunState) -> None:

@@ -66,7 +66,8 @@ def stored_run(folder: str) -> StoredRun:
     stages = {stage.name for stage in STAGES}
     rows = [row for row in rows if row["stage"] in stages]
     if not rows:
-        raise StoreError(f"the table runs in {folder} knows no stage of a run: run summarize again")
+        raise StoreError(f"the table runs in {folder} knows no stage of a run over photographs: run summarize again, "
+            "or name another folder")
     try:
         stored = json.loads(rows[-1]["configuration"])
         kept = {name: value for name, value in stored.items() if name not in HERE}

@@ -10,7 +10,7 @@ import pyarrow.csv
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.commands.opened import remove_unfinished, workers_of
+from pipeline.commands.opened import check_kind, remove_unfinished, workers_of
 from pipeline.config import ConfigurationError
 from pipeline.data.volumes.files import VolumeError
 from pipeline.data.volumes.scans import read_scan
@@ -24,6 +24,7 @@ from pipeline.runtime.flow import run_stages
 from pipeline.runtime.records import RunState, error_shards, write_errors_manifest
 from pipeline.runtime.stage import Plan
 from pipeline.stages.networks import network_name
+from pipeline.stages.order import STAGES
 from pipeline.stages.report.stage import FOLDER
 from pipeline.stages.volumes.context import VolumeSetup
 from pipeline.stages.volumes.inputs import (
@@ -72,8 +73,7 @@ def run_volumes(config: VolumeConfig, console: Console) -> str:
     """
     folder = config.output.path
     check_links(folder)
-    if (folder / "tables" / "images" / "manifest.json").is_file():
-        raise ConfigurationError(f"{config.output} holds a run over photographs; name another --output")
+    check_kind(folder, STAGES[0].writes, "photographs")
     with exclusive(folder) as still_ours, room_to_write(config.output):
         inputs = gather_volume_inputs(config)
         console.print(inputs.found, markup=False, highlight=False)

@@ -130,7 +130,7 @@ def _of_archives(
     for some in (beside, *(one.passed_over for one in looked)):
         if some is not None:
             passed_over.update(some)
-    return Source(_listing(looked, address), said, indices, faults, note, passed_over)
+    return Source(_listing(looked, address), said, indices, faults, note, passed_over=passed_over)
 
 
 def _row_address(archive: str, at: int, size: int, name: str) -> str:

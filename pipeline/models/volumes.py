@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.answers import GRADIENT_CELLS
-from pipeline.models.classifier import ClassifierError, logits_tensor, weights_digest
+from pipeline.models.classifier import weights_digest
+from pipeline.models.errors import ClassifierError
+from pipeline.models.heads import logits_tensor
 from pipeline.models.loading import fitted, own_object, returned_by
 from pipeline.models.own_code import is_code
 

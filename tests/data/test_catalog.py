@@ -218,8 +218,8 @@ def test_a_photograph_is_listed_under_each_of_its_labels_where_it_may_have_sever
         found = find_photographs(manifest=tmp_path / name, several_labels=True)
         listing = {label: sorted(one.name for one in some) for label, some in found.listing.items()}
         assert listing == {"cat": ["a.jpg"], "dog": ["a.jpg", "b.jpg"]} and found.several_labels
-        row = 3 if name == "manifest.csv" else 1
-        said = f"{name}: row {row} gives .*a.jpg the label 'dog', an earlier one 'cat'"
+        row = "line 4" if name == "manifest.csv" else "row 1"
+        said = f"{name}: {row}: gives .*a.jpg the label 'dog', an earlier one 'cat'"
         with pytest.raises(CatalogError, match=said):
             find_photographs(manifest=tmp_path / name)
     single = pa.table({"uri": ["a.jpg", "b.jpg"], "label": [["cat"], ["dog"]]})

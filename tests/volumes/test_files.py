@@ -170,6 +170,12 @@ def test_bad_atlases_are_refused_by_name(labels: np.ndarray, reason: str, tmp_pa
         read_atlas(tmp_path / "atlas.npy")
 
 
+def test_an_atlas_without_bounds_is_not_read(tmp_path: Path) -> None:
+    enormous(tmp_path / "atlas.npz")
+    with pytest.raises(CatalogError, match="has 10000 × 10000 × 10000 voxels; take one of at most 1,073,741,824"):
+        read_atlas(tmp_path / "atlas.npz")
+
+
 def test_an_atlas_may_be_of_floats_and_its_digest_is_of_its_labels(tmp_path: Path) -> None:
     labels = np.arange(120).reshape(SHAPE)
     digests = set()

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pipeline.names import readable
 COLUMNS = ("label", "name")
 # Of the smallest side of a voxel: headers round, and round differently.
 LARGEST_OFFSET = 0.1
+# A compressed file of a few bytes may say that it holds any number of them; scans must have as many as the atlas.
+MOST_VOXELS = 2**30
 DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -56,9 +59,9 @@ def read_atlas(path: Path, names: Path | None = None) -> LabelVolume:
         file = open_volume(path)
         if file.channels != 1:
             raise VolumeError(f"has the shape {said(file.shape)}; an atlas is one volume of labels")
-        _ = file.spatial
-        values = file.values()[0]
-        labels = _whole(values)
+        if math.prod(file.spatial) > MOST_VOXELS:
+            raise VolumeError(f"has {said(file.spatial)} voxels; take one of at most {MOST_VOXELS:,}")
+        labels = _whole(file.values()[0])
     except VolumeError as error:
         raise CatalogError(f"{path}: cannot be used as the atlas: {error}") from None
     return LabelVolume(labels, file.affine, {} if names is None else read_names(names))

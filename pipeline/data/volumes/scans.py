@@ -79,12 +79,15 @@ def scan_id(path: Path) -> str:
         raise VolumeError(f"cannot be read: {error.strerror or error}") from None
 
 
-def read_scan(path: Path, atlas: LabelVolume, below_dark: bool, image_id: str) -> np.ndarray:
+def read_scan(
+    path: Path, atlas: LabelVolume, below_dark: bool, image_id: str, channels: int | None = None
+) -> np.ndarray:
     """The values of a scan that lies as the atlas does, float32 `[C,D,H,W]`, in the file's order and orientation.
 
     Args:
         below_dark: whether values below 0 are meant: the value of darkness was named. Else 0 is taken for it.
         image_id: the scan's, as `scan_id` gave it; it is checked to be the same file still.
+        channels: how many the scan must have; default: as many as it says.
 
     Raises:
         VolumeError: unreadable, not where the atlas is, not finite, empty, or with values below 0.
@@ -92,14 +95,16 @@ def read_scan(path: Path, atlas: LabelVolume, below_dark: bool, image_id: str) -
     if scan_id(path) != image_id:
         raise VolumeError("the file has changed since the run began; run again")
     try:
-        return _values(path, atlas, below_dark)
+        return _values(path, atlas, below_dark, channels)
     except VolumeError as error:
         raise VolumeError(str(error), image_id) from None
 
 
-def _values(path: Path, atlas: LabelVolume, below_dark: bool) -> np.ndarray:
+def _values(path: Path, atlas: LabelVolume, below_dark: bool, channels: int | None) -> np.ndarray:
     file = open_volume(path)
     check_place(file, atlas)
+    if channels not in (None, file.channels):
+        raise VolumeError(f"has {file.channels} channels, the first scans have {channels}")
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(file.values(), dtype=np.float32)
     wrong = int((~np.isfinite(values)).sum())

@@ -110,7 +110,8 @@ class VolumeContext(Context):
     def scan(self, uri: str, image_id: str) -> Tensor:
         """A scan as the classifier gets it, float32 `[1,C,D,H,W]`; raises as `read_scan`."""
         self.step()
-        values = read_scan(scan_path(uri), self.labels, self.config.dark is not None, image_id)
+        dark_is_named = self.config.dark is not None
+        values = read_scan(scan_path(uri), self.labels, dark_is_named, image_id, self.setup.channels)
         return torch.from_numpy(values)[None].to(self.device)
 
     def spoiled(self, error: Exception) -> bool:

@@ -1,7 +1,9 @@
 """What a run over volumes starts from: scans by class, the atlas, the classifier's identity."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -170,15 +172,13 @@ def _in_order(listing: Mapping[str, Sequence[Found]], count: int) -> bool:
 
 
 def _channels(listing: Mapping[str, Sequence[Found]], atlas: LabelVolume) -> int:
-    """Of the first scan that has the atlas's shape; 1 where there is none, which each of them will be told."""
+    """How many most of the first scans have that have the atlas's shape; 1 where none has."""
+    counts: Counter[int] = Counter()
     for found in [one for some in listing.values() for one in some][:HEADERS_READ]:
-        try:
+        with suppress(VolumeError):
             file = open_volume(scan_path(found.uri))
-            if file.spatial == atlas.labels.shape:
-                return file.channels
-        except VolumeError:
-            continue
-    return 1
+            counts.update([file.channels] if file.spatial == atlas.labels.shape else [])
+    return counts.most_common(1)[0][0] if counts else 1
 
 
 def _found(classes: Sequence[ScanClass], atlas: LabelVolume, by_order: bool) -> str:
