@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from pipeline.config import RunConfig
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.explain_settings import ExplainSettings
 from pipeline.models.preparation import PreparedClassifier
-from pipeline.settings import ExplainSettings
 from pipeline.stages.explain import image_generator, own_settings, stored_saliency
 from pipeline.stages.regions import salient_of
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 # What these rooms may import of this repository, beside themselves.
 MAY_IMPORT = {
     "jobs": {"pipeline.commands", "pipeline.config", "pipeline.names", "pipeline.suggestions"},
-    "pipeline/runtime": {"pipeline.store", "pipeline.objects", "pipeline.names", "schemas"},
-    "pipeline/store": {"pipeline.objects", "schemas"},
+    "pipeline/runtime": {"pipeline.store", "pipeline.objects", "pipeline.object_errors", "pipeline.names", "schemas"},
+    "pipeline/store": {"pipeline.objects", "pipeline.object_errors", "schemas"},
     "pipeline/explain": {"pipeline.models"},
     "pipeline/models": {
         "pipeline.documents",
@@ -22,7 +22,7 @@ MAY_IMPORT = {
         "pipeline.names",
         "pipeline.texts",
         "pipeline.suggestions",
-        "pipeline.objects",
+        "pipeline.objects", "pipeline.object_errors",
         "pipeline.data.demo.network",
     },
     "pipeline/summarize": {"pipeline.models"},

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.objects import ObjectError, ObjectPath, in_writing
+from pipeline.object_errors import in_writing
+from pipeline.objects import ObjectError, ObjectPath
 from pipeline.runtime.failures import RunFailed
 from pipeline.store.atomic import Ours, write_atomically
 from pipeline.store.lease import Taken, claimed

@@ -14,10 +14,10 @@ from pipeline.explain.crisp import binarization_error
 from pipeline.explain.engine import Item, explain_stream
 from pipeline.explain.interface import Explanation
 from pipeline.explain.registry import EXPLAINERS, make_explainer
+from pipeline.explain_settings import ExplainSettings
 from pipeline.runtime.settings import Location
 from pipeline.runtime.stage import Plan, Resources, Stage
 from pipeline.runtime.units import Output, Unit, error_row
-from pipeline.settings import ExplainSettings
 from pipeline.stages.constants import effective_settings
 from pipeline.stages.context import WorkerContext, chunks, decoded_images
 from pipeline.store.tables import digest

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.object_errors import ObjectError, told
 from pipeline.objects import (
     ANONYMOUS,
     ATTEMPTS,
@@ -22,10 +23,8 @@ from pipeline.objects import (
     CONTENT_TYPES,
     GOOGLE_RETRY_SECONDS,
     REQUEST_SECONDS,
-    ObjectError,
     ObjectPath,
     s3_options,
-    told,
 )
 
 # What a store names one state of an object by: its e-tag, and Google's generation.

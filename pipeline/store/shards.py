@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import dataset, parquet
 
-from pipeline.objects import ObjectPath, told
+from pipeline.object_errors import told
+from pipeline.objects import ObjectPath
 from schemas import TABLES
 
 SMALL_OBJECT = 2**20

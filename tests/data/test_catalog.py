@@ -229,7 +229,7 @@ def test_a_photograph_is_listed_under_each_of_its_labels_where_it_may_have_sever
     for empty in ([], None, [None]):
         none = pa.table({"uri": ["a.jpg", "b.jpg"], "label": pa.array([["cat"], empty], pa.list_(pa.string()))})
         pyarrow.parquet.write_table(none, tmp_path / "none.parquet")
-        with pytest.raises(CatalogError, match="none.parquet: row 2 has no label"):
+        with pytest.raises(CatalogError, match="none.parquet: row 2: it has no label"):
             read_manifest(tmp_path / "none.parquet", several_labels=True)
 
 

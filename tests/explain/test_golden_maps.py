@@ -28,7 +28,7 @@ from pipeline.explain import feature_cam as feature_cams
 from pipeline.explain import perturbation as perturbations
 from pipeline.explain.cams import GradCam, GradCamPlusPlus
 from pipeline.explain.registry import EXPLAINERS
-from pipeline.settings import ExplainSettings
+from pipeline.explain_settings import ExplainSettings
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)

@@ -9,7 +9,8 @@ import pytest
 from pipeline.config import ConfigurationError, load_config
 from pipeline.data.catalog import CatalogError, read_manifest
 from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.objects import ObjectError, ObjectPath, in_writing, place, told
+from pipeline.object_errors import in_writing, told
+from pipeline.objects import ObjectError, ObjectPath, place
 
 SETTINGS = (
     "gs://b?endpoint_override={host}&scheme=http/x/a.jpg",
