@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from planted import Planted, plant
+from planted import Planted, plant, with_head
 from torch import Tensor, nn
 
 from pipeline.config import RunConfig
@@ -146,6 +146,16 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "CIFAR ResNet": lambda _side: CifarNetwork(),
     "Nonlinearities by hand": lambda _side: HandWritten(),
 }
+# The same with other heads than softmax.
+HEADS = {f"CIFAR ResNet, {kind}": kind for kind in ("one logit", "probabilities", "sigmoids")}
+NETWORKS |= {name: NETWORKS["CIFAR ResNet"] for name in HEADS}
+
+
+def planted_network(name: str, side: int) -> Planted:
+    """The network of that name, its weights set."""
+    torch.manual_seed(0)
+    planted = plant(NETWORKS[name](side), side, name=name)
+    return with_head(planted, HEADS[name]) if name in HEADS else planted
 
 
 def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
@@ -194,12 +204,11 @@ def main() -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict]] = {}
     for network in options.networks:
-        kept = options.folder / f"{network}.json".replace(" ", "_")
+        kept = options.folder / f"{network.replace(' ', '_')}.json"
         entries = json.loads(kept.read_text()) if kept.exists() else {}
         missing = [name for name in options.explainers if name not in entries]
         if missing:
-            torch.manual_seed(0)
-            planted = plant(NETWORKS[network](options.side), options.side, name=network)
+            planted = planted_network(network, options.side)
             for name in missing:
                 entries[name] = verdict(planted, name, options.full)
                 print(f"{network}: {name}: {entries[name]}", file=sys.stderr)

@@ -11,6 +11,7 @@ points elsewhere is wrong.
 Shapes: B pictures of S by S pixels.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from pipeline.models.classifier import Classifier
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.recognition import recognized_head
 
 NAMES = ("plain", "texture")
 # Side and place of the texture, shares of the picture's side.
@@ -130,6 +132,24 @@ def plant(module: nn.Module, side: int, count: int = 64, name: str = "planted") 
         if scores[: len(full)].min() > 0.7 and scores[len(full) :].max() < 0.3:
             return Planted(classifier, full, inside)
     raise ValueError(f"{name} cannot tell texture from gray: scores {[round(float(score), 2) for score in scores]}")
+
+
+def with_head(planted: Planted, kind: str) -> Planted:
+    """The same network with another head: `one logit`, `probabilities` or `sigmoids`, to be recognized as such."""
+    module, side = planted.classifier.module, planted.pictures.shape[-1]
+    if kind == "one logit":
+        module = copy.deepcopy(module)
+        name, layer = [(name, one) for name, one in module.named_modules() if _outputs(one) == len(NAMES)][-1]
+        single = nn.Linear(layer.in_features, 1)
+        # Of one logit z the score is the softmax of −z/2 and z/2.
+        single.weight.data, single.bias.data = 2 * layer.weight.data[1:], 2 * layer.bias.data[1:]
+        module.set_submodule(name, single)
+    else:
+        module = nn.Sequential(module, nn.Softmax(1) if kind == "probabilities" else nn.Sigmoid())
+    module = module.eval().requires_grad_(False)
+    head = recognized_head(module, side)
+    classifier = Classifier(module, planted.classifier.preprocessing, NAMES, name=kind, head=head)
+    return Planted(classifier, planted.pictures, planted.inside)
 
 
 def _fitted(seen: Tensor, wanted: Tensor, offset: bool) -> tuple[Tensor, float]:
