@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jobs import compare, evaluate, export, report, review, summarize
+from jobs import compare, evaluate, export, report, review, summarize, volumes
 from pipeline.commands.submission import named_files
 from pipeline.config import ConfigurationError, load_config
 from pipeline.stages.inputs import check_files
@@ -18,9 +19,12 @@ MAINS = {
     "compare": compare.main,
     "export": export.main,
     "review": review.main,
+    "volumes": volumes.main,
 }
 NETWORK = "--model demo"
 PLANNED = f"summarize --dry-run --images {{demo}} {NETWORK}"
+VOLUMES = "volumes --model torch.nn:Flatten --output {folder}/out"
+SCANS = f"{VOLUMES} --scans {{scans}}/scans --atlas {{scans}}/atlas.npy"
 # Option → the command line with `{path}` in its place, and the ending that its files must have.
 FILES = {
     "--config": ("summarize --print-config --config {path}", ".yaml"),
@@ -42,10 +46,17 @@ FILES = {
     "model.labels": (f"{PLANNED} model.labels={{path}}", ".txt"),
     "model.labels of CSV": (f"{PLANNED} model.labels={{path}}", ".csv"),
     "model.labels of JSON": (f"{PLANNED} model.labels={{path}}", ".json"),
+    "--atlas": (f"{VOLUMES} --scans {{scans}}/scans --atlas {{path}}", ".npz"),
+    "--atlas of NIfTI": (f"{VOLUMES} --scans {{scans}}/scans --atlas {{path}}", ".nii.gz"),
+    "--names": (f"{SCANS} --names {{path}}", ".csv"),
+    "volumes --weights": (f"{SCANS} --weights {{path}}", ".pt"),
+    "volumes --labels": (f"{SCANS} --labels {{path}}", ".txt"),
+    "volumes --class-map": (f"{SCANS} --class-map {{path}}", ".csv"),
     "explain.cam.edges": (f"{PLANNED} explain.explainer=feature-cam explain.cam.edges={{path}}", ".pt"),
 }
 FOLDERS = {
     "--images": f"summarize --dry-run --images {{path}} {NETWORK}",
+    "--scans": f"{VOLUMES} --scans {{path}} --atlas {{scans}}/atlas.npy",
     "evaluate --run": "evaluate --run {path}",
     "report --run": "report --run {path}",
     "compare --run": "compare --run {path} --run {path} --output {folder}/out",
@@ -57,6 +68,9 @@ OUTPUTS = {
     "--output": f"summarize --images {{demo}} {NETWORK} --output {{path}}",
     "--output, planned": f"{PLANNED} --output {{path}}",
     "--output, demo": "summarize --dry-run --images demo --model demo data.demo_images_per_class=1 --output {path}",
+    "volumes --output": (
+        "volumes --model torch.nn:Flatten --scans {scans}/scans --atlas {scans}/atlas.npy --output {path}"
+    ),
     "compare --output": "compare --run {run} --run {run} --output {path}",
     "export --output": "export --run {run} --format coco --output {path}",
     "export --output, FiftyOne": "export --run {run} --format fiftyone --output {path}",
@@ -133,16 +147,27 @@ CASES += [
 ]
 
 
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one scan, and an atlas."""
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "scans" / "0").mkdir(parents=True)
+    np.save(folder / "scans" / "0" / "a.npy", np.eye(3)[None])
+    np.save(folder / "atlas.npy", np.ones((1, 3, 3), np.int64))
+    return folder
+
+
 @pytest.mark.parametrize(("command", "make", "suffix"), CASES)
 def test_a_wrong_path_is_one_message(
-    command: str, make: Callable[[Path, str], Path], suffix: str, demo_folder, tmp_path, capsys, request
+    command: str, make: Callable[[Path, str], Path], suffix: str, demo_folder, scans, tmp_path, capsys, request
 ) -> None:
     if make in (unreadable, locked) and os.geteuid() == 0:
         pytest.skip("nothing is unreadable to the superuser")
     path = make(tmp_path, suffix)
     run = request.getfixturevalue("whole_run")[0] if "{run}" in command else None
     try:
-        said_by(command.format(path=path, demo=demo_folder, folder=tmp_path, run=run), path, tmp_path, capsys)
+        places = {"path": path, "demo": demo_folder, "scans": scans, "folder": tmp_path, "run": run}
+        said_by(command.format(**places), path, tmp_path, capsys)
     finally:
         if make in (unreadable, locked):
             path.chmod(0o700)
