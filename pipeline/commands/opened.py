@@ -55,8 +55,8 @@ def opened_run(
         StoreError: a link leads out of the output folder.
     """
     check_links(config.output.path)
-    check_kind(config.output.path, VOLUME_STAGES[0].writes, "volumes")
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
+        check_kind(config.output.path, VOLUME_STAGES[0].writes, "volumes")
         inputs = inputs or gather_inputs(config)
         if inputs.found:
             console.print(inputs.found, markup=False, highlight=False)

@@ -74,8 +74,9 @@ def run_volumes(config: VolumeConfig, console: Console) -> str:
     """
     folder = config.output.path
     check_links(folder)
-    check_kind(folder, STAGES[0].writes, "photographs")
     check_writable(folder)
+    with room_to_write(config.output):
+        check_kind(folder, STAGES[0].writes, "photographs")
     inputs = gather_volume_inputs(config)
     console.print(inputs.found, markup=False, highlight=False)
     with exclusive(folder) as still_ours, room_to_write(config.output):
