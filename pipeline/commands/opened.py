@@ -56,8 +56,8 @@ def opened_run(
         StoreError: a link leads out of the output folder.
     """
     check_links(config.output.path)
-    check_kind(config.output.path, VOLUME_STAGES[0].writes, "volumes")
     with exclusive(config.output.path) as still_ours, room_to_write(config.output):
+        check_kind(config.output.path, VOLUME_STAGES[0].writes, "volumes")
         # Whoever goes on with a run, or adds to one, has been told.
         first = adds is None and not TableStore(config.output.path).listed(STAGES[0].writes)
         inputs = inputs or gather_inputs(config, self_check=first)

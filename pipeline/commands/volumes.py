@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from pipeline.commands.opened import check_kind, remove_unfinished, workers_of
+from pipeline.commands.writable import check_writable
 from pipeline.config import ConfigurationError
 from pipeline.data.volumes.files import VolumeError
 from pipeline.data.volumes.scans import read_scan
@@ -73,10 +74,12 @@ def run_volumes(config: VolumeConfig, console: Console) -> str:
     """
     folder = config.output.path
     check_links(folder)
-    check_kind(folder, STAGES[0].writes, "photographs")
+    check_writable(folder)
+    with room_to_write(config.output):
+        check_kind(folder, STAGES[0].writes, "photographs")
+    inputs = gather_volume_inputs(config)
+    console.print(inputs.found, markup=False, highlight=False)
     with exclusive(folder) as still_ours, room_to_write(config.output):
-        inputs = gather_volume_inputs(config)
-        console.print(inputs.found, markup=False, highlight=False)
         state = start_volumes(config, inputs, console, still_ours)
         remove_unfinished(state)
         network_name(folder, inputs.weights_digest, inputs.answers, remember=state.write)

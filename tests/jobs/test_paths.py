@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from jobs import clean, compare, evaluate, export, report, review, summarize
+from jobs import clean, compare, evaluate, export, report, review, summarize, volumes
 from pipeline.commands.submission import named_files
 from pipeline.config import ConfigurationError, load_config
 from pipeline.runtime.settings import Location
@@ -24,9 +25,12 @@ MAINS = {
     "export": export.main,
     "review": review.main,
     "clean": clean.main,
+    "volumes": volumes.main,
 }
 NETWORK = "--model demo"
 PLANNED = f"summarize --dry-run --images {{demo}} {NETWORK}"
+VOLUMES = "volumes --model torch.nn:Flatten --output {folder}/out"
+SCANS = f"{VOLUMES} --scans {{scans}}/scans --atlas {{scans}}/atlas.npy"
 # Option → the command line with `{path}` in its place, and the ending that its files must have.
 FILES = {
     "--config": ("summarize --print-config --config {path}", ".yaml"),
@@ -52,6 +56,12 @@ FILES = {
     "model.labels of Parquet": (f"{PLANNED} model.labels={{path}}", ".parquet"),
     "data.boxes of Parquet": (f"{PLANNED} data.boxes={{path}}", ".parquet"),
     "data.landmarks of JSON": (f"{PLANNED} data.landmarks={{path}}", ".json"),
+    "--atlas": (f"{VOLUMES} --scans {{scans}}/scans --atlas {{path}}", ".npz"),
+    "--atlas of NIfTI": (f"{VOLUMES} --scans {{scans}}/scans --atlas {{path}}", ".nii.gz"),
+    "--names": (f"{SCANS} --names {{path}}", ".csv"),
+    "volumes --weights": (f"{SCANS} --weights {{path}}", ".pt"),
+    "volumes --labels": (f"{SCANS} --labels {{path}}", ".txt"),
+    "volumes --class-map": (f"{SCANS} --class-map {{path}}", ".csv"),
     "explain.cam.edges": (f"{PLANNED} explain.explainer=feature-cam explain.cam.edges={{path}}", ".pt"),
 }
 DATA = ("class_map", "parts", "boxes", "landmarks")
@@ -71,6 +81,7 @@ OTHER_FILES = {
 }
 FOLDERS = {
     "--images": f"summarize --dry-run --images {{path}} {NETWORK}",
+    "--scans": f"{VOLUMES} --scans {{path}} --atlas {{scans}}/atlas.npy",
     "evaluate --run": "evaluate --run {path}",
     "report --run": "report --run {path}",
     "compare --run": "compare --run {path} --run {path} --output {folder}/out",
@@ -83,6 +94,9 @@ OUTPUTS = {
     "--output": f"summarize --images {{demo}} {NETWORK} --output {{path}}",
     "--output, planned": f"{PLANNED} --output {{path}}",
     "--output, demo": "summarize --dry-run --images demo --model demo data.demo_images_per_class=1 --output {path}",
+    "volumes --output": (
+        "volumes --model torch.nn:Flatten --scans {scans}/scans --atlas {scans}/atlas.npy --output {path}"
+    ),
     "compare --output": "compare --run {run} --run {run} --output {path}",
     "export --output": "export --run {run} --format coco --output {path}",
     "export --output, FiftyOne": "export --run {run} --format fiftyone --output {path}",
@@ -164,16 +178,27 @@ CASES += [
 ]
 
 
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one scan, and an atlas."""
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "scans" / "0").mkdir(parents=True)
+    np.save(folder / "scans" / "0" / "a.npy", np.eye(3)[None])
+    np.save(folder / "atlas.npy", np.ones((1, 3, 3), np.int64))
+    return folder
+
+
 @pytest.mark.parametrize(("command", "make", "suffix"), CASES)
 def test_a_wrong_path_is_one_message(
-    command: str, make: Callable[[Path, str], Path], suffix: str, demo_folder, tmp_path, capsys, request
+    command: str, make: Callable[[Path, str], Path], suffix: str, demo_folder, scans, tmp_path, capsys, request
 ) -> None:
     if make in (unreadable, locked) and os.geteuid() == 0:
         pytest.skip("nothing is unreadable to the superuser")
     path = make(tmp_path, suffix)
     run = request.getfixturevalue("whole_run")[0] if "{run}" in command else None
     try:
-        said_by(command.format(path=path, demo=demo_folder, folder=tmp_path, run=run), path, tmp_path, capsys)
+        places = {"path": path, "demo": demo_folder, "scans": scans, "folder": tmp_path, "run": run}
+        said_by(command.format(**places), path, tmp_path, capsys)
     finally:
         if make in (unreadable, locked):
             path.chmod(0o700)

@@ -13,6 +13,7 @@ from drawn_scans import NAMES, PLANTED, Planted, cubes, scan, write_set
 from in_process import InProcess, Unwatched
 from rich.console import Console
 
+from jobs.command import main
 from pipeline.commands.volumes import draw_volumes, run_volumes, start_volumes, volume_config, volume_setup
 from pipeline.config import ConfigurationError
 from pipeline.data.catalog import CatalogError
@@ -300,11 +301,15 @@ def test_folders_are_classes_by_their_names_or_by_their_order(folder: Path) -> N
     assert [(one.label, one.class_index) for one in started(folder).inputs.classes] == [("0", 0), ("1", 1)]
 
 
-def test_a_folder_of_photographs_is_left_alone(folder: Path) -> None:
+def test_a_folder_of_another_kind_of_run_is_left_alone(folder: Path, capsys: pytest.CaptureFixture) -> None:
     (folder / "out" / "tables" / "images").mkdir(parents=True)
     (folder / "out" / "tables" / "images" / "manifest.json").write_text("{}")
     with pytest.raises(ConfigurationError, match="holds a run over photographs"):
         run_volumes(started(folder).config, Console(file=io.StringIO()))
+    (folder / "volumes" / "tables" / "scans").mkdir(parents=True)
+    (folder / "volumes" / "tables" / "scans" / "manifest.json").write_text("{}")
+    assert main(["summarize", "--images", "demo", "--model", "demo", "--output", str(folder / "volumes")]) == 2
+    assert "holds a run over volumes; name another --output" in capsys.readouterr().err
     (folder / "elsewhere").mkdir()
     (folder / "linked").mkdir()
     (folder / "linked" / "report").symlink_to(folder / "elsewhere")

@@ -70,9 +70,9 @@ def scan_id(path: Path) -> str:
     Raises:
         VolumeError: it cannot be read.
     """
-    if not path.is_file():
-        raise VolumeError("there is no such file")
     try:
+        if not path.is_file():
+            raise VolumeError("there is no such file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
