@@ -33,7 +33,7 @@ class ExplainStage(Stage):
     writes = "maps"
     resources = Resources(gpu=True)
     depends_on = ("classifier",)
-    version = 3
+    version = 4
 
     def settings(self, config: RunConfig) -> Any:
         return [*method_of(config), config.explain.target, config.explain.precision, config.seed]

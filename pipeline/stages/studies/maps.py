@@ -265,6 +265,7 @@ class SanityStudy(SampledMapStudy):
     """Do the maps change when the network's weights are randomized, from the output back?"""
 
     name = "sanity"
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         own = [config.evaluation.sanity_images, config.evaluation.sanity_steps, config.seed]

@@ -41,6 +41,7 @@ class MapStabilityStudy(SampledMapStudy):
     """The run's maps against maps made anew of images that are hardly changed, and with another seed."""
 
     name = "map stability"
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         own = [config.evaluation.stability_images, config.seed, cut_of(config)]
