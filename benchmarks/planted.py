@@ -253,9 +253,9 @@ def _seen(module: nn.Module, head: nn.Module, images: Tensor) -> tuple[Tensor, T
         return seen.mean((2, 3)), seen
     seen = seen.flatten(1)
     for given in reversed(maps.given):
-        if given.shape[2:].numel() == 1:
-            continue
         for cells in (given, given.permute(0, 3, 1, 2)):
+            if min(cells.shape[2:]) == 1:
+                continue
             if cells.shape[1] == seen.shape[1] and torch.allclose(cells.mean((2, 3)), seen, rtol=1e-3, atol=1e-4):
                 return seen, cells
             # A flattened map (VGG): its places are to count alike.
