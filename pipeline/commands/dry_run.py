@@ -64,7 +64,7 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
         if known and stage.plans_from_rows:
             known = all(lines[names.index(table)].done for table in stage.reads)
         if not known:
-            lines.append(StagePlan(stage.name, None, 0, None))
+            lines.append(StagePlan(stage.name, None, 0, None, wanted=stage.wanted(config)))
             continue
         fingerprint = stage.fingerprint(config, inputs)
         units = stage.named_units(state.plan, fingerprint)
@@ -85,11 +85,11 @@ def plan_stages(config: RunConfig, inputs: Inputs, console: Console) -> list[Sta
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one processor core, measured on this machine a moment ago."""
+    """Seconds of one processor core, measured on this machine a moment ago; None of what the run does not do."""
 
     map: float
-    proposals: float
-    pair: float
+    proposals: float | None = None
+    pair: float | None = None
 
 
 def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
@@ -109,6 +109,9 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
 
         one_pass()
         pass_seconds = _time(one_pass, TIMED_PASSES) / TIMED_BATCH
+        map_seconds = pass_seconds * make_explainer(config.explain.explainer, *own_settings(config.explain)).passes
+        if not config.summaries.with_proposals:
+            return Costs(map_seconds)
         picture = _sample_image(inputs, side)
 
         def propose() -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +139,7 @@ def measure_costs(config: RunConfig, inputs: Inputs) -> Costs:
 
         pair()
         return Costs(
-            map=pass_seconds * make_explainer(config.explain.explainer, *own_settings(config.explain)).passes,
+            map=map_seconds,
             proposals=_time(propose, 1),
             pair=_time(pair, 2),
         )
@@ -217,16 +220,22 @@ def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
     by_name = {line.stage: line for line in lines}
     costs = measure_costs(config, inputs)
     explain = by_name["explain"].images if by_name["explain"].images is not None else sum(fit)
-    proposals = by_name["propose"].images if by_name["propose"].images is not None else sum(fit)
-    matching = by_name["match"]
-    pairs = 0 if matching.done else sum(most_pairs(count, config) for count in fit)
-    total = explain * costs.map + proposals * costs.proposals + pairs * costs.pair
+    total = explain * costs.map
+    said = [f"  maps       at most {explain} × {costs.map:.2f} s"]
+    if costs.proposals is not None and costs.pair is not None:
+        proposals = by_name["propose"].images if by_name["propose"].images is not None else sum(fit)
+        pairs = 0 if by_name["match"].done else sum(most_pairs(count, config) for count in fit)
+        total += proposals * costs.proposals + pairs * costs.pair
+        said.append(f"  proposals  at most {proposals} × {costs.proposals:.2f} s")
+        said.append(f"  matching   at most {pairs} image pairs × {costs.pair * 1000:.0f} ms")
     console.print(
-        "Estimated cost, timed on one core of this machine (a GPU makes maps many times faster):\n"
-        f"  maps       at most {explain} × {costs.map:.2f} s\n"
-        f"  proposals  at most {proposals} × {costs.proposals:.2f} s\n"
-        f"  matching   at most {pairs} image pairs × {costs.pair * 1000:.0f} ms\n"
-        f"  together   {total / 60:.1f} core-minutes",
+        "\n".join(
+            [
+                "Estimated cost, timed on one core of this machine (a GPU makes maps many times faster):",
+                *said,
+                f"  together   {total / 60:.1f} core-minutes",
+            ]
+        ),
         markup=False,
         highlight=False,
     )

@@ -31,8 +31,10 @@ class Texture:
 
 
 class Constant:
+    """Its scores hardly change."""
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean(dim=(1, 2, 3))[:, None] * torch.zeros(3)
+        return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([0, 1e-9, 0])
 
 
 def noise(batch: int, side: int) -> torch.Tensor:

@@ -18,6 +18,7 @@ from pipeline.explain.interface import Explanation, LogitsFunction
 from pipeline.explain.perturbation import PERTURBATIONS
 from pipeline.explain.registry import make_explainer
 from pipeline.explain.robust import SHARE_PASSES, RobustMasks, RobustMethod, RobustSettings, crisp_masks
+from pipeline.models.errors import ClassifierError
 from pipeline.models.loading import load_classifier
 from pipeline.models.preparation import PreparedClassifier
 
@@ -45,8 +46,13 @@ class RedTexture:
 
 
 class Constant:
+    """Its scores hardly change, or not at all."""
+
+    def __init__(self, slope: float = 1e-9) -> None:
+        self.slope = slope
+
     def logits(self, images: Tensor) -> Tensor:
-        return images.mean(dim=(1, 2, 3))[:, None] * torch.zeros(3, dtype=images.dtype)
+        return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([0, self.slope, 0], dtype=images.dtype)
 
 
 class Red:
@@ -117,6 +123,8 @@ def test_constant_network_gives_an_empty_mask() -> None:
     found = RobustMasks().explain(Constant(), images, torch.tensor([0, 2]))
     assert found.saliency.max() < 1e-3
     torch.testing.assert_close(found.score_after, found.score_before)
+    with pytest.raises(ClassifierError, match="no gradient gets from the network's scores to the image"):
+        RobustMasks().explain(Constant(0.0), images, torch.tensor([0, 2]))
 
 
 class Small:
@@ -255,7 +263,8 @@ def test_iterations_count_the_steps_and_the_search() -> None:
     images, _ = planted(3, 64, 64)
     classifier = RedTexture(images)
     found = RobustMasks(shortened(detail=30)).explain(classifier, images, ones(3))
-    assert classifier.steps == found.iterations.sum() - 3 * SHARE_PASSES
+    # One more shows that gradients pass.
+    assert classifier.steps == found.iterations.sum() - 3 * SHARE_PASSES + 1
 
 
 def test_presets_by_name() -> None:
