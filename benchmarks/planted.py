@@ -2,11 +2,11 @@
 
 A picture of the class "texture" has a black and white checkerboard in its upper left part, one of the class "plain" the
 gray that is that board's mean; all else is faint noise, and the network sees none of it: it begins with a layer that
-lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights. Its batch norms
-take the statistics of pictures whose corners are partly hidden, dimmed or noisy, and the first layer behind its last
-map is fitted to how much of the texture such a picture shows; where that layer is given the means of a map, the map's
-cells at the corner are to say it, and all others nothing, as deep networks carry what they see far. An explanation that
-points elsewhere is wrong.
+lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights and without biases.
+Its batch norms take the scale of pictures whose corners are partly hidden, dimmed or noisy, and the first layer behind
+its last map is fitted to how much of the texture such a picture shows; where that layer is given the means of a map, the
+map's cells at the corner are to say it, and all others nothing, as deep networks carry what they see far. An explanation
+that points elsewhere is wrong.
 
 Shapes: B pictures of S by S pixels.
 """
@@ -115,15 +115,17 @@ def plant(module: nn.Module, side: int, count: int = 64, name: str = "planted") 
         raise ValueError(f"{name} does not end in layers with a bias that give {len(NAMES)} logits")
     seen, cells = _seen(module, head[0], normalized)
     if cells is None:
-        direction, low = _fitted(seen, shown, offset=True)
+        direction = _fitted(seen, shown, offset=True)
     else:
         height, width = cells.shape[2:]
         here = nn.functional.adaptive_avg_pool2d(inside[None, None].float(), (height, width)).flatten()
         wanted = shown[:, None] * here / here.mean()
         # Without an offset: cells that are to say nothing must come to 0, or the map has another ground.
-        direction, low = _fitted(cells.flatten(2).transpose(1, 2).flatten(0, 1), wanted.flatten(), offset=False)
+        direction = _fitted(cells.flatten(2).transpose(1, 2).flatten(0, 1), wanted.flatten(), offset=False)
     classifier = Classifier(module, preprocessing, NAMES, name=name)
     full, empty = drawn[0:8:4], drawn[2:8:4]
+    high, low = (float((seen[first:8:4] @ direction).mean()) for first in (0, 2))
+    direction, low = direction / (high - low), low / (high - low)
     # Between the layers of a head is a nonlinearity: straight where it gets what ReLUs pass, or very little.
     for values in ((4.0, 10.0), (-0.2, 0.2)):
         _set(head, direction, low, values)
@@ -152,15 +154,29 @@ def with_head(planted: Planted, kind: str) -> Planted:
     return Planted(classifier, planted.pictures, planted.inside)
 
 
-def _fitted(seen: Tensor, wanted: Tensor, offset: bool) -> tuple[Tensor, float]:
-    """Weights `[D]`, and what is to be taken away after them, with which inputs `[N,D]` come to about `wanted` `[N]`,
-    by ridge regression; without `offset` that is 0."""
-    mean, middle = (seen.mean(0), wanted.mean()) if offset else (torch.zeros(seen.shape[1]), torch.tensor(0.0))
-    inputs = (seen - mean).double()
+def _fitted(seen: Tensor, wanted: Tensor, offset: bool) -> Tensor:
+    """Weights `[D]` with which inputs `[N,D]` come to about `wanted` `[N]`, by ridge regression; without `offset` none
+    is negative."""
+    if offset:
+        seen, wanted = seen - seen.mean(0), wanted - wanted.mean()
+    inputs = seen.double()
     products = inputs.T @ inputs
     products += RIDGE * products.trace() / min(seen.shape) * torch.eye(len(products))
-    weights = torch.linalg.solve(products, inputs.T @ (wanted - middle).double()).float()
-    return weights, float(mean @ weights - middle)
+    towards = inputs.T @ wanted.double()
+    return (torch.linalg.solve(products, towards) if offset else _not_negative(products, towards)).float()
+
+
+def _not_negative(products: Tensor, towards: Tensor, steps: int = 3000) -> Tensor:
+    """x ≥ 0 that minimizes x·products·x / 2 − towards·x, by accelerated projected gradients.
+
+    With weights of both signs Grad-CAM++, which leaves the negative ones out, would be right to show other cells.
+    """
+    rate = 1 / float(torch.linalg.eigvalsh(products)[-1])
+    found = momentum = torch.zeros_like(towards)
+    for step in range(1, steps + 1):
+        after = (momentum - rate * (products @ momentum - towards)).clamp(min=0)
+        momentum, found = after + (step - 1) / (step + 2) * (after - found), after
+    return found
 
 
 @torch.no_grad()
@@ -186,16 +202,28 @@ def _set(head: list[nn.Module], direction: Tensor, low: float, values: tuple[flo
 
 @torch.no_grad()
 def _settle(module: nn.Module, images: Tensor) -> None:
-    """Let batch norms take the statistics of these images; otherwise deep random networks overflow, or see nothing."""
+    """Let the network add nothing of its own to even gray, and batch norms divide by the scale of these images.
+
+    Otherwise deep random networks overflow, or see nothing; and methods that take positive evidence alone
+    (Grad-CAM++) would show what positive and negative weights make of the gray elsewhere.
+    """
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+
+    def measure(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        layer.running_mean.zero_()
+        places = [axis for axis in range(given[0].ndim) if axis != 1]
+        layer.running_var.copy_(given[0].square().mean(dim=places).clamp(min=1e-12))
+
+    module.eval()
     norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    module.eval()
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None
-        layer.train()
-    if norms:
+    handles = [layer.register_forward_pre_hook(measure) for layer in norms]
+    try:
         module(images)
-    module.eval()
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _outputs(layer: nn.Module) -> int | None:
