@@ -1,12 +1,12 @@
 """Networks of many architectures in which only one corner of a picture can matter, without any training.
 
-A picture of the class "texture" has a black and white checkerboard in its upper left part, one of the class "plain" the
-gray that is that board's mean; all else is faint noise, and the network sees none of it: it begins with a layer that
-lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights and without biases.
-Its batch norms take the scale of pictures whose corners are partly hidden, dimmed or noisy, and the first layer behind
-its last map is fitted to how much of the texture such a picture shows; where that layer is given the means of a map, the
-map's cells at the corner are to say it, and all others nothing, as deep networks carry what they see far. An explanation
-that points elsewhere is wrong.
+A picture of the class "texture" has a black and white checkerboard in its upper left part, one of the class "plain"
+the gray that is that board's mean; all else is faint noise, and the network sees none of it: it begins with a layer
+that lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights and without
+biases. Its batch norms take the scale of pictures whose corners are partly hidden, dimmed or noisy, and the first
+layer behind its last map is fitted to how much of the texture such a picture shows; where that layer is given the
+means of a map, the map's cells at the corner are to say it, and all others nothing, as deep networks carry what they
+see far. An explanation that points elsewhere is wrong.
 
 Shapes: B pictures of S by S pixels.
 """

@@ -23,6 +23,7 @@ from pipeline.stages.studies import STUDIES, StudiesStage
 SETTINGS = (
     "model.name=demo",
     "explain.explainer=grad-cam",
+    "explain.cam.layer=features",
     "explain.shard_size=4",
     "explain.policy=all",
     "summaries.sources=[regions, factors, proposals]",
