@@ -203,6 +203,7 @@ def main() -> int:
     parser.add_argument("--explainers", nargs="+", choices=[*EXPLAINERS], default=[*TRIED])
     parser.add_argument("--side", type=int, default=128, help="of the pictures, px")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only-print", action="store_true", help="what is in FOLDER already")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +211,7 @@ def main() -> int:
     for network in options.networks:
         kept = options.folder / f"{network.replace(' ', '_')}.json"
         entries = json.loads(kept.read_text()) if kept.exists() else {}
-        missing = [name for name in options.explainers if name not in entries]
+        missing = [name for name in options.explainers if name not in entries and not options.only_print]
         if missing:
             planted = planted_network(network, options.side)
             for name in missing:
@@ -229,8 +230,10 @@ def table(found: dict[str, dict[str, dict]], explainers: list[str]) -> str:
     for network, entries in found.items():
         cells = []
         for name in explainers:
-            entry = entries[name]
-            if entry["said"] == "refuses":
+            entry = entries.get(name)
+            if entry is None:
+                cells.append("not tried")
+            elif entry["said"] == "refuses":
                 if entry["why"] not in reasons:
                     reasons.append(entry["why"])
                 cells.append(str(reasons.index(entry["why"]) + 1))

@@ -1,4 +1,4 @@
-"""`benchmarks/model_table.py` on small networks and pictures: each explainer shows the planted corner, or says why not."""
+"""`benchmarks/model_table.py` on small pictures: each explainer shows the planted corner, or says why not."""
 
 import sys
 from pathlib import Path
