@@ -242,7 +242,7 @@ def _head(module: nn.Module, image: Tensor) -> list[nn.Module]:
         whole = output.ndim == 2 or output.shape[2:].numel() == 1
         if not whole and _outputs(layer) != len(NAMES):
             called.clear()
-        elif _outputs(layer):
+        elif isinstance(layer, nn.Linear) or _outputs(layer) == len(NAMES):
             called.append(layer)
 
     handles = [layer.register_forward_hook(note) for layer in module.modules()]
