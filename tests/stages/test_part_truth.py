@@ -198,7 +198,7 @@ def test_another_truth_is_other_work(parts: Path) -> None:
             inputs=SimpleNamespace(parts=parts),
             by_label=shards.get,
             contents=shards.get,
-            images_in=lambda table, label: 1,
+            images_by_label=lambda table: {"bird": 1, "fish": 1},
         )
         return STUDIES["truth"].units(plan)
 
