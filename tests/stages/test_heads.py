@@ -188,7 +188,7 @@ def test_what_tables_depend_on_includes_the_head(pictures: Path, tmp_path: Path)
 
 def test_a_photograph_of_two_classes_needs_a_head_for_them(pictures: Path, tmp_path: Path) -> None:
     """Declared or found; what is refused names the row, and the setting that would take it."""
-    said = r"row 2 gives both-0\.png the label 'green', an earlier one 'red'.*say model\.head=sigmoid"
+    said = r"line 3: gives both-0\.png the label 'green', an earlier one 'red'.*say model\.head=sigmoid"
     for settings in ((), ("model.head=softmax",)):
         with pytest.raises(CatalogError, match=said):
             gather_inputs(configured(pictures, tmp_path, "apart_logits", *settings))

@@ -104,7 +104,7 @@ def test_weights_are_read_once_a_worker(monkeypatch, tmp_path) -> None:
     config = RunConfig(model={"name": "demo"})
     loaded = []
     load = context.classifier_of
-    monkeypatch.setattr(context, "classifier_of", lambda own: loaded.append(own) or load(own))
+    monkeypatch.setattr(context, "classifier_of", lambda own, kept: loaded.append(kept) or load(own))
     digest = load(config).weights_digest
     setup = context.WorkerSetup(config, tmp_path, load(config).preprocessing, digest)
     worker = context.WorkerContext(setup)
