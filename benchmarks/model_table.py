@@ -12,6 +12,7 @@ left out: it looks for what else there is once the evidence of `glas` is hidden,
 
 import argparse
 import json
+import re
 import sys
 import time
 import warnings
@@ -40,7 +41,7 @@ REACH = 0.125
 # Few samples instead of the explainers' own; the texture is large.
 QUICK = {
     "rise": {"masks": 500},
-    "sampling": {"steps": 8, "noisy_copies": 8, "lime": 200},
+    "sampling": {"steps": 8, "noisy_copies": 8, "lime": 400},
     # Networks with random weights are thrown by noise that trained ones bear.
     "cam": {"noise": 0.05},
 }
@@ -234,9 +235,11 @@ def table(found: dict[str, dict[str, dict]], explainers: list[str]) -> str:
             if entry is None:
                 cells.append("not tried")
             elif entry["said"] == "refuses":
-                if entry["why"] not in reasons:
-                    reasons.append(entry["why"])
-                cells.append(str(reasons.index(entry["why"]) + 1))
+                # Without the names of layers and functions.
+                why = re.sub(r"'[^']*'|(?<=calls )\w+", "…", entry["why"])
+                if why not in reasons:
+                    reasons.append(why)
+                cells.append(str(reasons.index(why) + 1))
             else:
                 cells.append({"works": "✓", "wrong": f"**wrong** ({entry['why']})"}[entry["said"]])
         lines.append(f"| {network} | " + " | ".join(cells) + " |")
