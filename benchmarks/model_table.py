@@ -40,7 +40,7 @@ SHARE = 0.6
 REACH = 0.125
 # Few samples instead of the explainers' own; the texture is large.
 QUICK = {
-    "rise": {"masks": 500},
+    "rise": {"masks": 1000},
     "sampling": {"steps": 8, "noisy_copies": 8, "lime": 400},
     # Networks with random weights are thrown by noise that trained ones bear.
     "cam": {"noise": 0.05},
