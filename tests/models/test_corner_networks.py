@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from planted import ENOUGH, planted, share_in_corner
+from corner_networks import ENOUGH, planted, share_in_corner
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
