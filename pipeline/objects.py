@@ -296,6 +296,19 @@ def read_named(path: "Path | ObjectPath") -> bytes:
         raise
 
 
+def is_there(path: "Path | ObjectPath") -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        ObjectError: as `is_file`, and where there is not even such a bucket.
+    """
+    if path.is_file():
+        return True
+    if isinstance(path, ObjectPath):
+        path.check_bucket()
+    return False
+
+
 def read_buffer(path: "Path | ObjectPath") -> "Path | BinaryIO":
     """What a reader of whole files takes: the path of one on a disk, the bytes of another."""
     return io.BytesIO(path.read_bytes()) if isinstance(path, ObjectPath) else path

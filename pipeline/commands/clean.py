@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.objects import ObjectError, ObjectPath
+from pipeline.objects import ObjectError, ObjectPath, is_there
 from pipeline.runtime.exclusive import exclusive
 from pipeline.stages.report.stage import FOLDER as REPORT
 from pipeline.stages.squares import left_over
@@ -62,9 +62,7 @@ def run_clean(run: str, console: Console, remove: bool = False, force: bool = Fa
     """
     store = TableStore(run)
     try:
-        if not (store.folder("runs") / "manifest.json").is_file():
-            if isinstance(store.root, ObjectPath):
-                store.root.check_bucket()
+        if not is_there(store.folder("runs") / "manifest.json"):
             raise StoreError(f"{run} is no run: there is no tables/runs/manifest.json in it; nothing was removed")
         with exclusive(store.root):
             found = [*(_of_table(store, table, force) for table in TABLES), _unfinished_pages(store, force)]

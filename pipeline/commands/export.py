@@ -13,7 +13,7 @@ from pipeline.export.contents import Counts, shards_by_label
 from pipeline.export.database import export_database
 from pipeline.export.fiftyone import export_fiftyone
 from pipeline.names import shown
-from pipeline.objects import ObjectError, ObjectPath, is_remote, place
+from pipeline.objects import ObjectError, is_remote, is_there, place
 from pipeline.runtime.failures import room_to_write
 from pipeline.runtime.progress import one_progress
 from pipeline.store.tables import StoreError, TableStore
@@ -61,10 +61,7 @@ def _check_runs(folders: Sequence[str], format_name: str) -> None:
     for folder in folders:
         if is_remote(folder) and format_name == "duckdb":
             raise ConfigurationError(f"{folder} is in an object store; the format duckdb takes runs on a disk: copy it")
-        root = TableStore(folder).root
-        if not (TableStore(folder).folder("runs") / "manifest.json").is_file():
-            if isinstance(root, ObjectPath):
-                root.check_bucket()
+        if not is_there(TableStore(folder).folder("runs") / "manifest.json"):
             raise StoreError(f"{folder} is no finished run: there is no tables/runs/manifest.json in it")
 
 

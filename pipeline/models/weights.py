@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.models.classifier import ClassifierError
 from pipeline.models.containers import AVERAGED, Weights, weights_in
 from pipeline.models.weight_names import named_as
-from pipeline.objects import ObjectPath, read_buffer
+from pipeline.objects import ObjectPath, is_there, read_buffer
 
 # Of `best.pth.tar` the last counts.
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
@@ -39,9 +39,7 @@ def read_weights(path: Path | ObjectPath) -> Weights:
             have to be unpickled, or values that are not numbers.
     """
     try:
-        there = path.is_file()
-        if not there and isinstance(path, ObjectPath):
-            path.check_bucket()
+        there = is_there(path)
     except OSError as error:
         raise ClassifierError(f"cannot read the weights: {error}") from None
     if not there:

@@ -21,7 +21,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import said_of_head
 from pipeline.models.weights import SUFFIXES
 from pipeline.names import shown
-from pipeline.objects import ObjectError, ObjectPath
+from pipeline.objects import ObjectError, ObjectPath, is_there
 from pipeline.runtime.units import error_row
 from pipeline.stages.annotated import Annotations, annotation_notes, read_annotations
 from pipeline.stages.classifier import classifier_of
@@ -200,8 +200,7 @@ def check_files(config: RunConfig) -> Annotations:
 
 def _check_object(setting: str, path: ObjectPath) -> None:
     try:
-        if not path.is_file():
-            path.check_bucket()
+        if not is_there(path):
             raise ConfigurationError(f"{setting}: there is no object {path}")
     except ObjectError as error:
         raise ConfigurationError(f"{setting}: {error}") from None
