@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.report.class_drawings import draw_class
-from pipeline.report.content import ClassCard, ClassContent, ErrorContent, ToldContent
+from pipeline.report.content import ClassCard, ClassContent, ToldContent
 from pipeline.report.files import FolderWriter, slug
 from pipeline.report.rendering import render
 
@@ -153,6 +153,6 @@ def _words(kept: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(words)
 
 
-def error_view(errors: Sequence[ErrorContent]) -> dict[str, Any]:
+def error_view(errors: Sequence[Any]) -> dict[str, Any]:
     """The first errors, and how many more there are."""
     return {"errors": errors[:ERRORS_SHOWN], "errors_not_shown": max(0, len(errors) - ERRORS_SHOWN)}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.report import pictures
+from pipeline.report.class_pages import error_view
 from pipeline.report.files import slug
 from pipeline.report.rendering import render, shared_files
 from pipeline.report.slices import COLORS, sections
@@ -17,7 +18,6 @@ from pipeline.report.slices import COLORS, sections
 SEGMENTS_SHOWN = 12
 # Of the first segment's mean score: what has less is not outlined.
 OUTLINED_SHARE = 0.05
-ERRORS_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ def volume_files(
         title=title,
         facts=facts,
         classes=views,
-        errors=errors[:ERRORS_SHOWN],
-        not_shown=max(0, len(errors) - ERRORS_SHOWN),
+        **error_view(errors),
         root="",
         previous=None,
         next=None,
