@@ -26,11 +26,13 @@ class Atlas:
     Attributes:
         labels: `[D,H,W]` int64, 0 where there is no segment.
         segments: `[P]` int64, the labels that occur, in ascending order, without 0.
+        sizes: `[P]` int64, how many voxels each has.
         points: the segments' centroids; σ in voxels.
     """
 
     labels: Tensor
     segments: Tensor
+    sizes: Tensor
     points: SearchPoints
 
 
@@ -68,8 +70,9 @@ def atlas_of(labels: Tensor) -> Atlas:
     segments, number = labels[tuple(places.T)].unique(return_inverse=True)
     sums = torch.zeros(len(segments), labels.ndim, dtype=torch.float64, device=labels.device)
     sums.index_add_(0, number, places.double())
-    centroids = sums / number.bincount()[:, None]
-    return Atlas(labels, segments, SearchPoints(centroids, (1.0,) * labels.ndim, tuple(labels.shape)))
+    sizes = number.bincount()
+    centroids = sums / sizes[:, None]
+    return Atlas(labels, segments, sizes, SearchPoints(centroids, (1.0,) * labels.ndim, tuple(labels.shape)))
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ class LabelVolume:
     affine: np.ndarray | None
     names: Mapping[int, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of labels and affine, not of names; hexadecimal."""
         content = hashlib.sha256(f"{self.labels.shape}".encode() + np.ascontiguousarray(self.labels).tobytes())

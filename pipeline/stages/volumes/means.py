@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.evaluate.segments import segment_means
-from pipeline.explain.atlas import atlas_of
 from pipeline.runtime.stage import Plan, Stage, units_per_class
 from pipeline.runtime.units import Output, Unit, known
 from pipeline.stages.constants import constants
@@ -31,23 +29,21 @@ class MeansStage(Stage):
         return units_per_class(plan, ("segments",))
 
     def compute(self, worker: VolumeContext, unit: Unit, items: Sequence[str]) -> Output:
-        atlas = atlas_of(torch.from_numpy(worker.labels.labels))
-        segments = atlas.segments.tolist()
+        atlas = worker.atlas
+        segments, sizes = atlas.segments.tolist(), atlas.sizes.tolist()
         scans: dict[str, list[float]] = {}
         for row in worker.read(unit, "segments", ["image_id", "score"]):
             scans.setdefault(row["image_id"], []).append(row["score"])
         if not scans:
             return Output([])
         means = segment_means(np.array(list(scans.values())), worker.config.seed)
-        labels, voxels = np.unique(worker.labels.labels, return_counts=True)
-        sizes = dict(zip(labels.tolist(), voxels.tolist(), strict=True))
         return Output(
             [
                 {
                     "label": unit.label,
                     "segment": segment,
                     "name": worker.labels.names.get(segment),
-                    "voxels": sizes[segment],
+                    "voxels": sizes[at],
                     "center": atlas.points.positions[at].tolist(),
                     "scans": len(scans),
                     "score": float(means.score[at]),
