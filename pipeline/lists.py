@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.documents import DocumentError, parse_json
 from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
-from pipeline.texts import EMPTY, ListError, decoded, lines_of
+from pipeline.texts import EMPTY, ColumnsError, ListError, decoded, lines_of
 
 DELIMITERS = ",;\t|"
 PARQUET, ARROW = b"PAR1", b"ARROW1"
@@ -63,9 +63,27 @@ def read_list(
     kinds: Mapping[str, str] | None = None,
     several: Collection[str] = (),
 ) -> Listed:
-    """Open a list and choose among its columns; rows are read as they are asked for.
+    """`listed` of a file's bytes.
+
+    Raises:
+        ListError: as `listed`.
+        OSError: it cannot be read.
+    """
+    return listed(read_named(path), path.suffix, needed, optional, kinds, several)
+
+
+def listed(
+    content: bytes,
+    suffix: str,
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    several: Collection[str] = (),
+) -> Listed:
+    """Choose among the columns of a list; its rows are made one by one.
 
     Args:
+        content, suffix: a file's bytes, and how its name ends.
         needed, optional: names of columns in small letters.
         kinds: column → `NUMBER` or `FLAG`; the others hold text, which whole numbers may stand for.
         several: columns of tables and JSON that may hold lists; the row is then there once for each value.
@@ -73,17 +91,15 @@ def read_list(
     Raises:
         ListError: not such a file, a needed column is missing or there twice; `rows` raises it for a line with other
             numbers of fields or a field of another kind.
-        OSError: it cannot be read.
     """
-    content = read_named(path)
+    suffix = suffix.lower()
     kinds = dict(kinds or {})
     wanted = [*needed, *optional]
     if content.startswith((PARQUET, ARROW)):
         return _of_table(content, needed, wanted, kinds, several)
-    if path.suffix.lower() == ".parquet":
+    if suffix == ".parquet":
         raise ListError("this is no Parquet file" if content else EMPTY)
     text = decoded(content)
-    suffix = path.suffix.lower()
     if suffix in JSON_LINES_SUFFIXES:
         return _of_entries(list(_json_lines(text)), "line", needed, wanted, kinds, several)
     if suffix in JSON_SUFFIXES or text.lstrip()[:1] in ("[", "{"):
@@ -134,7 +150,8 @@ def _chosen(columns: Sequence[str], needed: Sequence[str], wanted: Sequence[str]
     """Wanted column → its place among `columns`."""
     names = [*map(_plain, columns)]
     if missing := [one for one in needed if one not in names]:
-        raise ListError(f"lacks the columns {', '.join(missing)}; found {few(columns) or 'none'}")
+        message = f"lacks the columns {', '.join(missing)}; found {few(columns) or 'none'}"
+        raise ColumnsError(message, missing, columns)
     _check_once(columns, wanted)
     return {one: names.index(one) for one in wanted if one in names}
 

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections.abc import Sequence
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -21,6 +22,14 @@ OTHERS = (
 
 class ListError(ValueError):
     """A text or list that cannot be read; the message names the line, not the file."""
+
+
+class ColumnsError(ListError):
+    """A list lacks columns: those `missing`, and those `found`, as they are written."""
+
+    def __init__(self, message: str, missing: Sequence[str], found: Sequence[str]) -> None:
+        super().__init__(message)
+        self.missing, self.found = missing, found
 
 
 EMPTY = "the file is empty"

@@ -15,7 +15,7 @@ from pipeline.data.class_map import CatalogError
 from pipeline.lists import FLAG, NUMBER, flag_of, number_of, read_list
 from pipeline.names import path_of, readable
 from pipeline.objects import ObjectPath
-from pipeline.texts import ListError
+from pipeline.texts import ColumnsError, ListError
 from schemas import EDGES
 
 # Columns that may hold the folder, if `file` is a bare name.
@@ -178,7 +178,8 @@ def read_annotations(
             except ValueError as error:
                 wrong, first = wrong + 1, first or f"{place}: {error}"
     except ListError as error:
-        raise CatalogError(f"the {what} {path}: {error}{_other_names(str(error), needed)}") from None
+        hint = _other_names(error.found, needed) if isinstance(error, ColumnsError) else ""
+        raise CatalogError(f"the {what} {path}: {error}{hint}") from None
     except OSError as error:
         raise CatalogError(f"cannot read the {what} {path}: {error.strerror or error}") from None
     if wrong:
@@ -187,9 +188,9 @@ def read_annotations(
     return made
 
 
-def _other_names(said: str, needed: Sequence[str]) -> str:
+def _other_names(columns: Sequence[str], needed: Sequence[str]) -> str:
     """What columns that were found are probably called here."""
-    found = set(said.rpartition("; found ")[2].lower().split(", "))
+    found = {column.strip().lower() for column in columns}
     edges = next((names for names in OTHER_EDGES if {*names} <= found), None)
     if edges is None or not {*EDGES} <= {*needed}:
         return ""

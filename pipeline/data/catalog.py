@@ -24,12 +24,10 @@ from pipeline.lists import read_list
 from pipeline.names import address_of, readable
 from pipeline.objects import ObjectError, ObjectPath
 from pipeline.suggestions import did_you_mean, few
-from pipeline.texts import ListError
+from pipeline.texts import ColumnsError, ListError
 
 NUL = "\0"
 COLUMNS = ("uri", "label")
-# Of a manifest: its number, from 1, and what it says; one of a list for each label.
-Row = tuple[int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +168,7 @@ def read_manifest(path: Path | ObjectPath, several_labels: bool = False) -> List
                 own[label] = None
                 listing.setdefault(label, []).append(found)
     except ListError as error:
-        raise CatalogError(f"{path}: cannot read the manifest: {error}{_hint(path, str(error))}") from None
+        raise CatalogError(f"{path}: cannot read the manifest: {error}{_hint(path, error)}") from None
     except OSError as error:
         raise CatalogError(f"{path}: cannot read the manifest: {error.strerror or error}") from None
     if not listing:
@@ -183,8 +181,9 @@ def _rows(path: Path | ObjectPath) -> Iterator[tuple[int, tuple[str, ...], str]]
     return ((number, row, listed.unit) for number, row in listed.rows)
 
 
-def _hint(path: Path | ObjectPath, said: str) -> str:
-    photographs = path.suffix.lower() == ".parquet" and "lacks the columns uri" in said and "image" in said
+def _hint(path: Path | ObjectPath, error: ListError) -> str:
+    lacks = isinstance(error, ColumnsError) and "uri" in error.missing
+    photographs = lacks and path.suffix.lower() == ".parquet" and any("image" in column for column in error.found)
     return "; a file with the photographs in it is given as data.images" if photographs else ""
 
 
@@ -231,14 +230,15 @@ def select_classes(listing: Listing, classes: Sequence[str], names: ClassMap) ->
     kept: set[str] = set()
     for wanted in classes:
         matching = {label for label in listing if label == wanted}
-        matching = matching or {label for label in listing if normalized(label) == normalized(wanted)}
+        name = normalized(wanted)
+        matching = matching or {label for label in listing if normalized(label) == name}
         if len(matching) > 1:
             fitting = few(sorted(matching))
             raise CatalogError(f"the class {wanted!r} may be any of the labels {fitting}: name one of them")
         if not matching:
             indices = names.candidates(wanted)
             if len(indices) > 1:
-                fitting = ", ".join(f"{index} ({class_name!r})" for index, class_name in names.named(indices))
+                fitting = names.named(indices)
                 raise CatalogError(f"the class {wanted!r} may be any of the network's {fitting}: name a label")
             matching = {label for label in listing if indices & names.candidates(label)}
         if not matching:

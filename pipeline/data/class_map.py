@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import DocumentError, Nothing, parse_json, read_whole_numbers
-from pipeline.lists import is_table, read_list
+from pipeline.lists import is_table, listed
 from pipeline.names import unnamed
 from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
@@ -72,9 +72,9 @@ class ClassMap:
             found = [value] if type(value) is int else sorted(self._meant(label, str(value), source))
             if len(found) != 1 or not 0 <= found[0] < len(self.class_names):
                 if len(found) > 1:
-                    classes = ", ".join(f"{index} ({name!r})" for index, name in self.named(found))
                     raise CatalogError(
-                        f"{source}: {label!r} is mapped to {value!r}, which fits the classes {classes}: give the index"
+                        f"{source}: {label!r} is mapped to {value!r}, which fits the classes {self.named(found)}: give "
+                        "the index"
                     )
                 turned = "; is the map the wrong way round? It says label: class" if _is_index(label) else ""
                 raise CatalogError(
@@ -86,7 +86,7 @@ class ClassMap:
     def _meant(self, label: str, value: str, source: str) -> set[int]:
         """The classes that the text in a class map may mean."""
         found, how = self._known(value)
-        if how != NUMBER and (index := self._numbered(value)) is not None and found != {index}:
+        if how != NUMBER and (index := self.numbered(value)) is not None and found != {index}:
             raise CatalogError(
                 f"{source}: {label!r} is mapped to {value!r}, which is the {how} of class {min(found)} and the index "
                 f"of class {index} ({self.class_names[index]!r}): give the index in a column class_index, or as a "
@@ -105,9 +105,9 @@ class ClassMap:
             return {self.given[label]}, GIVEN
         return self._known(label)
 
-    def named(self, indices: Iterable[int]) -> list[tuple[int, str]]:
-        """Some of these classes with their names, for a message."""
-        return [(index, self.class_names[index]) for index in sorted(indices)[:SHOWN]]
+    def named(self, indices: Iterable[int]) -> str:
+        """Some of these classes with their names, in a row, for a message."""
+        return ", ".join(f"{index} ({self.class_names[index]!r})" for index in sorted(indices)[:SHOWN])
 
     def _known(self, label: str) -> tuple[set[int], str]:
         if label in self.wordnet_ids:
@@ -119,10 +119,11 @@ class ClassMap:
             return self.names[name], NAME
         if name in self.synonyms:
             return self.synonyms[name], SYNONYM
-        index = self._numbered(label)
+        index = self.numbered(label)
         return ({index}, NUMBER) if index is not None else (set(), "")
 
-    def _numbered(self, label: str) -> int | None:
+    def numbered(self, label: str) -> int | None:
+        """The class index that a label is, if it is written as one."""
         found = int(label) if SMALL_NUMBER.fullmatch(label) else -1
         return found if 0 <= found < len(self.class_names) else None
 
@@ -143,8 +144,7 @@ class ClassMap:
         for label in unclear[:SHOWN]:
             indices = sorted(self.candidates(label))
             if indices:
-                named = ", ".join(f"{index} ({name!r})" for index, name in self.named(indices))
-                lines.append(f"  {label!r} may be any of the classes {named}")
+                lines.append(f"  {label!r} may be any of the classes {self.named(indices)}")
             else:
                 lines.append(f"  {label!r}{self._near(label)}")
         if len(unclear) > SHOWN:
@@ -202,7 +202,7 @@ def read_class_map(path: Path | ObjectPath) -> dict[str, int | str]:
                 document = parse_json(text)
                 if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
                     return _pairs(document)
-        return _from_list(path)
+        return _from_list(content, suffix)
     except (DocumentError, ListError) as error:
         raise CatalogError(f"{path}: cannot read the class map: {' '.join(str(error).split())}") from None
     except OSError as error:
@@ -222,19 +222,19 @@ def _pairs(content: Any) -> dict[str, int | str]:
     return {str(label): value if isinstance(value, int) else str(value) for label, value in content.items()}
 
 
-def _from_list(path: Path | ObjectPath) -> dict[str, int | str]:
-    listed = read_list(path, (), (*LABEL_COLUMNS, *INDEX_COLUMNS))
-    labels = [column for column in listed.columns if column in LABEL_COLUMNS]
-    values = [column for column in listed.columns if column in INDEX_COLUMNS]
+def _from_list(content: bytes, suffix: str) -> dict[str, int | str]:
+    found = listed(content, suffix, (), (*LABEL_COLUMNS, *INDEX_COLUMNS))
+    labels = [column for column in found.columns if column in LABEL_COLUMNS]
+    values = [column for column in found.columns if column in INDEX_COLUMNS]
     if not labels or not values:
-        raise ListError(f"it needs the columns label and class_index; found {few(listed.all_columns) or 'none'}")
+        raise ListError(f"it needs the columns label and class_index; found {few(found.all_columns) or 'none'}")
     class_map: dict[str, int | str] = {}
-    for place, row in listed.by_name():
+    for place, row in found.by_name():
         label, value = row[labels[0]], row[values[0]]
         if not label or not value:
             raise ListError(f"{place}: it has no {'class' if label else 'label'}")
         if label in class_map and str(class_map[label]) != value:
             raise ListError(f"{place}: {label!r} is mapped to both {class_map[label]} and {value}")
-        index = values[0] in listed.whole or values[0] in ("class_index", "index")
+        index = values[0] in found.whole or values[0] in ("class_index", "index")
         class_map[label] = int(value) if index and SMALL_NUMBER.fullmatch(value) else value
     return class_map

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from pipeline.data.class_map import GIVEN, NAME, NUMBER, SMALL_NUMBER, SYNONYM, ClassMap
+from pipeline.data.class_map import GIVEN, NAME, NUMBER, SYNONYM, ClassMap
 from pipeline.suggestions import did_you_mean, few
 
 SHOWN = 3
@@ -32,7 +32,7 @@ def readings(names: ClassMap, labels: Collection[str], indices: Mapping[str, int
         notes.append(f"Several labels are one class: {'; '.join(shared[:SHOWN])}.")
     by_number = {label: index for label, index in found.items() if known_by[label] == NUMBER}
     by_name = {label: index for label, index in found.items() if known_by[label] in (NAME, SYNONYM)}
-    return [*notes, *_as_folders(by_number, len(names.class_names)), *_as_numbers(by_name, len(names.class_names))]
+    return [*notes, *_as_folders(by_number, len(names.class_names)), *_as_numbers(by_name, names)]
 
 
 def _as_folders(found: Mapping[str, int], classes: int) -> list[str]:
@@ -60,9 +60,9 @@ def _as_folders(found: Mapping[str, int], classes: int) -> list[str]:
     ]
 
 
-def _as_numbers(found: Mapping[str, int], classes: int) -> list[str]:
+def _as_numbers(found: Mapping[str, int], names: ClassMap) -> list[str]:
     """What labels that are a class's name would be as numbers."""
-    numbers = {label: int(label) for label in found if SMALL_NUMBER.fullmatch(label) and 0 <= int(label) < classes}
+    numbers = {label: number for label in found if (number := names.numbered(label)) is not None}
     differing = sorted((label for label, number in numbers.items() if number != found[label]), key=int)
     if not differing:
         return []

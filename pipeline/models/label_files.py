@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import DocumentError, parse_json, read_yaml
-from pipeline.lists import Listed, is_table, read_list
+from pipeline.lists import Listed, is_table, listed
 from pipeline.objects import ObjectPath, read_named
 from pipeline.suggestions import few
 from pipeline.texts import ListError, decoded, lines_of
@@ -51,7 +51,7 @@ def label_rows(path: Path | ObjectPath) -> list[Row]:
     """
     suffix, content = path.suffix.lower(), read_named(path)
     if is_table(content, suffix):
-        return _of_columns(path, read_list(path, (), COLUMNS))
+        return _of_columns(content, suffix, listed(content, suffix, (), COLUMNS))
     text = decoded(content)
     try:
         if suffix in (".yaml", ".yml"):
@@ -63,48 +63,48 @@ def label_rows(path: Path | ObjectPath) -> list[Row]:
     if text.lstrip()[:1] in ("[", "{"):
         for parse in (parse_json, read_yaml):
             try:
-                content = parse(text)
+                document = parse(text)
             except DocumentError:
                 continue
-            if isinstance(content, dict) or (isinstance(content, list) and len(content) > 1):
-                return _of_document(content)
-    listed = _with_names(path)
-    return _of_columns(path, listed) if listed else _of_lines(text, suffix in TABLES)
+            if isinstance(document, dict) or (isinstance(document, list) and len(document) > 1):
+                return _of_document(document)
+    found = _with_names(content, suffix)
+    return _of_columns(content, suffix, found) if found else _of_lines(text, suffix in TABLES)
 
 
-def _with_names(path: Path | ObjectPath) -> Listed | None:
+def _with_names(content: bytes, suffix: str) -> Listed | None:
     """The file as a list, if its first line names columns: two at least; of a file that ends as lists do, one."""
     try:
-        listed = read_list(path, (), COLUMNS)
+        found = listed(content, suffix, (), COLUMNS)
     except ListError:
-        if path.suffix.lower() in TABLES:
+        if suffix in TABLES:
             raise
         return None
-    has_index = any(name in listed.columns for name in INDEX_COLUMNS)
-    several = len(listed.columns) > 1 or (has_index and len(listed.all_columns) > 1)
-    return listed if several or (path.suffix.lower() in TABLES and listed.columns) else None
+    has_index = any(name in found.columns for name in INDEX_COLUMNS)
+    several = len(found.columns) > 1 or (has_index and len(found.all_columns) > 1)
+    return found if several or (suffix in TABLES and found.columns) else None
 
 
-def _of_columns(path: Path | ObjectPath, listed: Listed) -> list[Row]:
+def _of_columns(content: bytes, suffix: str, found: Listed) -> list[Row]:
     def first(names: Sequence[str]) -> str | None:
-        return next((name for name in names if name in listed.columns), None)
+        return next((name for name in names if name in found.columns), None)
 
     index, name, wordnet = first(INDEX_COLUMNS), first(NAME_COLUMNS), first(WORDNET_COLUMNS)
-    others = [column for column in map(str.lower, listed.all_columns) if column not in COLUMNS]
+    others = [column for column in map(str.lower, found.all_columns) if column not in COLUMNS]
     if index and not name and len(others) == 1:
         name = others[0]
-        listed = read_list(path, (), (*COLUMNS, name))
-    rows = list(listed.by_name())
+        found = listed(content, suffix, (), (*COLUMNS, name))
+    rows = list(found.by_name())
     if not index:
         # As "label,class" where one of them is the number.
-        named = [one for one in NAME_COLUMNS if one in listed.columns]
+        named = [one for one in NAME_COLUMNS if one in found.columns]
         numbers = [one for one in named if all(INDEX.fullmatch(row[one]) for _, row in rows)]
         names = [one for one in named if one not in numbers]
         if len(numbers) == 1 and names:
             index, name = numbers[0], names[0]
     name = name or (None if index else wordnet)
     if name is None:
-        raise ListError(f"{NEEDED}; found {few(listed.all_columns) or 'nothing'}")
+        raise ListError(f"{NEEDED}; found {few(found.all_columns) or 'nothing'}")
     return [
         (_index(row[index], f"{place}: ") if index else number, row[name], row[wordnet] if wordnet else "")
         for number, (place, row) in enumerate(rows)
