@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.config import RunConfig
-from pipeline.data.catalog import CatalogClass, CatalogEntry
+from pipeline.data.catalog import CatalogClass, CatalogEntry, evenly
 from pipeline.data.class_map import CatalogError
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.stages.images import file_states
@@ -63,14 +63,11 @@ def looked_at(config: RunConfig, inputs: Inputs) -> Iterator[str]:
 
 def sample(classes: Sequence[CatalogClass]) -> list[CatalogEntry]:
     """At most `SAMPLED` photographs: of as many classes as can be, and spread within each."""
-    groups = [group for group in classes if group.entries]
-    if len(groups) > SAMPLED:
-        groups = [groups[number * len(groups) // SAMPLED] for number in range(SAMPLED)]
+    groups = evenly([group for group in classes if group.entries], SAMPLED)
     chosen = []
     for number, group in enumerate(groups):
         share = SAMPLED // len(groups) + (number < SAMPLED % len(groups))
-        count = min(share, len(group.entries))
-        chosen += [group.entries[at * len(group.entries) // count] for at in range(count)]
+        chosen += evenly(group.entries, share)
     return chosen
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.data.archives.address import is_member, member_of
 from pipeline.data.class_map import SHOWN, CatalogError, ClassMap, normalized, read_class_map
@@ -28,6 +29,7 @@ from pipeline.texts import ColumnsError, ListError
 
 NUL = "\0"
 COLUMNS = ("uri", "label")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class CatalogClass:
     label: str
     class_index: int
     entries: tuple[CatalogEntry, ...]
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, spread over all of them, in order."""
+    count = min(most, len(items))
+    return [items[at * len(items) // count] for at in range(count)]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Before any worker starts: annotations that a run names are read, and are of its photographs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.data.annotations import Box, boxes_in, read_landmarks
-from pipeline.data.catalog import CatalogClass
+from pipeline.data.catalog import CatalogClass, evenly
 from pipeline.data.class_map import CatalogError
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.data.matches import LOOKED_AT, Photograph, beyond, matched, repeated, sizes_instead
@@ -41,13 +42,16 @@ def annotation_notes(config: RunConfig, known: Annotations, classes: Iterable[Ca
     Raises:
         CatalogError: none is, or all of some that were compared with their photographs lie beyond them.
     """
+    if known == Annotations(None, None, None):
+        return []
+    size_of = cache(_size_of)
     photographs = [Photograph(entry.uri, entry.label) for group in classes for entry in group.entries]
     data = config.data
     notes = []
     if known.boxes is not None:
         source = _source("data.boxes", data.boxes.path)
         of, said = matched(source, "boxes", Counter(box.key for box in known.boxes), photographs)
-        sizes = _sizes(of)
+        sizes = _sizes(of, size_of)
         edges = [(box.place, box.key, box.edges) for box in known.boxes]
         notes += [said, *repeated(source, known.boxes), *beyond(source, "boxes", edges, sizes)]
         notes += sizes_instead(source, known.boxes, sizes)
@@ -58,7 +62,7 @@ def annotation_notes(config: RunConfig, known: Annotations, classes: Iterable[Ca
         points = [
             (part, key, (x, y, x, y)) for key, places in known.landmarks.items() for part, (x, y) in places.items()
         ]
-        notes += [said, *beyond(source, "landmarks", points, _sizes(of))]
+        notes += [said, *beyond(source, "landmarks", points, _sizes(of, size_of))]
     if known.parts is not None:
         source = _source("data.parts", data.parts.path)
         of, said = matched(source, "part boxes", {key: len(own) for key, own in known.parts.items()}, photographs)
@@ -66,7 +70,7 @@ def annotation_notes(config: RunConfig, known: Annotations, classes: Iterable[Ca
         edges = [
             (f"part {part}", key, tuple(box)) for key, own in known.parts.items() for (_, part), (box, _) in own.items()
         ]
-        notes += [said, *beyond(source, "part boxes", edges, _sizes(of))]
+        notes += [said, *beyond(source, "part boxes", edges, _sizes(of, size_of))]
     return notes
 
 
@@ -84,14 +88,17 @@ def _check_classes(source: str, parts: Parts, photographs: Mapping[str, Photogra
         )
 
 
-def _sizes(photographs: Mapping[str, Photograph]) -> dict[str, tuple[int, int]]:
+def _sizes(
+    photographs: Mapping[str, Photograph], size_of: Callable[[str], tuple[int, int] | None]
+) -> dict[str, tuple[int, int]]:
     """Width and height of some, spread over all, those that cannot be read left out."""
-    keys = sorted(photographs)
-    found = {}
-    for key in keys[:: max(1, len(keys) // LOOKED_AT)][:LOOKED_AT]:
-        try:
-            height, width = read_image(photographs[key].uri).image.shape[:2]
-        except DecodeError:
-            continue
-        found[key] = (width, height)
-    return found
+    found = {key: size_of(photographs[key].uri) for key in evenly(sorted(photographs), LOOKED_AT)}
+    return {key: size for key, size in found.items() if size is not None}
+
+
+def _size_of(uri: str) -> tuple[int, int] | None:
+    try:
+        height, width = read_image(uri).image.shape[:2]
+    except DecodeError:
+        return None
+    return width, height

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.config import RunConfig
-from pipeline.data.catalog import CatalogClass, CatalogEntry
+from pipeline.data.catalog import CatalogClass, CatalogEntry, evenly
 from pipeline.data.decode import DecodeError, read_image
 from pipeline.models.classifier import Classifier
 from pipeline.models.preprocessing import Preprocessing
@@ -100,14 +100,9 @@ def spread(classes: Sequence[CatalogClass], photographs: int, most_classes: int)
     if not filled:
         return
     wanted = max(most_classes, -(-photographs // max(len(group.entries) for group in filled)))
-    chosen = [filled[index * len(filled) // wanted] for index in range(min(wanted, len(filled)))]
-    if wanted >= len(filled):
-        chosen = filled
+    chosen = evenly(filled, wanted)
     share = -(-photographs // len(chosen))
-    taken = []
-    for group in chosen:
-        size = len(group.entries)
-        taken.append([group.entries[at * size // min(share, size)] for at in range(min(share, size))])
+    taken = [evenly(group.entries, share) for group in chosen]
     count = 0
     for row in zip_longest(*taken):
         for entry in row:
