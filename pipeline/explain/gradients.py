@@ -27,6 +27,8 @@ class GradientMethod(ABC):
     """An explainer; no image is perturbed by its map, so that there is no `score_after`."""
 
     passes: int = 1
+    # The network whose gradients were last seen to get to the image: that is asked once, not for each batch.
+    _followed: LogitsFunction | None = None
 
     @abstractmethod
     def attributions(
@@ -55,8 +57,9 @@ class GradientMethod(ABC):
             raise ValueError("a plain function has no gradients to follow: take a black-box explainer")
         with torch.no_grad():
             before = target_scores(classifier, images, targets)
-        if len(images):
+        if len(images) and classifier is not self._followed:
             require_gradient(classifier, images[:1])
+            self._followed = classifier
         found = self.attributions(classifier, images, targets, generators) if len(images) else images
         saliency = found.detach().abs().amax(dim=1, keepdim=True)
         return Explanation(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -183,7 +183,7 @@ class Flow:
         if name == "get":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
             name = name if name in SAME else "get"
-        own = self.activation(func, args, kwargs)
+        own = self.activation(name, args, kwargs)
         in_place = raw == "__setitem__" or (raw.endswith("_") and not raw.endswith("__"))
         in_place |= any(value is True for value in (*args, *kwargs.values()))
         first = args[0] if args else None
@@ -226,7 +226,7 @@ class Flow:
         new = Origin(object(), differentiable=any(origin.differentiable for origin in origins))
         if name in SAME and len(found) == 1:
             differentiable = origins[0].differentiable and name not in ("detach", "data")
-            return _changed(origins[0], differentiable=differentiable), None
+            return replace(origins[0], differentiable=differentiable), None
         if name == "copy" and len(args) > 1 and isinstance(args[1], Tensor):
             return self.origin(args[1]), None
         if name == "setitem":
@@ -257,14 +257,14 @@ class Flow:
         self.settle(*origins)
         if own is not None:
             return self.made(own, new, (), whole=True)
-        return _changed(new, statistic=all(origin.statistic for origin in origins)), None
+        return replace(new, statistic=all(origin.statistic for origin in origins)), None
 
     def within_source(
         self, name: str, own: str | None, args: tuple[Any, ...], kwargs: dict[str, Any], origins: list[Origin]
     ) -> tuple[Origin, Activation | None]:
         """A pointwise function of one source or of several functions of it."""
         first, pending = origins[0], _merged(origins)
-        origin = _changed(
+        origin = replace(
             first,
             pending=pending,
             gate=False,
@@ -310,7 +310,7 @@ class Flow:
         keeps = name in SHAPES or name in ("cat", "stack")
         statistic = name in REDUCTIONS or (keeps and all(origin.statistic for origin in origins))
         gate = keeps and all(origin.gate for origin in origins)
-        return _changed(new, statistic=statistic, gate=gate)
+        return replace(new, statistic=statistic, gate=gate)
 
     def made(
         self, name: str, origin: Origin, pending: tuple[Activation, ...], whole: bool, kind: str = ""
@@ -321,7 +321,7 @@ class Flow:
                 one.release()
         activation = Activation(name, self.calls, self.place(), whole, False, kind, origin.differentiable)
         self.open.append(activation)
-        return _changed(origin, pending=(*pending, activation), gate=False), activation
+        return replace(origin, pending=(*pending, activation), gate=False), activation
 
     def settle(self, *origins: Origin | None) -> None:
         """Something else than a pointwise function of their source gets them: what is pending are activations."""
@@ -399,11 +399,6 @@ def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from tensors_in(value)
         elif isinstance(value, dict):
             yield from tensors_in(value.values())
-
-
-def _changed(origin: Origin, **changes: Any) -> Origin:
-    given = {name: getattr(origin, name) for name in Origin.__slots__}
-    return Origin(**(given | changes))
 
 
 def _merged(origins: list[Origin]) -> tuple[Activation, ...]:

@@ -14,7 +14,6 @@ All but the last are the first once their outputs are logits again. Of these alo
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -147,8 +146,7 @@ def run_with_last_call(module: nn.Module, inputs: Tensor, name: str) -> tuple[Te
         ClassifierError: it returns something else.
     """
     seen = _Seeing()
-    with ExitStack() as stack:
-        stack.enter_context(seen)
+    with seen:
         output = module(inputs)
     return logits_tensor(output, name), seen.last
 

@@ -22,7 +22,7 @@ from pipeline.models.labels import IMAGENET_CLASSES, TWO_CLASSES, Labels, imagen
 from pipeline.models.own_code import is_code
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.recognition import Declared, recognized_head
-from pipeline.models.timm_networks import load_timm
+from pipeline.models.timm_networks import Loaded, load_timm
 from pipeline.models.weights import SUFFIXES, called, classes_in, fit_weights, named_for, read_weights
 from pipeline.objects import ObjectPath
 from pipeline.suggestions import did_you_mean
@@ -105,9 +105,6 @@ def load_classifier(
         feature_layer=feature_layer,
         head=found,
     )
-
-
-Loaded = tuple[nn.Module, Preprocessing, Labels | None, str]
 
 
 def _demo(weights: str | Path | ObjectPath | None) -> Loaded:

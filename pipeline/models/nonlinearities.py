@@ -165,13 +165,11 @@ def filtering(module: nn.Module, bounds: Sequence[Tensor]) -> Iterator[None]:
         yield
 
 
-def _nonlinearity(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """The name of an activation function; None for any other function.
+def _nonlinearity(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """The name, bare as "relu" of "relu_" and "relu.default", if it is an activation function's; None for any other.
 
     A clamp is one if a limit is 0 or 0 lies between two limits; `clamp(min=1e-6)` only guards a division.
     """
-    # "relu", "relu_", "_threshold", and of operators in exported graphs "relu.default".
-    name = getattr(function, "__name__", "").partition(".")[0].strip("_")
     if name in CLAMPS:
         lower, upper = _limits(name, args, kwargs)
         return name if lower == 0 or upper == 0 or -math.inf < lower < 0 < upper < math.inf else None
