@@ -33,7 +33,7 @@ from pipeline.runtime.flow import run_stages
 from pipeline.runtime.records import RunState
 from pipeline.runtime.stage import Stage
 from pipeline.runtime.units import Outcome, Unit
-from pipeline.runtime.work import Work
+from pipeline.runtime.work import Work, next_work
 from pipeline.stages.inputs import Inputs
 from pipeline.stages.order import STAGES
 from pipeline.store.tables import Shard, TableStore, digest
@@ -61,8 +61,9 @@ class SimulatedWorkers:
 
     def __init__(self, store: TableStore, processors: int, gpus: int, pairs: Path) -> None:
         self.store, self.pairs = store, pairs
-        self.free = {True: gpus, False: processors}
-        self.waiting: dict[bool, dict[int, deque[tuple[Work, Unit]]]] = {True: {}, False: {}}
+        self.size = {True: gpus, False: processors}
+        self.free = dict(self.size)
+        self.waiting: dict[bool, dict[Work, deque[Unit]]] = {True: {}, False: {}}
         self.in_flight: list[tuple[float, int, bool, Work, Unit]] = []
         self.now, self.given = 0.0, 0
         self.spans: dict[str, list[float]] = {}
@@ -76,14 +77,12 @@ class SimulatedWorkers:
         return time.perf_counter() - self.started - self.pretending
 
     def add(self, work: Work, units: Sequence[Unit]) -> None:
-        queues = self.waiting[work.stage.resources.gpu]
-        queues.setdefault(work.rank, deque()).extend((work, unit) for unit in units)
+        self.waiting[work.stage.resources.gpu].setdefault(work, deque()).extend(units)
 
     def advance(self) -> None:
         for gpu, queues in self.waiting.items():
-            for rank in sorted(queues):
-                while queues[rank] and self.free[gpu]:
-                    self._begin(gpu, *queues[rank].popleft())
+            while self.free[gpu] and (work := next_work(queues, self.size[gpu])):
+                self._begin(gpu, work, queues[work].popleft())
         self.now, _, gpu, work, unit = heapq.heappop(self.in_flight)
         self.free[gpu] += 1
         self.did[work.stage.name] += 1
