@@ -227,8 +227,13 @@ def test_the_names_of_imagenet_are_a_word_and_no_file() -> None:
         check_files(load_config(values={"model": {"labels": "imagenet.txt"}}))
 
 
-# Runs in a bucket are refused before it is looked for.
-ON_A_DISK = ("review --run", "export --run, SQL")
+# What is in a bucket is refused there before it is looked for.
+ON_A_DISK = (
+    "review --run",
+    "export --run, SQL",
+    *(option for option, (command, _) in FILES.items() if command.startswith("volumes")),
+    "--scans",
+)
 
 
 def location_settings(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
@@ -264,9 +269,13 @@ def bucket():  # noqa: ANN201
 @pytest.mark.parametrize("option", [*FILES, *OTHER_FILES, *FOLDERS])
 @pytest.mark.parametrize("there", [False, True], ids=["no such bucket", "no such object"])
 def test_a_place_in_a_bucket_that_is_not_there_is_one_message(
-    option: str, there: bool, bucket: str, demo_folder, tmp_path, capsys
+    option: str, there: bool, bucket: str, demo_folder, scans, tmp_path, capsys
 ) -> None:
     command, suffix = {**FILES, **OTHER_FILES}.get(option) or (FOLDERS[option], "")
     path = f"s3://{bucket if there else 'misspelled'}/missing{suffix}"
-    said = said_by(command.format(path=path, demo=demo_folder, folder=tmp_path), path, tmp_path, capsys)
-    assert there or option in ON_A_DISK or ("bucket" in said and "check its name" in said and "make it" not in said)
+    places = {"path": path, "demo": demo_folder, "scans": scans, "folder": tmp_path}
+    said = said_by(command.format(**places), path, tmp_path, capsys)
+    if option in ON_A_DISK:
+        assert "disk" in said
+    elif not there:
+        assert "bucket" in said and "check its name" in said and "make it" not in said

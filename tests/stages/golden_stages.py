@@ -2,9 +2,9 @@
 
     python tests/stages/golden_stages.py [stage …]
 
-writes anew what has changed, of all stages or of those that are named ("study faithfulness" for a study). It refuses
-where a stage gives other rows than before of the same tables under the same version: raise the `version` of the stage
-or study first.
+writes anew what has changed, of all stages or of those that are named ("study faithfulness" for a study) and all that
+come after them. It refuses where a stage gives other rows than before of the same tables under the same version: raise
+the `version` of the stage or study first.
 
 The photographs are of the built-in demo set, two classes of eight. Each stage reads the *stored* tables of those before
 it, so that rounding does not add up from stage to stage.
@@ -288,7 +288,9 @@ def write(*names: str) -> None:
     new = [change for one in chosen if versions.get(one.name) == one.version for change in changes(one)]
     if new:
         raise SystemExit("\n".join([*new, "raise the version of each of these, and run this again"]))
-    for one in chosen:
+    ordered = list(everything.values())
+    # With every one that may read them, whose rows are others then without any change of its own.
+    for one in ordered[min(ordered.index(first) for first in chosen) :]:
         before = stored(one) or {}
         for way, rows in compute(one).items():
             if way not in before or any(differences(rows, before[way])):
