@@ -12,10 +12,10 @@ import torch
 from photographs import data_directory, network
 from torch import Tensor
 
-from pipeline.data.decode import read_image
-from pipeline.evaluate.parts import analyzed_boxes
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.evaluate.parts import analyzed_boxes
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
 
 BIRDS = "mobilenet_v2_cub100"
 

@@ -22,10 +22,10 @@ from packed import files_of, parquet_bytes, tar_bytes  # noqa: E402
 from photographs import data_directory, machine  # noqa: E402
 from store_server import BUCKET, store_server  # noqa: E402
 
-from pipeline.data.archives import reading  # noqa: E402
-from pipeline.data.decode import read_bytes, read_image  # noqa: E402
-from pipeline.data.sources import Source, find_photographs  # noqa: E402
-from pipeline.objects import place  # noqa: E402
+from visual_summaries.pipeline.data.archives import reading  # noqa: E402
+from visual_summaries.pipeline.data.decode import read_bytes, read_image  # noqa: E402
+from visual_summaries.pipeline.data.sources import Source, find_photographs  # noqa: E402
+from visual_summaries.pipeline.objects import place  # noqa: E402
 
 SHARDS = 4
 TIMES = 3

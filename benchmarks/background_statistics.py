@@ -1,6 +1,6 @@
-"""The statistics of natural images that descriptors are whitened with: makes `pipeline/summarize/background.npz`.
+"""The statistics of natural images that descriptors are whitened with: makes `visual_summaries/pipeline/summarize/background.npz`.
 
-    VISUAL_SUMMARIES_DATA=… python benchmarks/background_statistics.py pipeline/summarize/background.npz
+    VISUAL_SUMMARIES_DATA=… python benchmarks/background_statistics.py visual_summaries/pipeline/summarize/background.npz
 
 Mean and covariances of HOG cells over every third validation photograph, resized to 224 px. Only these
 sums are kept. Which photographs hardly matters: see `willow.py`.
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from photographs import data_directory
 
-from pipeline.data.decode import read_image
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.summarize.hog import hog_map
-from pipeline.summarize.whitening import background_statistics
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.summarize.hog import hog_map
+from visual_summaries.pipeline.summarize.whitening import background_statistics
 
 EVERY = 3
 

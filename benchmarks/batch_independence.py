@@ -12,10 +12,10 @@ import argparse
 import torch
 from photographs import NETWORKS, correct_photographs, machine, network
 
-from pipeline.explain.crisp import PRESETS, CrispMasks
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.interface import Explanation
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.interface import Explanation
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 
 def explained(

@@ -18,16 +18,16 @@ from multiprocessing import get_context
 import torch
 from photographs import NETWORKS, correct_photographs, machine, network, peak_memory, reset_peak_memory
 
-from pipeline.explain.crisp import CrispMasks
-from pipeline.explain.glas import Glas
-from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
-from pipeline.explain.interface import Explainer
-from pipeline.explain.lime import Lime
-from pipeline.explain.meaningful import MeaningfulPerturbation
-from pipeline.explain.occlusion import Occlusion
-from pipeline.explain.rglas import RecursiveGlas
-from pipeline.explain.rise import Rise
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.crisp import CrispMasks
+from visual_summaries.pipeline.explain.glas import Glas
+from visual_summaries.pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
+from visual_summaries.pipeline.explain.interface import Explainer
+from visual_summaries.pipeline.explain.lime import Lime
+from visual_summaries.pipeline.explain.meaningful import MeaningfulPerturbation
+from visual_summaries.pipeline.explain.occlusion import Occlusion
+from visual_summaries.pipeline.explain.rglas import RecursiveGlas
+from visual_summaries.pipeline.explain.rise import Rise
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 METHODS: dict[str, Callable[[], Explainer]] = {
     "glas": Glas,

@@ -27,10 +27,10 @@ from photographs import (
     reset_peak_memory,
 )
 
-from pipeline.data.decode import read_image
-from pipeline.explain.cams import ActivationMaps, GradCam, GradCamPlusPlus
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.explain.cams import ActivationMaps, GradCam, GradCamPlusPlus
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 METHODS: dict[str, type[ActivationMaps]] = {"Grad-CAM": GradCam, "Grad-CAM++": GradCamPlusPlus}
 

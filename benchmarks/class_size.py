@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from photographs import machine
 
-from pipeline.config import load_config
-from pipeline.stages.candidates import part_settings
-from pipeline.stages.features import stored_features
-from pipeline.stages.regions import salient_mask
-from pipeline.store.tables import TableStore
-from pipeline.summarize.class_parts import ClassImages
-from pipeline.summarize.resampling import found_again
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.stages.candidates import part_settings
+from visual_summaries.pipeline.stages.features import stored_features
+from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.class_parts import ClassImages
+from visual_summaries.pipeline.summarize.resampling import found_again
 
 NOISE = 0.05
 

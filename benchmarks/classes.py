@@ -20,7 +20,7 @@ import numpy as np
 from photographs import machine
 from watched import combined, draw_images, plot, read_samples, read_stages, run_watched, spent
 
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.store.tables import TableStore
 
 CHEAP = ("explain.explainer=gradient",)
 

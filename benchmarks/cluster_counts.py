@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 
-from pipeline.stages.cluster import part_edges
-from pipeline.store.tables import TableStore
-from pipeline.summarize.clustering import cluster_scores
+from visual_summaries.pipeline.stages.cluster import part_edges
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.clustering import cluster_scores
 
 FACTORS = (1.3, 1.1)
 

@@ -28,7 +28,7 @@ from photographs import machine, peak_memory, reset_peak_memory  # noqa: E402
 from sklearn.cluster import affinity_propagation  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
 
-from pipeline.summarize.clustering import cluster_edges  # noqa: E402
+from visual_summaries.pipeline.summarize.clustering import cluster_edges  # noqa: E402
 
 OURS, DENSE = "sparse, ours", "dense, scikit-learn's"
 SHARE_IN_BLOCKS = 0.6

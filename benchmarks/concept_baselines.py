@@ -40,14 +40,14 @@ from annotated_photographs import BIRDS, whole_image_network
 from part_factors import ClassImages, bird_classes, demo_classes, look_at, purity_gain, true_parts
 from photographs import machine
 
-from pipeline.data.parts import read_parts
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import keep_freed_memory
-from pipeline.summarize.candidates import Candidate
-from pipeline.summarize.class_parts import find_parts
-from pipeline.summarize.resampling import Rerun, found_again
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import keep_freed_memory
+from visual_summaries.pipeline.summarize.candidates import Candidate
+from visual_summaries.pipeline.summarize.class_parts import find_parts
+from visual_summaries.pipeline.summarize.resampling import Rerun, found_again
 
 Method = Callable[[Classifier, ClassImages], Rerun]
 

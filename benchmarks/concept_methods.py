@@ -25,13 +25,13 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.cams import GradCam
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.dense_features import DenseLayer, dense_features, find_dense_layers
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.summarize.candidates import Candidate, candidate_of_boxes
-from pipeline.summarize.regions import salient_regions
-from pipeline.summarize.resampling import Rerun
+from visual_summaries.pipeline.explain.cams import GradCam
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.dense_features import DenseLayer, dense_features, find_dense_layers
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.summarize.candidates import Candidate, candidate_of_boxes
+from visual_summaries.pipeline.summarize.regions import salient_regions
+from visual_summaries.pipeline.summarize.resampling import Rerun
 
 GRID = 28
 BATCH = 32

@@ -18,8 +18,8 @@ import numpy as np
 from photographs import data_directory, machine
 from watched import ROOT
 
-from pipeline.stages.order import STAGES
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.tables import TableStore
 
 WRITES = {stage.name: stage.writes for stage in STAGES}
 
@@ -30,7 +30,7 @@ def run(folder: Path, network: str, classes: list[str], size: int, overrides: li
     kept = output.with_suffix(".json")
     if not kept.exists():
         command = [
-            sys.executable, "-m", "jobs.summarize", "--images", str(data_directory() / "photos"),
+            sys.executable, "-m", "visual_summaries", "summarize", "--images", str(data_directory() / "photos"),
             "--output", str(output), "--model", f"torchvision:{network}",
             "--weights", str(data_directory() / "weights" / f"{network}.safetensors"),
             f"data.classes=[{','.join(classes)}]", f"data.images_per_class={size}",

@@ -16,13 +16,13 @@ from photographs import NETWORKS, Photograph, correct_photographs, machine, netw
 from published_crisp_mask import published_crisp_mask
 from torch import Tensor
 
-from pipeline.explain.crisp import binarization_error
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.interface import target_scores
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.registry import make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.crisp import binarization_error
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.interface import target_scores
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PRESETS_COMPARED = ("authors", "fast", "robust")
 

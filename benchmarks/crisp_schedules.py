@@ -18,11 +18,11 @@ import torch
 from photographs import NETWORKS, Photograph, correct_photographs, network
 from scipy import ndimage
 
-from pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings, StageSettings, binarization_error
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.interface import Explanation, target_scores
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings, StageSettings, binarization_error
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.interface import Explanation, target_scores
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 VALIDATION, FLAT, CHUNK = 32, 8, 8
 

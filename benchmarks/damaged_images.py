@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "tests" / "data"))
 
 from odd_images import _bombs, _metadata, _special  # noqa: E402
 
-from pipeline.store.tables import TableStore  # noqa: E402
+from visual_summaries.pipeline.store.tables import TableStore  # noqa: E402
 
 CLASSES = ("n01531178", "n02672831", "n04254680")
 FILES = 300
@@ -218,7 +218,7 @@ def make_folders(data: Path, folder: Path, good: int, seed: int) -> tuple[int, i
 
 def run(data: Path, images: Path, output: Path, tolerance: float) -> tuple[int, str, float]:
     """(exit status, what it printed, seconds)."""
-    command = [sys.executable, "-m", "jobs.summarize", "--images", str(images), "--output", str(output)]
+    command = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(images), "--output", str(output)]
     command += ["--model", "torchvision:squeezenet1_1", "--weights", str(data / "weights/squeezenet1_1.safetensors")]
     began = time.monotonic()
     done = subprocess.run(

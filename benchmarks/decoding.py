@@ -14,9 +14,9 @@ from pathlib import Path
 from photographs import data_directory, machine
 from PIL import Image
 
-from pipeline.data.decode import read_image
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.squares import Squares
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.stages.squares import Squares
 
 LARGE = 12e6
 

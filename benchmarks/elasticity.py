@@ -35,7 +35,7 @@ from pathlib import Path
 import psutil
 from photographs import data_directory, machine
 
-from pipeline.store.tables import StoreError, TableStore
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "chaos"))
@@ -120,7 +120,7 @@ def start_job(
     listed = [str(part) for option in options.items() for part in option]
     with output.with_name(f"{output.name}.log").open("w") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "jobs.summarize", *listed, *settings],
+            [sys.executable, "-m", "visual_summaries", "summarize", *listed, *settings],
             stdout=log,
             stderr=log,
             cwd=ROOT,

@@ -12,11 +12,11 @@ import torch
 from mask_sheet import demo_photographs, draw
 from photographs import NETWORKS, correct_photographs, data_directory, network
 
-from pipeline.explain.edges import edge_detector
-from pipeline.explain.feature_cam import CHOSEN, LOCALIZERS, combinations, explanation_images
-from pipeline.explain.interface import target_scores
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.edges import edge_detector
+from visual_summaries.pipeline.explain.feature_cam import CHOSEN, LOCALIZERS, combinations, explanation_images
+from visual_summaries.pipeline.explain.interface import target_scores
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ import torch
 from fgvis_adversarial import read
 from photographs import NETWORKS, data_directory, machine, network
 
-from pipeline.data.decode import read_image
-from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.explain.cams import GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
-from pipeline.explain.edges import edge_detector
-from pipeline.explain.feature_cam import CHOSEN, combinations, explanation_images
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
+from visual_summaries.pipeline.explain.cams import GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
+from visual_summaries.pipeline.explain.edges import edge_detector
+from visual_summaries.pipeline.explain.feature_cam import CHOSEN, combinations, explanation_images
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 CAMS = {"Grad-CAM": GradCam, "Grad-CAM++": GradCamPlusPlus, "Smooth Grad-CAM++": SmoothGradCamPlusPlus}
 BATCH = 16

@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 from photographs import NETWORKS, data_directory, machine, network
 
-from pipeline.data.decode import read_image
-from pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
-from pipeline.evaluate.intervals import wilson_interval
-from pipeline.explain.engine import Item
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.evaluate.adversarial import CONFIDENT, adversarial_targets, generate_adversarials
+from visual_summaries.pipeline.evaluate.intervals import wilson_interval
+from visual_summaries.pipeline.explain.engine import Item
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 
 def main() -> None:

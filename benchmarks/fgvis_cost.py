@@ -12,12 +12,12 @@ import time
 import torch
 from photographs import NETWORKS, correct_photographs, machine, network
 
-from pipeline.explain.crisp import CrispMasks
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.fgvis_settings import GAMES
-from pipeline.models.nonlinearities import recording
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.crisp import CrispMasks
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES
+from visual_summaries.pipeline.models.nonlinearities import recording
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 
 def main() -> None:

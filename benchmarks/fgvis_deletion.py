@@ -20,13 +20,13 @@ from photographs import NETWORKS, Photograph, correct_photographs, machine, netw
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.evaluate.faithfulness import deletion_curve
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.rise import Rise
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.evaluate.faithfulness import deletion_curve
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.rise import Rise
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 WINDOW, STRIDE = 32, 16
 METHODS = ("fgvis", "grad-cam", "rise-1000", "occlusion")

@@ -21,11 +21,11 @@ from photographs import NETWORKS, Photograph, correct_photographs, network
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES, FGVisSettings
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PARTNERS = 30
 HALVES = ("whole", "squeezed", "cropped")

@@ -16,11 +16,11 @@ from mask_sheet import demo_photographs, draw
 from photographs import NETWORKS, correct_photographs, network
 from torch import Tensor
 
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import FGVis, views
-from pipeline.explain.fgvis_settings import GAMES
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis, views
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 COLUMNS = ("photograph", "mask", "explanation", "complementary mask", "its explanation", "mean mask, brightened")
 MASKS = (1, 3, 5)

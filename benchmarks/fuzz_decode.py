@@ -51,7 +51,7 @@ def make_target(crashes: Path) -> Callable[[bytes], None]:
     """What is called with each input; it raises when something is wrong."""
     from PIL import Image
 
-    from pipeline.data import decode
+    from visual_summaries.pipeline.data import decode
 
     decode.MAXIMUM_PIXELS = Image.MAX_IMAGE_PIXELS = PIXELS
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -161,7 +161,7 @@ def fuzz_by_atheris(seconds: int, seed: int, crashes: Path) -> None:
     """libFuzzer's loop, which does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["PIL", "pipeline.data.decode"]):
+    with atheris.instrument_imports(include=["PIL", "visual_summaries.pipeline.data.decode"]):
         target = make_target(crashes)
         from PIL import Image
 

@@ -43,7 +43,7 @@ def work(seconds: float, seed: int, names: list[str], start: int, folder: Path) 
     from changed_inputs import Wrong, check, kinds
     from PIL import Image
 
-    from pipeline.data import decode
+    from visual_summaries.pipeline.data import decode
 
     decode.MAXIMUM_PIXELS = Image.MAX_IMAGE_PIXELS = PIXELS
     began = time.monotonic()

@@ -19,13 +19,13 @@ from photographs import NETWORKS, data_directory
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.data.decode import read_image
-from pipeline.explain.glas import Glas, GlasSettings
-from pipeline.explain.rglas import RecursiveGlas
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
-from pipeline.report.pictures import overlay
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.explain.glas import Glas, GlasSettings
+from visual_summaries.pipeline.explain.rglas import RecursiveGlas
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.report.pictures import overlay
 
 SIGMAS = (9.0, 5.0, 3.0, 2.0)
 

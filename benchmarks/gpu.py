@@ -21,21 +21,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.explain.crisp import binarization_error
-from pipeline.explain.engine import Engine, Item, OptimizingExplainer, explain_stream
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.fgvis_settings import FGVisSettings
-from pipeline.explain.interface import Explanation, LogitsFunction, target_scores
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier, use_precision
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.settings import ModelSettings
-from pipeline.summarize.neighbors import all_pairs
-from pipeline.summarize.pair_scores import match_pairs
-from pipeline.summarize.similarity import ImageProposals
+from visual_summaries.pipeline.explain.crisp import binarization_error
+from visual_summaries.pipeline.explain.engine import Engine, Item, OptimizingExplainer, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.fgvis_settings import FGVisSettings
+from visual_summaries.pipeline.explain.interface import Explanation, LogitsFunction, target_scores
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, use_precision
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.settings import ModelSettings
+from visual_summaries.pipeline.summarize.neighbors import all_pairs
+from visual_summaries.pipeline.summarize.pair_scores import match_pairs
+from visual_summaries.pipeline.summarize.similarity import ImageProposals
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 CAMS = ("cam", "grad-cam", "grad-cam++", "smooth-grad-cam++")

@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 import psutil
 
-from pipeline.runtime import growth as module
-from pipeline.runtime.growth import Growth
-from pipeline.runtime.session import ray_session, resources_now
-from pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime import growth as module
+from visual_summaries.pipeline.runtime.growth import Growth
+from visual_summaries.pipeline.runtime.session import ray_session, resources_now
+from visual_summaries.pipeline.runtime.settings import RaySettings
 
 MEMORY = 80 * 2**20
 CONFIGURATION = {

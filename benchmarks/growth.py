@@ -22,8 +22,8 @@ import numpy as np
 from photographs import data_directory
 from PIL import Image, ImageOps
 
-from pipeline.stages.order import STAGES
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.tables import TableStore
 
 SIZES = (25, 50, 100, 200, 400, 800)
 OF_THE_CLASS = {
@@ -62,7 +62,7 @@ def run(folder: Path, label: str, size: int, arguments: argparse.Namespace) -> l
         (folder / f"{size}.csv").write_text("\n".join(["uri,label", *lines]) + "\n")
         most = 10**6 if arguments.all_pairs else 1
         command = [
-            sys.executable, "-m", "jobs.summarize", "--manifest", str(folder / f"{size}.csv"),
+            sys.executable, "-m", "visual_summaries", "summarize", "--manifest", str(folder / f"{size}.csv"),
             "--model", "torchvision:squeezenet1_1",
             "--weights", str(data_directory() / "weights/squeezenet1_1.safetensors"),
             "--output", str(folder / f"run {arguments.preset} {arguments.explainer}"),

@@ -22,9 +22,9 @@ import psutil
 from photographs import machine
 from watched import ROOT, job
 
-from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import StoreError, TableStore
-from schemas import TABLES
+from visual_summaries.pipeline.store.atomic import TEMPORARY_SUFFIX
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import TABLES
 
 # What runs say of themselves, and what other jobs add.
 NOT_COMPARED = ("runs", "costs", "measurements", "ratings")

@@ -18,7 +18,7 @@ from annotated_photographs import BIRDS, as_batch, birds, photographs_with_boxes
 from localization_methods import METHODS
 from photographs import NETWORKS
 
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 
 def main() -> None:

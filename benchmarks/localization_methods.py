@@ -8,17 +8,17 @@ from captum.attr import LayerGradCam
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.glas import PRESETS, Glas, SearchPoints, probe, spread
-from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
-from pipeline.explain.interface import Explainer, target_scores
-from pipeline.explain.lime import Lime
-from pipeline.explain.meaningful import MeaningfulPerturbation
-from pipeline.explain.occlusion import Occlusion
-from pipeline.explain.passes import normalized
-from pipeline.explain.rglas import RecursiveGlas
-from pipeline.explain.rise import Rise
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.explain.glas import PRESETS, Glas, SearchPoints, probe, spread
+from visual_summaries.pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
+from visual_summaries.pipeline.explain.interface import Explainer, target_scores
+from visual_summaries.pipeline.explain.lime import Lime
+from visual_summaries.pipeline.explain.meaningful import MeaningfulPerturbation
+from visual_summaries.pipeline.explain.occlusion import Occlusion
+from visual_summaries.pipeline.explain.passes import normalized
+from visual_summaries.pipeline.explain.rglas import RecursiveGlas
+from visual_summaries.pipeline.explain.rise import Rise
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 Maps = Callable[[Classifier, PreparedClassifier, Tensor, Tensor], dict[str, Tensor]]
 GRIDS = (12, 22, 25)

@@ -13,8 +13,8 @@ import numpy as np
 from annotated_photographs import BIRDS, Annotated, birds, photographs_with_boxes
 from localization_maps import path_of
 
-from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.evaluate.localization import (
+from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
+from visual_summaries.pipeline.evaluate.localization import (
     box_mask,
     inside,
     is_small,

@@ -16,13 +16,13 @@ import torch
 from photographs import FLAT, Photograph, correct_photographs, network
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.data.decode import read_image
-from pipeline.data.demo.scenes import write_demo_set
-from pipeline.explain.crisp import PRESETS, CrispMasks
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.data.demo.scenes import write_demo_set
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 COLUMNS = ("photograph", "rough mask", "crisp mask", "salient pixels blurred")
 TILE, MARGIN, HEADER, CAPTION = 150, 6, 24, 18

@@ -21,17 +21,17 @@ import numpy_proposal_flow as plain
 import torch
 from photographs import data_directory, network
 
-from pipeline.data.decode import read_image
-from pipeline.explain.registry import make_explainer
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
-from pipeline.summarize.hog import describe, hog_map
-from pipeline.summarize.local_offsets import local_offset_matching
-from pipeline.summarize.matching import match, naive_appearance_matching
-from pipeline.summarize.neighbors import all_pairs
-from pipeline.summarize.pair_scores import match_pairs
-from pipeline.summarize.proposals import selective_search
-from pipeline.summarize.similarity import ImageProposals, salient_shares
-from pipeline.summarize.whitening import background_statistics, whitening
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.summarize.hog import describe, hog_map
+from visual_summaries.pipeline.summarize.local_offsets import local_offset_matching
+from visual_summaries.pipeline.summarize.matching import match, naive_appearance_matching
+from visual_summaries.pipeline.summarize.neighbors import all_pairs
+from visual_summaries.pipeline.summarize.pair_scores import match_pairs
+from visual_summaries.pipeline.summarize.proposals import selective_search
+from visual_summaries.pipeline.summarize.similarity import ImageProposals, salient_shares
+from visual_summaries.pipeline.summarize.whitening import background_statistics, whitening
 
 CLASSES = {"n01531178": 11, "n02690373": 404, "n01537544": 14}
 TOGETHER = 8

@@ -25,13 +25,13 @@ import torchvision
 from planted import Planted, plant, with_head
 from torch import Tensor, nn
 
-from pipeline.config import RunConfig
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.explain_settings import ExplainSettings
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.stages.explain import image_generator, own_settings, stored_saliency
-from pipeline.stages.regions import salient_of
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.explain_settings import ExplainSettings
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.stages.explain import image_generator, own_settings, stored_saliency
+from visual_summaries.pipeline.stages.regions import salient_of
 
 TRIED = tuple(name for name in EXPLAINERS if name != "rglas")
 # An even map would have .25 of its pixels there.

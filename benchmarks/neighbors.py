@@ -14,9 +14,9 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from pipeline.evaluate.stability import adjusted_rand_index, matched_share
-from pipeline.store.tables import TableStore
-from schemas import EDGES
+from visual_summaries.pipeline.evaluate.stability import adjusted_rand_index, matched_share
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import EDGES
 
 LEAST_IMAGES = 3
 

@@ -30,22 +30,22 @@ from annotated_photographs import BIRDS, birds, whole_image_network
 from photographs import data_directory, machine
 from PIL import Image, ImageDraw
 
-from pipeline.data.decode import read_image
-from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
-from pipeline.data.parts import read_parts
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.landmark_purity import landmark_purity, without_sides
-from pipeline.evaluate.part_truth import found_parts, part_overlaps
-from pipeline.explain.registry import make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.dense_features import dense_features, layers_of
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.summarize.candidates import Candidate, cell_shares
-from pipeline.summarize.cell_features import fit_basis
-from pipeline.summarize.class_parts import PartSettings, find_parts, remaking
-from pipeline.summarize.part_selection import Judged, Selection, SelectionSettings
-from pipeline.summarize.resampling import Rerun, found_again, same_part
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.evaluate.landmark_purity import landmark_purity, without_sides
+from visual_summaries.pipeline.evaluate.part_truth import found_parts, part_overlaps
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.dense_features import dense_features, layers_of
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.summarize.candidates import Candidate, cell_shares
+from visual_summaries.pipeline.summarize.cell_features import fit_basis
+from visual_summaries.pipeline.summarize.class_parts import PartSettings, find_parts, remaking
+from visual_summaries.pipeline.summarize.part_selection import Judged, Selection, SelectionSettings
+from visual_summaries.pipeline.summarize.resampling import Rerun, found_again, same_part
 
 DEMO_OVERLAP = 0.5
 TILE = 112

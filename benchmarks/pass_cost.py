@@ -13,8 +13,8 @@ import time
 import torch
 from photographs import NETWORKS, machine, network
 
-from pipeline.models.batch_norms import fold_batch_norms
-from pipeline.models.preparation import keep_freed_memory
+from visual_summaries.pipeline.models.batch_norms import fold_batch_norms
+from visual_summaries.pipeline.models.preparation import keep_freed_memory
 
 MEASURES = ("channels-last memory", "batch norms folded", "freed memory kept", "batches", "bfloat16", "torch.compile")
 # Each line of the table: what is on. The last two are alternatives, both on top of the first four.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.data.decode import read_image
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
 
 NETWORKS = ("squeezenet1_1", "mobilenet_v2", "squeezenet1_0")
 # Classes with many flat backgrounds: sky, water, out-of-focus green.

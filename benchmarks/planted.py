@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from pipeline.models.classifier import Classifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.recognition import recognized_head
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.recognition import recognized_head
 
 NAMES = ("plain", "texture")
 # Side and place of the texture, shares of the picture's side.

@@ -25,20 +25,20 @@ import torch
 from photographs import machine
 from willow import Annotated, class_features, in_photograph, read
 
-from pipeline.data.decode import read_image
-from pipeline.data.demo.scenes import write_demo_set
-from pipeline.data.parts import read_parts
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
-from pipeline.models.preparation import keep_freed_memory
-from pipeline.summarize.boxes import box_overlaps
-from pipeline.summarize.conv_descriptors import conv_descriptors
-from pipeline.summarize.hog import describe
-from pipeline.summarize.matching import match
-from pipeline.summarize.pair_scores import Matching, match_pairs
-from pipeline.summarize.proposals import FAST, PUBLISHED, REFERENCE_SIDE, Search, selective_search
-from pipeline.summarize.similarity import ImageProposals
-from pipeline.summarize.whitening import natural_whitener
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.data.demo.scenes import write_demo_set
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
+from visual_summaries.pipeline.models.preparation import keep_freed_memory
+from visual_summaries.pipeline.summarize.boxes import box_overlaps
+from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
+from visual_summaries.pipeline.summarize.hog import describe
+from visual_summaries.pipeline.summarize.matching import match
+from visual_summaries.pipeline.summarize.pair_scores import Matching, match_pairs
+from visual_summaries.pipeline.summarize.proposals import FAST, PUBLISHED, REFERENCE_SIDE, Search, selective_search
+from visual_summaries.pipeline.summarize.similarity import ImageProposals
+from visual_summaries.pipeline.summarize.whitening import natural_whitener
 
 WILLOW_HALVES = (("car_G", "duck_S", "winebottle_M"), ("car_S", "motorbike_G", "winebottle_woC"))
 DEMO_IMAGES = 6

@@ -27,7 +27,7 @@ class Explain:
     def __init__(self, folder: str, deadly: str, failing: str) -> None:
         import torch
 
-        from pipeline.models.loading import load_classifier
+        from visual_summaries.pipeline.models.loading import load_classifier
 
         torch.set_num_threads(1)
         self.torch, self.log = torch, Path(folder) / "taken"

@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from photographs import data_directory, machine, network
 
-from pipeline.data.decode import read_image
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.map_stability import CHANGES, mirrored, overlaps
-from pipeline.evaluate.transfer import transfer
-from pipeline.evaluate.wholeness import wholeness
-from pipeline.explain.crisp import binarization_error
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.interface import target_scores
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier, keep_freed_memory
-from pipeline.summarize.regions import salient_pixels
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.evaluate.map_stability import CHANGES, mirrored, overlaps
+from visual_summaries.pipeline.evaluate.transfer import transfer
+from visual_summaries.pipeline.evaluate.wholeness import wholeness
+from visual_summaries.pipeline.explain.crisp import binarization_error
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.interface import target_scores
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
+from visual_summaries.pipeline.summarize.regions import salient_pixels
 
 NETWORKS = ("squeezenet1_1", "mobilenet_v2", "efficientnet_lite0", "squeezenet1_0")
 METHODS = {

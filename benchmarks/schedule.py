@@ -25,19 +25,19 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from pipeline.commands.opened import start_state
-from pipeline.config import load_config
-from pipeline.data.catalog import CatalogClass, CatalogEntry
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.records import RunState
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Outcome, Unit
-from pipeline.runtime.work import Work, next_work
-from pipeline.stages.inputs import Inputs
-from pipeline.stages.order import STAGES
-from pipeline.store.tables import Shard, TableStore, digest
-from schemas import make_table
+from visual_summaries.pipeline.commands.opened import start_state
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.data.catalog import CatalogClass, CatalogEntry
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.records import RunState
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Outcome, Unit
+from visual_summaries.pipeline.runtime.work import Work, next_work
+from visual_summaries.pipeline.stages.inputs import Inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.tables import Shard, TableStore, digest
+from visual_summaries.schemas import make_table
 
 # Processor seconds for each image or pair (docs/scaling.md); explaining is on a GPU, assumed ten times as fast.
 SECONDS = {"images": 0.03, "explain": 0.18, "regions": 0.04, "propose": 0.97, "match": 0.03}

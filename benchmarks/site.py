@@ -23,19 +23,19 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from pipeline.commands.report import run_report
-from pipeline.commands.stored import stored_run
-from pipeline.config import RunConfig, load_config
-from pipeline.data.demo.scenes import write_demo_set
-from pipeline.models.labels import imagenet_labels
-from pipeline.runtime.provenance import host_resources, library_versions
-from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.order import STAGES
-from pipeline.stages.recorded import recorded
-from pipeline.stages.report.stage import FOLDER
-from pipeline.store.tables import TableStore
-from pipeline.summarize.regions import encode_run_length
-from schemas import make_table
+from visual_summaries.pipeline.commands.report import run_report
+from visual_summaries.pipeline.commands.stored import stored_run
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.demo.scenes import write_demo_set
+from visual_summaries.pipeline.models.labels import imagenet_labels
+from visual_summaries.pipeline.runtime.provenance import host_resources, library_versions
+from visual_summaries.pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.recorded import recorded
+from visual_summaries.pipeline.stages.report.stage import FOLDER
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.regions import encode_run_length
+from visual_summaries.schemas import make_table
 
 SIDE = 224
 POOL = 200

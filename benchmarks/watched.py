@@ -131,7 +131,7 @@ def take_samples(driver: psutil.Process) -> list[dict]:
 
 def job(images: Path, output: Path, overrides: Sequence[str]) -> list[str]:
     """The command of the job, with the settings that are the same for all of these benchmarks."""
-    command = [sys.executable, "-m", "jobs.summarize", "--images", str(images), "--output", str(output)]
+    command = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(images), "--output", str(output)]
     return [*command, *SETTINGS, *overrides]
 
 

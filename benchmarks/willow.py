@@ -27,17 +27,17 @@ from photographs import NETWORKS, data_directory, network
 from PIL import Image
 from torch.nn import functional
 
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
-from pipeline.models.dense_features import dense_features, find_dense_layers
-from pipeline.stages.features import COMPONENTS
-from pipeline.summarize.boxes import box_overlaps
-from pipeline.summarize.cell_features import fit_basis
-from pipeline.summarize.conv_descriptors import conv_descriptors
-from pipeline.summarize.hog import describe, hog_map
-from pipeline.summarize.matching import match
-from pipeline.summarize.proposals import FAST, PUBLISHED, REFERENCE_SIDE, selective_search
-from pipeline.summarize.whitening import Whitener, background_statistics, natural_whitener, whitening
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
+from visual_summaries.pipeline.models.dense_features import dense_features, find_dense_layers
+from visual_summaries.pipeline.stages.features import COMPONENTS
+from visual_summaries.pipeline.summarize.boxes import box_overlaps
+from visual_summaries.pipeline.summarize.cell_features import fit_basis
+from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
+from visual_summaries.pipeline.summarize.hog import describe, hog_map
+from visual_summaries.pipeline.summarize.matching import match
+from visual_summaries.pipeline.summarize.proposals import FAST, PUBLISHED, REFERENCE_SIDE, selective_search
+from visual_summaries.pipeline.summarize.whitening import Whitener, background_statistics, natural_whitener, whitening
 
 SCORES = {"nam": ("nam", "frozen"), "phm": ("phm", "frozen"), "lom": ("lom", "frozen"), "legacy": ("lom", "legacy")}
 SEARCHES = {"fast": FAST, "published": PUBLISHED}

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "commands"))
 
 from runs import SETTINGS, run_job  # noqa: E402
 
-from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import ConfigurationError, RunConfig, annotated_default, load_config, valid_names
-from pipeline.objects import place
-from pipeline.settings import ModelSettings
+from visual_summaries.pipeline.config import ConfigurationError, RunConfig, annotated_default, load_config, valid_names
+from visual_summaries.pipeline.objects import place
+from visual_summaries.pipeline.settings import ModelSettings
 
 
 def test_the_annotated_default_is_the_default_and_explains_every_setting() -> None:

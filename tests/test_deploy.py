@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.runtime.observability import COUNTERS, GAUGES, HISTOGRAMS
+from visual_summaries.pipeline.runtime.observability import COUNTERS, GAUGES, HISTOGRAMS
 
 ROOT = Path(__file__).parents[1]
 JOB = ROOT / "deploy" / "rayjob.yaml"
@@ -149,10 +149,10 @@ def test_shared_memory_is_memory_and_volumes_are_there(job) -> None:
 
 
 def test_the_entrypoint_is_a_command_of_ours_that_knows_how_far_its_cluster_grows(job, capsys) -> None:
-    from jobs.summarize import main
+    from visual_summaries.jobs.summarize import main
 
     words = job["spec"]["entrypoint"].split()
-    assert words[:3] == ["python", "-m", "jobs.summarize"] and main([*words[3:], "--print-config"]) == 0
+    assert words[:3] == ["python", "-m", "visual_summaries", "summarize"] and main([*words[3:], "--print-config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
     groups = {group["groupName"]: group for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
     container = groups["cpu"]["template"]["spec"]["containers"][0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.documents import DocumentError, parse_json, parse_yaml
+from visual_summaries.pipeline.documents import DocumentError, parse_json, parse_yaml
 
 
 def levels(form: str, depth: int = 40) -> str:

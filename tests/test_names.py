@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipeline.names import address_of, path_of, readable, shown, shown_lines
+from visual_summaries.pipeline.names import address_of, path_of, readable, shown, shown_lines
 
 
 @pytest.mark.parametrize("name", [bytes([byte]) for byte in range(1, 256)] + [b"\xff\xc3\xa9?#%20", "größe ☃".encode()])

@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 from runs import environment
 
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -89,8 +89,8 @@ def run(house: Path) -> Path:
     """A run of the copy's job, by the new explainer, measured by the new study."""
     output = house / "run"
     images = ("--images", "demo", "--model", "demo", "--output", str(output))
-    python(house, "-m", "jobs.summarize", *images, *SETTINGS)
-    python(house, "-m", "jobs.evaluate", "--run", str(output), "--study", "spread")
+    python(house, "-m", "visual_summaries", "summarize", *images, *SETTINGS)
+    python(house, "-m", "visual_summaries", "evaluate", "--run", str(output), "--study", "spread")
     return output
 
 
@@ -113,8 +113,8 @@ def test_the_new_explainer_is_captums(house: Path) -> None:
         "-c",
         "import torch\n"
         "from captum.attr import InputXGradient\n"
-        "from pipeline.explain.registry import make_explainer\n"
-        "from pipeline.models.loading import load_classifier\n"
+        "from visual_summaries.pipeline.explain.registry import make_explainer\n"
+        "from visual_summaries.pipeline.models.loading import load_classifier\n"
         "classifier, generator = load_classifier('demo'), torch.Generator().manual_seed(0)\n"
         "images, targets = torch.rand(2, 3, 96, 96, generator=generator), torch.tensor([1, 4])\n"
         "found = make_explainer('gradient-times-input').explain(classifier, images, targets).saliency\n"
@@ -154,7 +154,7 @@ def test_a_run_has_the_new_explainers_maps_and_the_new_stages_table(house: Path,
     order = [row["stage"] for row in store.read_all("runs").to_pylist()]
     assert order.index("places") == order.index("regions") + 1
     # The table is one that this house does not know.
-    read = "from pipeline.store.tables import TableStore; print(TableStore('run').read_all('places').to_pylist())"
+    read = "from visual_summaries.pipeline.store.tables import TableStore; print(TableStore('run').read_all('places').to_pylist())"
     rows = ast.literal_eval(python(house, "-c", read))
     regions = store.read_all("regions").to_pylist()
     assert [row["label"] for row in rows] == ["butterfly", "saxophone"]
@@ -163,7 +163,7 @@ def test_a_run_has_the_new_explainers_maps_and_the_new_stages_table(house: Path,
         centers = [((one["x0"] + one["x1"]) / 2, (one["y0"] + one["y1"]) / 2) for one in own]
         assert row["regions"] == len(own) > 0
         assert [row["x"], row["y"]] == pytest.approx(np.mean(centers, axis=0) / SIDE, rel=1e-5)
-    assert "## places" in python(house, "-m", "schemas.document")
+    assert "## places" in python(house, "-m", "visual_summaries.schemas.document")
 
 
 def test_the_new_metric_is_in_the_measurements(run: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from watched import violations, wait_until, watched  # noqa: E402
 
-from pipeline.report import class_pages, site  # noqa: E402
+from visual_summaries.pipeline.report import class_pages, site  # noqa: E402
 
 COLORS = "amber azure black brown coral dusky ebony fawn golden gray green hazel indigo ivory jade lemon lilac maroon"
 BIRDS = "auk bittern crane dove eagle finch grebe heron ibis jay kite lark martin owl plover quail rail snipe tern wren"

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from watched import violations, wait_until, watched  # noqa: E402
 
-from pipeline.store.tables import TableStore  # noqa: E402
+from visual_summaries.pipeline.store.tables import TableStore  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ("part", "map", "find")
@@ -25,7 +25,7 @@ def served(named_run: Path, tmp_path: Path) -> Iterator[tuple[Path, str, subproc
     """A run of its own, the address of its server, and the server."""
     run = tmp_path / "run"
     shutil.copytree(named_run, run)
-    command = [sys.executable, "-m", "jobs.review", "--run", str(run), "--port", "0"]
+    command = [sys.executable, "-m", "visual_summaries", "review", "--run", str(run), "--port", "0"]
     settings = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings
@@ -87,7 +87,7 @@ def test_questions_are_answered_stored_and_exported(chromium, axe: str, served, 
     ]
     assert {row["text"] for row in rows if row["kind"] == "part name"} == {"the <b>tail</b>, fan"}
     assert {row["value"] for row in rows if row["kind"] == "map rating"} == {1.0}
-    result = subprocess.run([sys.executable, "-m", "jobs.report", "--run", str(run)], cwd=ROOT, capture_output=True)
+    result = subprocess.run([sys.executable, "-m", "visual_summaries", "report", "--run", str(run)], cwd=ROOT, capture_output=True)
     assert result.returncode == 0, result.stderr
     with watched(chromium) as view:
         view.open(run / "report" / "plots.html")

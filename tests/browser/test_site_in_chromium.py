@@ -124,10 +124,10 @@ def test_pages_fit_their_width_and_are_accessible(
 def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None:  # noqa: ANN001
     from contents import EVIL_LABEL, EVIL_URI, example, index, member, robin, summary
 
-    from pipeline.report import class_pages
-    from pipeline.report import site as pages_of_run
-    from pipeline.report.content import ErrorContent, MetricContent, ToldContent
-    from pipeline.report.plots import summaries_against_accuracy
+    from visual_summaries.pipeline.report import class_pages
+    from visual_summaries.pipeline.report import site as pages_of_run
+    from visual_summaries.pipeline.report.content import ErrorContent, MetricContent, ToldContent
+    from visual_summaries.pipeline.report.plots import summaries_against_accuracy
 
     members = [member(0, EVIL_URI, exemplar=True), member(1, EVIL_URI, kept=False, reason=EVIL_LABEL)]
     named = summary(1, members=2, tags=[(EVIL_LABEL, 0.5)])
@@ -160,9 +160,9 @@ def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None: 
 def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path, artefacts: Path, width: int) -> None:  # noqa: ANN001
     from contents import EVIL_LABEL, robin
 
-    from pipeline.report import class_pages
-    from pipeline.report.comparison import ComparedClass, ComparedRun
-    from pipeline.report.comparison_page import ComparedPictures, write_comparison
+    from visual_summaries.pipeline.report import class_pages
+    from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun
+    from visual_summaries.pipeline.report.comparison_page import ComparedPictures, write_comparison
 
     card = class_pages.write_class_page(tmp_path / "run", robin(label=EVIL_LABEL, class_name=EVIL_LABEL))
     folder = (tmp_path / "run" / card.page).parent

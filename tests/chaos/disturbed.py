@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 from pyarrow import parquet
 
-from pipeline.runtime.units import error_row
-from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import Shard, TableStore
-from schemas import TABLES, make_table, validate
-from schemas.volumes import VOLUME_TABLES
+from visual_summaries.pipeline.runtime.units import error_row
+from visual_summaries.pipeline.store.atomic import TEMPORARY_SUFFIX
+from visual_summaries.pipeline.store.tables import Shard, TableStore
+from visual_summaries.schemas import TABLES, make_table, validate
+from visual_summaries.schemas.volumes import VOLUME_TABLES
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("n01531178", "n02672831", "n04254680")

@@ -2,8 +2,8 @@
 
 import sys
 
-from jobs.summarize import main
-from pipeline.store.lease import Lease
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.store.lease import Lease
 
 RENEW_SECONDS, LEASE_SECONDS = 1.0, 6.0
 

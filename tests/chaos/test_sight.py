@@ -29,7 +29,7 @@ def shared(tmp_path: Path) -> Path:
 def test_a_node_without_the_shared_folder_ends_the_run_and_keeps_nothing(shared: Path, tmp_path: Path) -> None:
     output = shared / "out"
     with small_cluster(tmp_path / "nodes.log", hidden_from(shared)) as (cluster, environment):
-        command = [sys.executable, "-m", "jobs.summarize", "--images", "demo", "--model", "demo"]
+        command = [sys.executable, "-m", "visual_summaries", "summarize", "--images", "demo", "--model", "demo"]
         result = subprocess.run(
             [*command, "--output", str(output), "--address", cluster.address, "data.demo_images_per_class=2"],
             cwd=ROOT,

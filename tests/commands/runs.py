@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.store.tables import TableStore
-from schemas import TABLES
-from schemas.volumes import VOLUME_TABLES
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES
+from visual_summaries.schemas.volumes import VOLUME_TABLES
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
@@ -61,7 +61,7 @@ CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity", "
 
 
 def command(output: Path, images: Path | str, *settings: str) -> list[str]:
-    base = [sys.executable, "-m", "jobs.summarize", "--images", str(images), "--model", "demo", "--output", str(output)]
+    base = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(images), "--model", "demo", "--output", str(output)]
     return [*base, *CLUSTERS, *settings]
 
 

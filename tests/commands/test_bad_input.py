@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from runs import SETTINGS, command, run_job, tables
 
-from jobs.summarize import main
-from pipeline.store.tables import TableStore
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.store.tables import TableStore
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def spoiled_run(demo_folder, tmp_path_factory):  # noqa: ANN201
     Image.fromarray(np.zeros((1, 1), np.uint8)).save(second / "pixel.png")
     (folder / "saxophone").mkdir()
     (folder / "butterfly").mkdir()
-    from pipeline.data.demo.scenes import render
+    from visual_summaries.pipeline.data.demo.scenes import render
 
     Image.fromarray(render("butterfly", 5).image).save(folder / "butterfly" / "only.png")
     output = tmp_path_factory.mktemp("output")

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 from runs import tables
 
-from jobs.clean import main
-from pipeline.commands.clean import run_clean
-from pipeline.store.tables import StoreError, TableStore
-from schemas import make_table
+from visual_summaries.jobs.clean import main
+from visual_summaries.pipeline.commands.clean import run_clean
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import make_table
 
 OLD = time.time() - 7200
 

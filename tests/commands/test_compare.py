@@ -10,15 +10,15 @@ import pyarrow
 import pyarrow.parquet
 from runs import ROOT, environment
 
-from pipeline.commands.compare import compared_class, kept_summaries
-from pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
-from pipeline.store.tables import TableStore
-from schemas import TABLES
+from visual_summaries.pipeline.commands.compare import compared_class, kept_summaries
+from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES
 
 
 def compare(output: Path, *runs: Path) -> subprocess.CompletedProcess:
     named = [part for run in runs for part in ("--run", str(run))]
-    command = [sys.executable, "-m", "jobs.compare", *named, "--output", str(output)]
+    command = [sys.executable, "-m", "visual_summaries", "compare", *named, "--output", str(output)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment())
 
 

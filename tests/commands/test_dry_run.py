@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.summarize import main
-from pipeline.stages import inputs
-from pipeline.stages.inputs import DEMO
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.stages import inputs
+from visual_summaries.pipeline.stages.inputs import DEMO
 
 
 def contents(folder: Path) -> dict[str, int]:

@@ -16,24 +16,24 @@ import torch
 from runs import MEASURED, ROOT, SETTINGS, environment, stage_units, tables
 from scipy import ndimage
 
-from pipeline.config import RunConfig, load_config
-from pipeline.data.annotations import read_boxes, read_landmarks
-from pipeline.data.decode import read_image
-from pipeline.data.parts import read_parts
-from pipeline.evaluate.adversarial import adversarial_targets, generate_adversarials
-from pipeline.evaluate.explanation_maps import explanation_map_scores
-from pipeline.evaluate.faithfulness import deletion_curve, insertion_curve
-from pipeline.evaluate.localization import inside, landmark_distance, localization_point, maximum_point
-from pipeline.evaluate.map_stability import CHANGES
-from pipeline.explain.engine import Item
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.report.evaluation import escaped
-from pipeline.stages.classifier import classifier_of
-from pipeline.stages.regions import salient_mask
-from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.annotations import read_boxes, read_landmarks
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.evaluate.adversarial import adversarial_targets, generate_adversarials
+from visual_summaries.pipeline.evaluate.explanation_maps import explanation_map_scores
+from visual_summaries.pipeline.evaluate.faithfulness import deletion_curve, insertion_curve
+from visual_summaries.pipeline.evaluate.localization import inside, landmark_distance, localization_point, maximum_point
+from visual_summaries.pipeline.evaluate.map_stability import CHANGES
+from visual_summaries.pipeline.explain.engine import Item
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.report.evaluation import escaped
+from visual_summaries.pipeline.stages.classifier import classifier_of
+from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.store.atomic import TEMPORARY_SUFFIX
+from visual_summaries.pipeline.store.tables import TableStore
 
 PHOTOGRAPHS, ITERATIONS = 5, 12
 STUDY = (
@@ -44,7 +44,7 @@ STUDY = (
 
 
 def evaluate(output: Path, images: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "jobs.evaluate", "--paper", "fgvis", "--images", str(images), "--model", "demo"]
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--paper", "fgvis", "--images", str(images), "--model", "demo"]
     command += ["--output", str(output), *SETTINGS, f"data.parts={images.parent / 'parts.csv'}", *STUDY]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment())
 
@@ -134,7 +134,7 @@ def test_an_evaluation_adds_to_a_run_and_resumes(evaluated, whole_run, demo_fold
 
 OTHER_NETWORK = """
 import torch
-from pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, load_demo_network
+from visual_summaries.pipeline.data.demo.network import DEMO_MEAN, DEMO_STD, load_demo_network
 
 def network():
     module, generator = load_demo_network(), torch.Generator().manual_seed(0)
@@ -163,7 +163,7 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
     (output.parent / "other_network.py").write_text(OTHER_NETWORK)
     own = environment()
     own["PYTHONPATH"] = os.pathsep.join([str(output.parent), *filter(None, [own.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "jobs.evaluate", "--run", str(output), "--other-model", OTHER, *annotated]
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--run", str(output), "--other-model", OTHER, *annotated]
     command += ["evaluation.subsamples=2", "evaluation.stability_images=2"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=own)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -382,7 +382,7 @@ def test_specialists_figures_are_those_of_the_run(measured) -> None:  # noqa: AN
 
 
 def paper_command(output: Path, images: Path) -> list[str]:
-    command = [sys.executable, "-m", "jobs.evaluate", "--paper", "feature-cam", "--images", str(images)]
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--paper", "feature-cam", "--images", str(images)]
     command += ["--model", "demo", "--output", str(output), *SETTINGS]
     return [*command, "evaluation.explainers=[grad-cam, grad-cam++]"]
 

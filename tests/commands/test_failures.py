@@ -2,9 +2,9 @@
 
 import pytest
 
-from jobs.command import run_command
-from pipeline.commands.failures import LONGEST_LINE, LONGEST_MESSAGE, message_of
-from pipeline.data.catalog import CatalogError
+from visual_summaries.jobs.command import run_command
+from visual_summaries.pipeline.commands.failures import LONGEST_LINE, LONGEST_MESSAGE, message_of
+from visual_summaries.pipeline.data.catalog import CatalogError
 
 
 def test_signs_that_move_the_cursor_are_written_out(capsys: pytest.CaptureFixture) -> None:

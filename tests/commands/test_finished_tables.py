@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.compare import FinishedTables, compared_class, compared_pictures, compared_run
-from pipeline.store.tables import TableStore
-from schemas import make_table
+from visual_summaries.pipeline.commands.compare import FinishedTables, compared_class, compared_pictures, compared_run
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import make_table
 
 SCORES = {"prediction": 0, "prediction_name": "one", "class_index": 0, "uri": "", "split": "fit", "explained": True}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from runs import SETTINGS, TABLE_OF, run_job, tables
 
-from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import TableStore
-from schemas import validate
+from visual_summaries.pipeline.store.atomic import TEMPORARY_SUFFIX
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import validate
 
 # Of what the run needs: with the first the first tables do not fit.
 SHARES = (0.02, 0.6)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.summarize import main
-from pipeline.commands import dry_run, looks
-from pipeline.data.catalog import CatalogClass, CatalogEntry
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.commands import dry_run, looks
+from visual_summaries.pipeline.data.catalog import CatalogClass, CatalogEntry
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from runs import ROOT, environment
 
-from pipeline.review.questions import computed_from, shards_by_class
-from pipeline.store.tables import TableStore, digest
-from schemas import make_table
+from visual_summaries.pipeline.review.questions import computed_from, shards_by_class
+from visual_summaries.pipeline.store.tables import TableStore, digest
+from visual_summaries.schemas import make_table
 
 
 def draw(run: Path) -> str:
-    command = [sys.executable, "-m", "jobs.report", "--run", str(run)]
+    command = [sys.executable, "-m", "visual_summaries", "report", "--run", str(run)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment())
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -79,7 +79,7 @@ def test_names_that_people_gave_are_shown_and_only_their_class_is_drawn_again(ru
 
 
 def test_a_failure_of_the_last_time_is_forgotten(run: Path) -> None:
-    from pipeline.runtime.units import error_row
+    from visual_summaries.pipeline.runtime.units import error_row
 
     store = TableStore(run)
     listed = store.manifest("errors")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runs import SETTINGS, STAGES, run_job
 
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.store.tables import TableStore
 
 EVERYWHERE = {"time", "level", "run", "stage", "host", "event"}
 

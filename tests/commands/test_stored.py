@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from jobs import compare, evaluate, export, report, review
-from pipeline.data.demo.scenes import NETWORK_CLASS_NAMES
-from pipeline.store.tables import Shard, StoreError, TableStore
+from visual_summaries.jobs import compare, evaluate, export, report, review
+from visual_summaries.pipeline.data.demo.scenes import NETWORK_CLASS_NAMES
+from visual_summaries.pipeline.store.tables import Shard, StoreError, TableStore
 
 CODE = "network_of_a_stranger:network"
 STRANGER = """
@@ -20,7 +20,7 @@ from pathlib import Path
 Path(__file__).with_name("executed").touch()
 
 def network():
-    from pipeline.data.demo.network import load_demo_network
+    from visual_summaries.pipeline.data.demo.network import load_demo_network
     return load_demo_network()
 """
 
@@ -69,7 +69,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session on nothing, for commands that must end before they give work to anybody."""
-    from pipeline.commands import opened
+    from visual_summaries.pipeline.commands import opened
 
     @contextmanager
     def nothing(settings: object) -> Iterator[dict[str, float]]:
@@ -88,8 +88,8 @@ def test_a_run_is_read_without_its_network(run: Path, stranger: Path, tmp_path: 
     assert not stranger.exists()
     assert CODE in (out / "compared" / "comparison.csv").read_text()
     assert review.main(["--run", str(run), "--export"]) == 1 and "nobody has answered" in capsys.readouterr().err
-    from pipeline.commands.review import reviewed_run
-    from pipeline.commands.stored import stored_run
+    from visual_summaries.pipeline.commands.review import reviewed_run
+    from visual_summaries.pipeline.commands.stored import stored_run
 
     known = reviewed_run(stored_run(str(run)))
     assert (known.facts["model"], known.facts["explainer"]) == ("demo", "crisp:fast")
@@ -137,7 +137,7 @@ def test_a_configuration_file_of_this_command_line_names_code_too(run: Path, str
 
 
 def test_other_networks_are_code_as_well(run: Path, stranger: Path, capsys) -> None:  # noqa: ANN001
-    from pipeline.commands.stored import EVALUATE, reopened, stored_run
+    from visual_summaries.pipeline.commands.stored import EVALUATE, reopened, stored_run
 
     others = [{"name": "demo"}, {"name": CODE, "weights": "their file.pt"}]
     told(run, lambda stored: stored | {"evaluation": stored["evaluation"] | {"other_models": others}})
@@ -183,8 +183,8 @@ def test_a_flag_without_effect_is_refused_by_name(flag: str, run: Path, capsys) 
 
 
 def test_what_is_so_may_be_said_and_what_changes_no_table_changed(run: Path) -> None:
-    from pipeline.commands.stored import EVALUATE, REPORT, reopened, stored_run
-    from pipeline.config import ConfigurationError, given_settings
+    from visual_summaries.pipeline.commands.stored import EVALUATE, REPORT, reopened, stored_run
+    from visual_summaries.pipeline.config import ConfigurationError, given_settings
 
     opened = stored_run(str(run))
     stored = opened.config

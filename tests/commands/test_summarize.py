@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from runs import SETTINGS, STAGES, TABLE_OF, run_job, stage_units, start_job, tables
 
-from pipeline.store.atomic import TEMPORARY_SUFFIX
-from pipeline.store.tables import TableStore
-from schemas import TABLES, validate
-from schemas.volumes import VOLUME_TABLES
+from visual_summaries.pipeline.store.atomic import TEMPORARY_SUFFIX
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES, validate
+from visual_summaries.schemas.volumes import VOLUME_TABLES
 
 
 def test_a_run_ends_with_tables_and_a_report(whole_run) -> None:

@@ -23,19 +23,19 @@ from packed import tar_bytes
 from PIL import Image
 from torch import nn
 
-from pipeline.commands.failures import FORESEEN, LONGEST_MESSAGE, message_of
-from pipeline.config import annotated_default, load_config
-from pipeline.data.annotations import read_boxes, read_landmarks
-from pipeline.data.catalog import load_catalog
-from pipeline.data.class_map import ClassMap, read_class_map
-from pipeline.data.decode import DecodeError, read_image
-from pipeline.data.parts import read_parts
-from pipeline.data.sources import find_photographs
-from pipeline.models.labels import read_labels
-from pipeline.models.weights import fit_weights, read_weights
-from pipeline.stages.images import file_states
-from pipeline.store.tables import TableStore
-from schemas import make_table
+from visual_summaries.pipeline.commands.failures import FORESEEN, LONGEST_MESSAGE, message_of
+from visual_summaries.pipeline.config import annotated_default, load_config
+from visual_summaries.pipeline.data.annotations import read_boxes, read_landmarks
+from visual_summaries.pipeline.data.catalog import load_catalog
+from visual_summaries.pipeline.data.class_map import ClassMap, read_class_map
+from visual_summaries.pipeline.data.decode import DecodeError, read_image
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.models.labels import read_labels
+from visual_summaries.pipeline.models.weights import fit_weights, read_weights
+from visual_summaries.pipeline.stages.images import file_states
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import make_table
 
 NAMES = ("tench, Tinca tinca", "goldfish", "great white shark")
 LONGEST = 400_000

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.data.decode import DecodeError, read_image
+from visual_summaries.pipeline.data.decode import DecodeError, read_image
 
 
 def main() -> None:

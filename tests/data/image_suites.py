@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import tifffile
 
-from pipeline.data.decode import DecodeError, decode
-from pipeline.data.formats import BEGINNING, read_format
+from visual_summaries.pipeline.data.decode import DecodeError, decode
+from visual_summaries.pipeline.data.formats import BEGINNING, read_format
 
 PACKAGES = ("pillow", "glymur", "pypng")
 LARGEST = 5_000_000

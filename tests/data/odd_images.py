@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.decode import MAXIMUM_BYTES
+from visual_summaries.pipeline.data.decode import MAXIMUM_BYTES
 
 DECODES, REFUSED, EITHER = "decodes", "refused", "either"
 """What must become of a file: pixels, a reason, or one of the two but nothing else."""

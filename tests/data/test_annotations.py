@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.annotations import keys_of, read_boxes, read_landmarks
-from pipeline.data.catalog import CatalogError
+from visual_summaries.pipeline.data.annotations import keys_of, read_boxes, read_landmarks
+from visual_summaries.pipeline.data.catalog import CatalogError
 
 
 def written(tmp_path: Path, text: str) -> Path:

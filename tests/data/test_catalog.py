@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.datasets import DatasetFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from pipeline.data.catalog import CatalogError, Found, image_folder, load_catalog, make_catalog, read_manifest
-from pipeline.data.decode import local_path, read_image
-from pipeline.data.formats import EXTENSIONS, FORMATS
-from pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.data.catalog import CatalogError, Found, image_folder, load_catalog, make_catalog, read_manifest
+from visual_summaries.pipeline.data.decode import local_path, read_image
+from visual_summaries.pipeline.data.formats import EXTENSIONS, FORMATS
+from visual_summaries.pipeline.data.sources import find_photographs
 
 
 def touch(root: Path, *names: str) -> None:
@@ -360,7 +360,7 @@ def test_photographs_of_the_data(data_directory: Path) -> None:
     """Twelve WordNet-id folders, recognized through the built-in list."""
     import csv
 
-    from pipeline.models.labels import imagenet_labels
+    from visual_summaries.pipeline.models.labels import imagenet_labels
 
     labels = imagenet_labels()
     catalog = load_catalog(images=data_directory / "photos", class_names=labels.names, wordnet_ids=labels.wordnet_ids)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from changed_inputs import READ, TOLD, Kind, Wrong, changed, check, kinds
 
-from pipeline.data.catalog import CatalogError
+from visual_summaries.pipeline.data.catalog import CatalogError
 
 TRIED = 150
 

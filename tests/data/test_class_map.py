@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.class_map import CatalogError, ClassMap, read_class_map
-from pipeline.models.labels import imagenet_labels
+from visual_summaries.pipeline.data.class_map import CatalogError, ClassMap, read_class_map
+from visual_summaries.pipeline.models.labels import imagenet_labels
 
 NAMES = ["tabby, tabby cat", "great white shark, white shark", "crane", "crane, machine", "7", "Blue_Jay"]
 

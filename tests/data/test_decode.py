@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.decode import DecodeError, decode, read_image
+from visual_summaries.pipeline.data.decode import DecodeError, decode, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pipeline.data.demo.network import (
+from visual_summaries.pipeline.data.demo.network import (
     DEMO_MEAN,
     DEMO_STD,
     WEIGHTS_FILE,
@@ -15,14 +15,14 @@ from pipeline.data.demo.network import (
     fold_batch_norm,
     load_demo_network,
 )
-from pipeline.data.demo.scenes import (
+from visual_summaries.pipeline.data.demo.scenes import (
     CLASS_NAMES,
     NETWORK_CLASS_NAMES,
     discriminative_parts,
     render,
     write_demo_set,
 )
-from pipeline.data.demo.train import draw_picture, main, spoil
+from visual_summaries.pipeline.data.demo.train import draw_picture, main, spoil
 
 PAIRS = [
     ("crested bird", "fan-tailed bird"),

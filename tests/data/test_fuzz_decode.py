@@ -31,8 +31,8 @@ import sys
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 import fuzz_decode
 from pathlib import Path
-from pipeline.data import decode
-from pipeline.data.decode import DecodeError
+from visual_summaries.pipeline.data import decode
+from visual_summaries.pipeline.data.decode import DecodeError
 def bad(content):
     {wrong}
 decode.decode = bad

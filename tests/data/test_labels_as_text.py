@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipeline.config import annotated_default, load_config
-from pipeline.data.catalog import load_catalog, read_manifest
-from pipeline.data.class_map import CatalogError, ClassMap, read_class_map
-from pipeline.data.readings import readings
-from pipeline.data.sources import find_photographs
-from pipeline.models.labels import read_labels
+from visual_summaries.pipeline.config import annotated_default, load_config
+from visual_summaries.pipeline.data.catalog import load_catalog, read_manifest
+from visual_summaries.pipeline.data.class_map import CatalogError, ClassMap, read_class_map
+from visual_summaries.pipeline.data.readings import readings
+from visual_summaries.pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.models.labels import read_labels
 
 # What YAML 1.1, JSON, spreadsheets and data frames make numbers, truths, times or nothing of.
 TEXTS = (

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.annotations import annotated, boxes_in, read_boxes, read_landmarks
-from pipeline.data.class_map import CatalogError
-from pipeline.data.matches import Photograph, beyond, matched, repeated, sizes_instead
-from pipeline.data.parts import read_parts
+from visual_summaries.pipeline.data.annotations import annotated, boxes_in, read_boxes, read_landmarks
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.matches import Photograph, beyond, matched, repeated, sizes_instead
+from visual_summaries.pipeline.data.parts import read_parts
 
 FOLDER = Photograph("/data/photographs/jäy/1 a.jpg", "jäy")
 NESTED = Photograph("/data/photographs/jäy/2024/1 a.jpg", "jäy")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from odd_images import DECODES, EITHER, HUGE_SIDE, REFUSED, picture, scan_bomb, write_odd_images
 
-from pipeline.data import decode
-from pipeline.data.decode import DecodeError, read_image
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.data import decode
+from visual_summaries.pipeline.data.decode import DecodeError, read_image
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 3 * 2**30
@@ -115,7 +115,7 @@ def refused(content: bytes, limit: int, monkeypatch: pytest.MonkeyPatch) -> bool
 def test_a_run_over_them_ends_well_and_lists_each(odd, tmp_path: Path) -> None:
     from runs import run_job
 
-    from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+    from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
 
     folder, expected = odd
     write_demo_set(tmp_path / "set", 4, seed=3)

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipeline.data.archives import reading
-from pipeline.data.archives.parquet import parquet_contents
-from pipeline.data.class_map import CatalogError
-from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.data.archives import reading
+from visual_summaries.pipeline.data.archives.parquet import parquet_contents
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes
+from visual_summaries.pipeline.data.sources import find_photographs
 
 BYTES = [b"0", b"1", b"2"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.data.catalog import CatalogError
-from pipeline.data.parts import read_parts
+from visual_summaries.pipeline.data.catalog import CatalogError
+from visual_summaries.pipeline.data.parts import read_parts
 
 
 def test_part_boxes_are_checked_before_the_run(tmp_path) -> None:

@@ -9,13 +9,13 @@ import pytest
 from packed import files_of, members_of, tar_bytes
 from PIL import Image
 
-from pipeline.config import RunConfig
-from pipeline.data.class_map import CatalogError
-from pipeline.data.decode import decode, read_image
-from pipeline.data.demo.scenes import CLASS_NAMES
-from pipeline.data.formats import BEGINNING, BESIDE, EXTENSIONS, FORMATS, RAW, read_format
-from pipeline.data.sources import Source, find_photographs
-from pipeline.stages.inputs import catalog_errors, gather_inputs
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.decode import decode, read_image
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES
+from visual_summaries.pipeline.data.formats import BEGINNING, BESIDE, EXTENSIONS, FORMATS, RAW, read_format
+from visual_summaries.pipeline.data.sources import Source, find_photographs
+from visual_summaries.pipeline.stages.inputs import catalog_errors, gather_inputs
 
 PICTURE = Image.fromarray(np.arange(108, dtype=np.uint8).reshape(6, 6, 3))
 

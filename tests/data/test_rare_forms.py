@@ -16,7 +16,7 @@ from odd_images import chunk
 from PIL import Image
 from tiffs import eight
 
-from pipeline.data.decode import DecodeError, _decode, decode
+from visual_summaries.pipeline.data.decode import DecodeError, _decode, decode
 
 HEIGHT, WIDTH = 5, 19
 REFUSED = "^not supported: .*; convert the image to "

@@ -30,7 +30,7 @@ from tiffs import (
     tiff,
 )
 
-from pipeline.data.decode import DecodeError, _decode, decode, read_image
+from visual_summaries.pipeline.data.decode import DecodeError, _decode, decode, read_image
 
 REFUSED = "^not supported: .*; convert the image to "
 

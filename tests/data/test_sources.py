@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from packed import files_of, members_of, parquet_bytes, tar_bytes, write_shards
 
-from pipeline.data.archives.address import archive_of, member_of, parquet_row, tar_member
-from pipeline.data.catalog import load_catalog, read_manifest
-from pipeline.data.class_map import CatalogError
-from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.data.sources import find_photographs
-from pipeline.objects import ObjectError
-from pipeline.stages.images import file_states
+from visual_summaries.pipeline.data.archives.address import archive_of, member_of, parquet_row, tar_member
+from visual_summaries.pipeline.data.catalog import load_catalog, read_manifest
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes
+from visual_summaries.pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.objects import ObjectError
+from visual_summaries.pipeline.stages.images import file_states
 
 NAMES = ("tench", "cat", "dog")
 

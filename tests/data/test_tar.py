@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from packed import add, tar_bytes
 
-from pipeline.data.archives.address import member_of
-from pipeline.data.archives.contents import Contents
-from pipeline.data.archives.tar import tar_contents
-from pipeline.data.class_map import CatalogError
-from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.data.archives.address import member_of
+from visual_summaries.pipeline.data.archives.contents import Contents
+from visual_summaries.pipeline.data.archives.tar import tar_contents
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes
+from visual_summaries.pipeline.data.sources import find_photographs
 
 
 def written(folder: Path, content: bytes, name: str = "a.tar") -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.annotations import annotated, read_boxes, read_landmarks
-from pipeline.data.catalog import load_catalog
-from pipeline.data.class_map import ClassMap, read_class_map
-from pipeline.data.parts import read_parts
-from pipeline.data.sources import find_photographs
-from pipeline.models.labels import Labels, imagenet_labels, read_labels
+from visual_summaries.pipeline.data.annotations import annotated, read_boxes, read_landmarks
+from visual_summaries.pipeline.data.catalog import load_catalog
+from visual_summaries.pipeline.data.class_map import ClassMap, read_class_map
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.data.sources import find_photographs
+from visual_summaries.pipeline.models.labels import Labels, imagenet_labels, read_labels
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-data.md"
 EXAMPLES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE))

@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from pipeline.evaluate.coherence import (
+from visual_summaries.pipeline.evaluate.coherence import (
     Coherence,
     coherence,
     cosine_distances,

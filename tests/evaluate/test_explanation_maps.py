@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.explanation_maps import explanation_map_scores
+from visual_summaries.pipeline.evaluate.explanation_maps import explanation_map_scores
 
 
 class Quadrants:

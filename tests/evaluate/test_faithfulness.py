@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.faithfulness import (
+from visual_summaries.pipeline.evaluate.faithfulness import (
     DeletionCurve,
     deletion_curve,
     deletion_order,

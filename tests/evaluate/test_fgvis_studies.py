@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.data.demo.scenes import CLASS_NAMES, render
-from pipeline.evaluate.adversarial import adversarial_targets, generate_adversarials
-from pipeline.evaluate.color_bias import SWAPS, color_bias
-from pipeline.evaluate.intervals import wilson_interval
-from pipeline.explain.engine import Item
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, render
+from visual_summaries.pipeline.evaluate.adversarial import adversarial_targets, generate_adversarials
+from visual_summaries.pipeline.evaluate.color_bias import SWAPS, color_bias
+from visual_summaries.pipeline.evaluate.intervals import wilson_interval
+from visual_summaries.pipeline.explain.engine import Item
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 
 class Fixed:

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "summarize"))
 
 from drawn_parts import draw, pattern  # noqa: E402
 
-from pipeline.evaluate.found_again import summaries_found_again  # noqa: E402
-from pipeline.summarize.candidates import Candidate  # noqa: E402
-from pipeline.summarize.class_parts import PartSettings, find_parts, remaking  # noqa: E402
+from visual_summaries.pipeline.evaluate.found_again import summaries_found_again  # noqa: E402
+from visual_summaries.pipeline.summarize.candidates import Candidate  # noqa: E402
+from visual_summaries.pipeline.summarize.class_parts import PartSettings, find_parts, remaking  # noqa: E402
 
 COUNT = 10
 PLACES = {"steady": 0, "by seed": 20, "of all": 40, "rare": 60}

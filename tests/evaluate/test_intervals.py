@@ -5,8 +5,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.evaluate import intervals
-from pipeline.evaluate.intervals import class_mean_interval, mean_interval
+from visual_summaries.pipeline.evaluate import intervals
+from visual_summaries.pipeline.evaluate.intervals import class_mean_interval, mean_interval
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.evaluate.landmark_purity import landmark_purity, nearest_kinds, without_sides
-from pipeline.evaluate.purity import random_boxes
+from visual_summaries.pipeline.evaluate.landmark_purity import landmark_purity, nearest_kinds, without_sides
+from visual_summaries.pipeline.evaluate.purity import random_boxes
 
 NOWHERE = (np.nan, np.nan)
 

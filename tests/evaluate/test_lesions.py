@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluate.lesions import image_sensitivities, region_overlaps
+from visual_summaries.pipeline.evaluate.lesions import image_sensitivities, region_overlaps
 
 
 def test_overlap_is_the_detected_share_of_the_region() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.localization import (
+from visual_summaries.pipeline.evaluate.localization import (
     box_mask,
     inside,
     is_small,

@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.map_stability import CHANGES, map_stability, overlaps, shift_length
+from visual_summaries.pipeline.evaluate.map_stability import CHANGES, map_stability, overlaps, shift_length
 
 SIDE = 112
 JPEG, SHIFT, FLIP, LAST_BIT, SEED = CHANGES

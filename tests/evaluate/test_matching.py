@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.matching import (
+from visual_summaries.pipeline.evaluate.matching import (
     active_proposals,
     area_under_correct_shares,
     correct_shares,
@@ -11,7 +11,7 @@ from pipeline.evaluate.matching import (
     true_regions,
     warped_points,
 )
-from pipeline.summarize.boxes import box_overlaps
+from visual_summaries.pipeline.summarize.boxes import box_overlaps
 
 KEYPOINTS = np.array([[10.0, 20.0], [50.0, 25.0], [30.0, 60.0], [12.0, 55.0], [48.0, 48.0]])
 LARGE = (1000.0, 1000.0)

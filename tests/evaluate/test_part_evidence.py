@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from pipeline.evaluate.part_evidence import part_evidence, random_places
+from visual_summaries.pipeline.evaluate.part_evidence import part_evidence, random_places
 
 SIDE = 48
 LEFT, RIGHT = (slice(16, 32), slice(2, 18)), (slice(16, 32), slice(30, 46))

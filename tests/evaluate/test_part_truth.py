@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from pipeline.evaluate.part_truth import FoundParts, found_parts, part_overlaps, part_scores
+from visual_summaries.pipeline.evaluate.part_truth import FoundParts, found_parts, part_overlaps, part_scores
 
 NOWHERE = [np.nan] * 4
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.parts import analyzed_boxes, box_overlap, part_overlap
+from visual_summaries.pipeline.evaluate.parts import analyzed_boxes, box_overlap, part_overlap
 
 NOWHERE = [np.nan] * 4
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.localization import box_mask
-from pipeline.evaluate.pointing import (
+from visual_summaries.pipeline.evaluate.localization import box_mask
+from visual_summaries.pipeline.evaluate.pointing import (
     mean_class_accuracy,
     near_objects,
     small_objects,

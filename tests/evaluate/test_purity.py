@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.purity import entropy, landmarks_inside, part_purity, random_boxes
+from visual_summaries.pipeline.evaluate.purity import entropy, landmarks_inside, part_purity, random_boxes
 
 NOWHERE = (np.nan, np.nan)
 

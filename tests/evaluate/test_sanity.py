@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from pipeline.evaluate.sanity import (
+from visual_summaries.pipeline.evaluate.sanity import (
     cascading_randomization,
     layers_from_output,
     rank_correlations,

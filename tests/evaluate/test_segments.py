@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.evaluate.segments import ranks, segment_means
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.evaluate.segments import ranks, segment_means
 
 
 def test_equal_scores_share_their_place_and_zeros_alone_have_none() -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluate.stability import (
+from visual_summaries.pipeline.evaluate.stability import (
     adjusted_rand_index,
     again_share,
     matched_share,

@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.evaluate.transfer import transfer
+from visual_summaries.pipeline.evaluate.transfer import transfer
 
 SIDE = 48
 # Rows and columns that each network looks at.

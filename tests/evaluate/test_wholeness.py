@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.evaluate.wholeness import wholeness
+from visual_summaries.pipeline.evaluate.wholeness import wholeness
 
 
 @pytest.mark.parametrize("smoothing", [0.7, 2.0, 4.0])

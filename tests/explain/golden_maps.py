@@ -5,7 +5,7 @@
     python tests/explain/golden_maps.py [explainer …]
 
 writes the values anew, of all explainers or of those that are named. It refuses where they differ from what is stored
-under the same version: raise the method's version in `pipeline/explain/registry.py` first.
+under the same version: raise the method's version in `visual_summaries/pipeline/explain/registry.py` first.
 """
 
 import sys
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import load_config
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.stages.explain import own_settings
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.stages.explain import own_settings
 
 FOLDER = Path(__file__).parent / "golden"
 SIDE = 32
@@ -179,7 +179,7 @@ def complaints(name: str) -> Iterator[str]:
         for difference in differences(made(name, variant), stored[variant]):
             yield (
                 f"{name} ({variant or 'its own settings'}) gives {difference}. If that is meant, raise its version in "
-                f"pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and {again}"
+                f"visual_summaries/pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and {again}"
             )
 
 
@@ -201,7 +201,7 @@ def write(name: str) -> None:
         if new and version <= before:
             raise SystemExit(
                 f"{name} gives other maps than those stored under version {before} ({'; '.join(new)}): raise its "
-                "version in pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and run this "
+                "version in visual_summaries/pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and run this "
                 "again"
             )
         if not new and version == before and found.keys() == stored.keys():

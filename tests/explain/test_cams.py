@@ -10,13 +10,13 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.data.decode import read_image
-from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
-from pipeline.explain.gradients import GuidedBackpropagation
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
+from visual_summaries.pipeline.explain.gradients import GuidedBackpropagation
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 METHODS = (Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus)
 

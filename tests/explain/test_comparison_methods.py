@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.crisp import PRESETS, CrispMasks
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
-from pipeline.explain.lime import Lime, superpixels
-from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation, most_salient
-from pipeline.explain.occlusion import Occlusion
-from pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.gradients import Gradient, GuidedBackpropagation, IntegratedGradients, SmoothGrad
+from visual_summaries.pipeline.explain.lime import Lime, superpixels
+from visual_summaries.pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation, most_salient
+from visual_summaries.pipeline.explain.occlusion import Occlusion
+from visual_summaries.pipeline.models.classifier import ClassifierError
 
 BASELINE = torch.tensor([0.4, 0.5, 0.6])
 

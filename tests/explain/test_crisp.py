@@ -9,13 +9,13 @@ import scipy.ndimage
 import torch
 from PIL import Image
 
-from pipeline.explain.blur import gaussian_blur
-from pipeline.explain.crisp import PRESETS, CrispMasks, CrispMethod, binarization_error
-from pipeline.explain.interface import Explanation
-from pipeline.explain.registry import make_explainer
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.explain.blur import gaussian_blur
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks, CrispMethod, binarization_error
+from visual_summaries.pipeline.explain.interface import Explanation
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 
 class Texture:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.blur import LEVELS
-from pipeline.explain.crisp import PRESETS, CrispMasks, binarization_error, odds_of_share
-from pipeline.explain.meaningful import MeaningfulPerturbation
-from pipeline.models.heads import log_odds
+from visual_summaries.pipeline.explain.blur import LEVELS
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks, binarization_error, odds_of_share
+from visual_summaries.pipeline.explain.meaningful import MeaningfulPerturbation
+from visual_summaries.pipeline.models.heads import log_odds
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.explain.engine import Engine, Item, Method, Stage, State, explain_stream
-from pipeline.explain.interface import Explanation, LogitsFunction
-from pipeline.explain.updates import Adam
-from pipeline.explain.work_done import WorkDone
+from visual_summaries.pipeline.explain.engine import Engine, Item, Method, Stage, State, explain_stream
+from visual_summaries.pipeline.explain.interface import Explanation, LogitsFunction
+from visual_summaries.pipeline.explain.updates import Adam
+from visual_summaries.pipeline.explain.work_done import WorkDone
 
 CPU = torch.device("cpu")
 
@@ -194,8 +194,8 @@ def test_batch_grows_while_memory_allows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert network.batches[:6] == [4, 4, 8, 8, 16, 16] and sum(network.batches) == 40 * (30 + 10)
     # A machine whose memory is all but used up: what one step took does not fit twice.
     readings = iter([10_000, *[10_100] * 10_000])
-    monkeypatch.setattr("pipeline.explain.capacity.Capacity._peak", lambda self: next(readings))
-    monkeypatch.setattr("pipeline.explain.capacity.Capacity._free", lambda self: 250)
+    monkeypatch.setattr("visual_summaries.pipeline.explain.capacity.Capacity._peak", lambda self: next(readings))
+    monkeypatch.setattr("visual_summaries.pipeline.explain.capacity.Capacity._free", lambda self: 250)
     network = Nearest()
     list(Engine(Approach(), network, CPU).run(items(10)))
     assert max(network.batches) == 4

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vgg16
 
-from pipeline.data.decode import read_image
-from pipeline.explain.cams import GradCam, GradCamPlusPlus
-from pipeline.explain.edges import edge_detector, sobel
-from pipeline.explain.feature_cam import (
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.explain.cams import GradCam, GradCamPlusPlus
+from visual_summaries.pipeline.explain.edges import edge_detector, sobel
+from visual_summaries.pipeline.explain.feature_cam import (
     CHOSEN,
     VERSIONS,
     FeatureCam,
@@ -21,9 +21,9 @@ from pipeline.explain.feature_cam import (
     explanation_images,
     feature_images,
 )
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.hed import Hed
-from pipeline.models.pidinet import PiDiNet
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.hed import Hed
+from visual_summaries.pipeline.models.pidinet import PiDiNet
 
 BASELINE = torch.tensor([0.4, 0.5, 0.6])
 

@@ -7,16 +7,16 @@ import torch
 from small_networks import MEAN, STD, Normalizing, Weighted, noise, small_network
 from torch import Tensor, nn
 
-from pipeline.explain.engine import Engine, Item
-from pipeline.explain.fgvis import FGVis, explanation_images, views
-from pipeline.explain.fgvis_settings import GAMES, FGVisSettings
-from pipeline.explain.interface import Explanation
-from pipeline.explain.registry import make_explainer
-from pipeline.explain.updates import NormalizedGradient
-from pipeline.models.classifier import Classifier
-from pipeline.models.heads import log_odds
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.explain.engine import Engine, Item
+from visual_summaries.pipeline.explain.fgvis import FGVis, explanation_images, views
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES, FGVisSettings
+from visual_summaries.pipeline.explain.interface import Explanation
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.explain.updates import NormalizedGradient
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.heads import log_odds
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 

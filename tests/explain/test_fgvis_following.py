@@ -10,9 +10,9 @@ from PIL import Image
 from small_networks import MEAN, Normalizing, Weighted, noise, small_network
 from torch import Tensor, nn
 
-from pipeline.explain.engine import State
-from pipeline.explain.fgvis import FGVis, explanation_images
-from pipeline.explain.fgvis_following import (
+from visual_summaries.pipeline.explain.engine import State
+from visual_summaries.pipeline.explain.fgvis import FGVis, explanation_images
+from visual_summaries.pipeline.explain.fgvis_following import (
     FALL_OFF_GOAL,
     HELD,
     LOST,
@@ -23,9 +23,9 @@ from pipeline.explain.fgvis_following import (
     WEIGHT_AGAIN,
     GoalFollowing,
 )
-from pipeline.explain.fgvis_settings import FGVisSettings
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.explain.fgvis_settings import FGVisSettings
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 TARGET = torch.tensor([1])
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.explain.atlas import atlas_of, explain_volumes
-from pipeline.explain.glas import Glas, GlasSettings, SearchPoints, probe, spread
-from pipeline.explain.interface import target_scores
-from pipeline.explain.rglas import RecursiveGlas
+from visual_summaries.pipeline.explain.atlas import atlas_of, explain_volumes
+from visual_summaries.pipeline.explain.glas import Glas, GlasSettings, SearchPoints, probe, spread
+from visual_summaries.pipeline.explain.interface import target_scores
+from visual_summaries.pipeline.explain.rglas import RecursiveGlas
 
 SIDE = 32
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.explain.crisp import CrispMasks
-from pipeline.models.preparation import use_precision
+from visual_summaries.pipeline.explain.crisp import CrispMasks
+from visual_summaries.pipeline.models.preparation import use_precision
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import gpu  # noqa: E402

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import load_config
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.fgvis import FGVis
-from pipeline.explain.fgvis_settings import FGVisSettings
-from pipeline.explain.interface import Explanation, target_scores
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.explain.robust import RobustMasks
-from pipeline.models.classifier import Classifier
-from pipeline.models.heads import Head
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.recognition import recognized_head
-from pipeline.stages.explain import own_settings
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.fgvis_settings import FGVisSettings
+from visual_summaries.pipeline.explain.interface import Explanation, target_scores
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.explain.robust import RobustMasks
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.heads import Head
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.recognition import recognized_head
+from visual_summaries.pipeline.stages.explain import own_settings
 
 SIDE = 16
 FEW = ("explain.rise.masks=40", "explain.rise.cells=4", "explain.glas.grid=4", "explain.cam.copies=2")

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings
-from pipeline.explain.interface import Explainer
-from pipeline.explain.lengths import pixels
-from pipeline.explain.lime import Lime, superpixels
-from pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation
-from pipeline.explain.occlusion import Occlusion
-from pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings
+from visual_summaries.pipeline.explain.interface import Explainer
+from visual_summaries.pipeline.explain.lengths import pixels
+from visual_summaries.pipeline.explain.lime import Lime, superpixels
+from visual_summaries.pipeline.explain.meaningful import MeaningfulPerturbation, ThresholdedPerturbation
+from visual_summaries.pipeline.explain.occlusion import Occlusion
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
 
 SIDES = (32, 96, 384, 512)
 

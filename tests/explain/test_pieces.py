@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.explain.pieces import large_pieces
+from visual_summaries.pipeline.explain.pieces import large_pieces
 
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 0.42, 0.6, 1.0])

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.rise import RandomMasks, Rise, RiseSettings
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.explain.rise import RandomMasks, Rise, RiseSettings
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 
 class Window:

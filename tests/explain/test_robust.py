@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.crisp import CrispMasks, binarization_error
-from pipeline.explain.engine import Engine, Item, OptimizingExplainer, State, explain_stream
-from pipeline.explain.interface import Explanation, LogitsFunction
-from pipeline.explain.perturbation import PERTURBATIONS
-from pipeline.explain.registry import make_explainer
-from pipeline.explain.robust import SHARE_PASSES, RobustMasks, RobustMethod, RobustSettings, crisp_masks
-from pipeline.models.errors import ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.explain.crisp import CrispMasks, binarization_error
+from visual_summaries.pipeline.explain.engine import Engine, Item, OptimizingExplainer, State, explain_stream
+from visual_summaries.pipeline.explain.interface import Explanation, LogitsFunction
+from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.explain.robust import SHARE_PASSES, RobustMasks, RobustMethod, RobustSettings, crisp_masks
+from visual_summaries.pipeline.models.errors import ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 CPU = torch.device("cpu")
 

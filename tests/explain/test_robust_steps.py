@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.engine import Engine, Item, State
-from pipeline.explain.interface import LogitsFunction
-from pipeline.explain.robust import BOUNDARY, DETAIL, EVIDENCE, RobustMethod, RobustSettings
+from visual_summaries.pipeline.explain.engine import Engine, Item, State
+from visual_summaries.pipeline.explain.interface import LogitsFunction
+from visual_summaries.pipeline.explain.robust import BOUNDARY, DETAIL, EVIDENCE, RobustMethod, RobustSettings
 
 HEIGHT, WIDTH = 48, 56
 SCALE = HEIGHT / 224

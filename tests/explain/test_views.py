@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.explain.views import View, noise_tile, view_of_step
+from visual_summaries.pipeline.explain.views import View, noise_tile, view_of_step
 
 # Larger shifts than the picture has pixels are reflected at both borders in turn.
 SIZES = [(9, 9, 3), (7, 12, 5), (12, 7, 6), (5, 4, 0), (4, 6, 11), (1, 5, 2)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs.command import main
-from pipeline.store.tables import TableStore
+from visual_summaries.jobs.command import main
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @pytest.fixture
 def workplace(named_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the repository's schemas and two runs."""
-    (tmp_path / "schemas").symlink_to(ROOT / "schemas")
+    (tmp_path / "visual_summaries" / "schemas").symlink_to(ROOT / "visual_summaries" / "schemas")
     for name in ("mine", "other"):
         shutil.copytree(named_run, tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
@@ -60,9 +60,9 @@ def test_every_view_and_job_named_there_is(workplace: Path) -> None:
     text = (ROOT / "docs" / "dashboards.md").read_text()
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     connection = duckdb.connect()
-    connection.execute((ROOT / "schemas" / "views.sql").read_text())
+    connection.execute((ROOT / "visual_summaries" / "schemas" / "views.sql").read_text())
     views = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
-    from schemas import TABLES
+    from visual_summaries.schemas import TABLES
 
     named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == views - set(TABLES) - {"manifest_contents"}

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from jobs.export import main
-from pipeline.export.coco import export_coco
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.store.tables import TableStore
-from pipeline.summarize.regions import decode_run_length
-from schemas import make_table
+from visual_summaries.jobs.export import main
+from visual_summaries.pipeline.export.coco import export_coco
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.regions import decode_run_length
+from visual_summaries.schemas import make_table
 
 SIDE, BORDER = 128, 31
 
@@ -184,7 +184,7 @@ def test_foreseeable_mistakes_are_one_line(format_name: str, named_run: Path, tm
 
 
 def test_changed_preprocessing_is_said(named_run: Path, tmp_path: Path) -> None:
-    from pipeline.store.tables import StoreError
+    from visual_summaries.pipeline.store.tables import StoreError
 
     with pytest.raises(StoreError, match="has the classifier's preprocessing changed"):
         export_coco(TableStore(named_run), Preprocessing(), None, tmp_path, lambda label, images: None)

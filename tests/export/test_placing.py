@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pipeline.export.contents import PlacedRegion
-from pipeline.export.fiftyone import mask_in_box
-from pipeline.export.placing import placed_mask, placed_points, polygon_area, seen_pixels
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.export.contents import PlacedRegion
+from visual_summaries.pipeline.export.fiftyone import mask_in_box
+from visual_summaries.pipeline.export.placing import placed_mask, placed_points, polygon_area, seen_pixels
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 
 def by_loop(mask: np.ndarray, view: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import clean, cluster, compare, evaluate, export, report, review, summarize, volumes
-from jobs.command import main, run_command
-from pipeline.commands.evaluate import PAPERS
-from pipeline.commands.submission import named_files
-from pipeline.config import load_config
-from pipeline.store.tables import StoreError
+from visual_summaries.jobs import clean, cluster, compare, evaluate, export, report, review, summarize, volumes
+from visual_summaries.jobs.command import main, run_command
+from visual_summaries.pipeline.commands.evaluate import PAPERS
+from visual_summaries.pipeline.commands.submission import named_files
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.store.tables import StoreError
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {
@@ -133,7 +133,7 @@ def test_settings_and_options_may_be_mixed(capsys) -> None:
 
 
 def test_dry_run_plans_and_computes_nothing(tmp_path, capsys) -> None:
-    from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+    from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
 
     write_demo_set(tmp_path / "set", 3, seed=0)
     output = tmp_path / "out"

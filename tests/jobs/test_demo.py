@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.demo.scenes import CLASS_NAMES, discriminative_parts
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, discriminative_parts
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def demo(tmp_path_factory):  # noqa: ANN201
     arguments = re.search(r"visual-summaries (summarize .*)", makefile).group(1).split()
     output = tmp_path_factory.mktemp("demo")
     result = subprocess.run(
-        [sys.executable, "-m", f"jobs.{arguments[0]}", *arguments[1:], "--output", str(output)],
+        [sys.executable, "-m", "visual_summaries", *arguments, "--output", str(output)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from jobs import clean, compare, evaluate, export, report, review, summarize, volumes
-from pipeline.commands.submission import named_files
-from pipeline.config import ConfigurationError, load_config
-from pipeline.runtime.settings import Location
-from pipeline.settings import RunConfig
-from pipeline.stages.inputs import check_files
+from visual_summaries.jobs import clean, compare, evaluate, export, report, review, summarize, volumes
+from visual_summaries.pipeline.commands.submission import named_files
+from visual_summaries.pipeline.config import ConfigurationError, load_config
+from visual_summaries.pipeline.runtime.settings import Location
+from visual_summaries.pipeline.settings import RunConfig
+from visual_summaries.pipeline.stages.inputs import check_files
 
 MAINS = {
     "summarize": summarize.main,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import report, summarize
-from pipeline.commands import sent
-from pipeline.commands.sent import chosen_files, is_secret_name
-from pipeline.commands.submission import named_files, named_modules, unseen_files
-from pipeline.config import ConfigurationError, load_config
+from visual_summaries.jobs import report, summarize
+from visual_summaries.pipeline.commands import sent
+from visual_summaries.pipeline.commands.sent import chosen_files, is_secret_name
+from visual_summaries.pipeline.commands.submission import named_files, named_modules, unseen_files
+from visual_summaries.pipeline.config import ConfigurationError, load_config
 
 SERVICE_ACCOUNT = '{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\nabc"}'
 SECRETS = {

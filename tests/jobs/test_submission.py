@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.submission import without_submit
-from pipeline.store.tables import TableStore
+from visual_summaries.jobs.submission import without_submit
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 2
@@ -80,7 +80,7 @@ def cluster(tmp_path_factory):  # noqa: ANN201
 def visual_summaries(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     verb, *rest = arguments
     return subprocess.run(
-        [sys.executable, "-m", f"jobs.{verb}", *rest],
+        [sys.executable, "-m", "visual_summaries", verb, *rest],
         cwd=ROOT,
         env=environment(**variables),
         capture_output=True,
@@ -131,7 +131,7 @@ def test_a_usage_error_on_the_cluster_is_one_here(cluster, tmp_path) -> None:
 
 
 def test_ctrl_c_leaves_the_job_and_stop_ends_it(cluster, tmp_path) -> None:
-    command = [sys.executable, "-m", "jobs.summarize", "--submit", cluster, "--output", str(tmp_path), *TINY]
+    command = [sys.executable, "-m", "visual_summaries", "summarize", "--submit", cluster, "--output", str(tmp_path), *TINY]
     process = subprocess.Popen(
         [*command, "data.demo_images_per_class=200"],
         cwd=ROOT,
@@ -186,8 +186,8 @@ def test_the_option_itself_is_not_sent() -> None:
 SUBMITTING = """
 import sys
 from pathlib import Path
-from pipeline.commands.sent import chosen_files
-from pipeline.commands.submission import submit
+from visual_summaries.pipeline.commands.sent import chosen_files
+from visual_summaries.pipeline.commands.submission import submit
 address, folder, listing = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 for files in (chosen_files(folder, ["data/map.csv"], ["mynet"], [".gitignore"]), chosen_files(folder)):
     print("status", submit(address, ["-c", listing], files, print, sys.stdout), flush=True)

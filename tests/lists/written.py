@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from pipeline.data.annotations import read_boxes, read_landmarks
-from pipeline.data.catalog import read_manifest
-from pipeline.data.class_map import read_class_map
-from pipeline.data.parts import read_parts
-from pipeline.models.labels import read_labels
+from visual_summaries.pipeline.data.annotations import read_boxes, read_landmarks
+from visual_summaries.pipeline.data.catalog import read_manifest
+from visual_summaries.pipeline.data.class_map import read_class_map
+from visual_summaries.pipeline.data.parts import read_parts
+from visual_summaries.pipeline.models.labels import read_labels
 
 Row = dict[str, str | int | float | bool]
 

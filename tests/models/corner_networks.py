@@ -14,10 +14,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.classifier import Classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.target_layer import find_target_layer
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.target_layer import find_target_layer
 
 # Of the image's side: the evidence, and the corner in which a map must show it. In networks that halve their maps by
 # convolutions of three pixels, a cell looks half a cell further up and to the left than where its map is enlarged to:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.answers import answers, same_answers
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.answers import answers, same_answers
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 SIDE = 32
 

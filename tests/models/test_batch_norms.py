@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from pipeline.models.batch_norms import fold_batch_norms
+from visual_summaries.pipeline.models.batch_norms import fold_batch_norms
 
 
 def unsettled(module: nn.Module) -> nn.Module:

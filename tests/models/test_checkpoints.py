@@ -12,9 +12,9 @@ import torchvision
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.weights import fit_weights, read_weights
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.weights import fit_weights, read_weights
 
 
 class Small(nn.Module):

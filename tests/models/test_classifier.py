@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.classifier import Classifier, ClassifierError, weights_digest
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError, weights_digest
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 SMALL = Preprocessing(resize_side=16, crop_side=16)
 

@@ -10,10 +10,10 @@ from torchvision import models
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.swin_transformer import SwinTransformer
 
-from pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
-from pipeline.explain.gradients import Gradient, GuidedBackpropagation
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.explain.cams import ActivationMaps, Cam, GradCam, GradCamPlusPlus, SmoothGradCamPlusPlus
+from visual_summaries.pipeline.explain.gradients import Gradient, GuidedBackpropagation
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 
 class LastChannels(nn.Module):

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional
 from torchvision import models
 
-from pipeline.data.demo.network import load_demo_network
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.dense_features import dense_features, find_dense_layers
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.data.demo.network import load_demo_network
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.dense_features import dense_features, find_dense_layers
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 LAYERS = {
     "resnet50": (("layer3", 1024, 14), ("layer2", 512, 28)),

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.explain.interface import odds_of, predicts, scores_of, target_scores
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.heads import Head
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.recognition import recognized_head, said_of_head
+from visual_summaries.pipeline.explain.interface import odds_of, predicts, scores_of, target_scores
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.heads import Head
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.recognition import recognized_head, said_of_head
 
 SIDE = 8
 # The mean of an image, by class.

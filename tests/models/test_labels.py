@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.labels import Labels, imagenet_labels, read_labels
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.labels import Labels, imagenet_labels, read_labels
 
 
 def test_wordnet_ids_are_those_of_the_list(data_directory: Path) -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
 
 
 def test_squeezenet_recognizes_photographs(data_directory: Path) -> None:
@@ -161,7 +161,7 @@ def test_impossible_sizes() -> None:
 OWN = """
 import torch
 from torch import nn
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 def network():
     torch.manual_seed(0)

@@ -64,7 +64,7 @@ class Nothing:
     passes = 1
 
     def explain(self, classifier, images, targets, generators=None):  # noqa: ANN001, ANN201
-        from pipeline.explain.interface import Explanation
+        from visual_summaries.pipeline.explain.interface import Explanation
 
         empty, none = torch.zeros(len(images), 1, *images.shape[2:]), torch.zeros(len(images))
         return Explanation(empty, none, None, none.long())

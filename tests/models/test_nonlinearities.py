@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
-from pipeline.data.demo.network import load_demo_network
-from pipeline.models.batch_norms import fold_batch_norms
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.nonlinearities import filtering, intercepted_nonlinearities, recording
+from visual_summaries.pipeline.data.demo.network import load_demo_network
+from visual_summaries.pipeline.models.batch_norms import fold_batch_norms
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.nonlinearities import filtering, intercepted_nonlinearities, recording
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,7 +132,7 @@ def test_normalization_is_the_classifiers() -> None:
 
 PAGES = """
 import resource, sys, torch
-from pipeline.models.preparation import keep_freed_memory
+from visual_summaries.pipeline.models.preparation import keep_freed_memory
 
 def pages_taken():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision.models import Inception_V3_Weights, Swin_T_Weights
 
-from pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 
 
 def random_image(height: int, width: int) -> np.ndarray:

@@ -13,10 +13,10 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pipeline.models import hub, timm_networks
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.models import hub, timm_networks
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 NAMES = {0: "gray whale", 1: "red fox", 2: "crane, bird"}
 

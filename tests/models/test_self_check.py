@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.decode import read_image
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.self_check import Variant, Verdict, check, label_orders, variants
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.models.self_check import Variant, Verdict, check, label_orders, variants
 
 NUMBER = 32
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.swin_transformer import SwinTransformer
 
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.spatial import Reading
-from pipeline.models.target_layer import find_target_layer, starting_at
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.spatial import Reading
+from visual_summaries.pipeline.models.target_layer import find_target_layer, starting_at
 
 LAST = {
     "alexnet": ("features", (256, 6, 6), "classifier.6"),

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.weights import classes_in, read_weights
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.weights import classes_in, read_weights
 
 
 class RunsACommand:

@@ -11,7 +11,7 @@ pytest.importorskip("moto", reason="moto[server] is not installed")
 
 from store_server import store_server  # noqa: E402
 
-from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pipeline import objects
-from pipeline.store import conditional
+from visual_summaries.pipeline import objects
+from visual_summaries.pipeline.store import conditional
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ConfigurationError, load_config
-from pipeline.data.catalog import CatalogError, read_manifest
-from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.object_errors import in_writing, told
-from pipeline.objects import ObjectError, ObjectPath, place
+from visual_summaries.pipeline.config import ConfigurationError, load_config
+from visual_summaries.pipeline.data.catalog import CatalogError, read_manifest
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes
+from visual_summaries.pipeline.object_errors import in_writing, told
+from visual_summaries.pipeline.objects import ObjectError, ObjectPath, place
 
 SETTINGS = (
     "gs://b?endpoint_override={host}&scheme=http/x/a.jpg",

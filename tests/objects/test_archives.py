@@ -11,13 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 from packed import files_of, members_of, parquet_bytes, tar_bytes  # noqa: E402
 
-from pipeline.data.archives import reading  # noqa: E402
-from pipeline.data.archives.tar import tar_contents  # noqa: E402
-from pipeline.data.class_map import CatalogError  # noqa: E402
-from pipeline.data.decode import DecodeError, read_bytes  # noqa: E402
-from pipeline.data.sources import find_photographs  # noqa: E402
-from pipeline.objects import place  # noqa: E402
-from pipeline.stages.images import file_states  # noqa: E402
+from visual_summaries.pipeline.data.archives import reading  # noqa: E402
+from visual_summaries.pipeline.data.archives.tar import tar_contents  # noqa: E402
+from visual_summaries.pipeline.data.class_map import CatalogError  # noqa: E402
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes  # noqa: E402
+from visual_summaries.pipeline.data.sources import find_photographs  # noqa: E402
+from visual_summaries.pipeline.objects import place  # noqa: E402
+from visual_summaries.pipeline.stages.images import file_states  # noqa: E402
 
 SIZE, NUMBER = 20_000, 60
 

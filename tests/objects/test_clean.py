@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 from store_server import BUCKET
 
-from pipeline.commands import clean
-from pipeline.commands.clean import run_clean
-from pipeline.store.tables import StoreError, TableStore
-from schemas import make_table
+from visual_summaries.pipeline.commands import clean
+from visual_summaries.pipeline.commands.clean import run_clean
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import make_table
 
 RUN = f"s3://{BUCKET}/runs/one"
 

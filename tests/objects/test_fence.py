@@ -16,24 +16,24 @@ import pytest
 from reached import forget
 from store_server import BUCKET, KEY, SECRET, StoreServer
 
-from pipeline.objects import ObjectError, place
-from pipeline.runtime import sight
-from pipeline.runtime.exclusive import exclusive
-from pipeline.runtime.failures import WorkerUnfit
-from pipeline.runtime.sight import Sight
-from pipeline.store.conditional import Changed, current, ignores_conditions, put
-from pipeline.store.lease import Lease, Taken
-from pipeline.store.tables import StoreError, TableStore
-from schemas import make_table
+from visual_summaries.pipeline.objects import ObjectError, place
+from visual_summaries.pipeline.runtime import sight
+from visual_summaries.pipeline.runtime.exclusive import exclusive
+from visual_summaries.pipeline.runtime.failures import WorkerUnfit
+from visual_summaries.pipeline.runtime.sight import Sight
+from visual_summaries.pipeline.store.conditional import Changed, current, ignores_conditions, put
+from visual_summaries.pipeline.store.lease import Lease, Taken
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import make_table
 
 ROOT = f"s3://{BUCKET}/out"
 CLAIMS, MANIFEST = "out/.claims/", "out/tables/errors/manifest.json"
 LOST = "the claim on s3://bucket/out is lost: another run took it away; another run may write there now"
 HOLDER = """
 import sys
-from pipeline.objects import place
-from pipeline.store.lease import Lease
-from pipeline.store.tables import StoreError, TableStore
+from visual_summaries.pipeline.objects import place
+from visual_summaries.pipeline.store.lease import Lease
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
 lease = Lease(place(sys.argv[1]), renew=0.2, lease=1.0)
 lease.take()
 store, number = TableStore(sys.argv[1], lease, lease.write), 0

@@ -20,19 +20,19 @@ from packed import tar_bytes  # noqa: E402
 from runs import run_job  # noqa: E402
 from small_runs import SETTINGS, comparable  # noqa: E402
 
-from pipeline import objects  # noqa: E402
-from pipeline.data.catalog import image_folder  # noqa: E402
-from pipeline.data.decode import read_bytes  # noqa: E402
-from pipeline.data.sources import find_photographs  # noqa: E402
-from pipeline.objects import ObjectError, place, states_of  # noqa: E402
-from pipeline.runtime.exclusive import exclusive  # noqa: E402
-from pipeline.runtime.failures import RunFailed  # noqa: E402
-from pipeline.stages.images import file_states  # noqa: E402
-from pipeline.store import lease as leases  # noqa: E402
-from pipeline.store.conditional import NEVER_WRITTEN, Changed, Seen, current, put  # noqa: E402
-from pipeline.store.lease import Lease, Taken  # noqa: E402
-from pipeline.store.tables import StoreError, TableStore  # noqa: E402
-from schemas import make_table  # noqa: E402
+from visual_summaries.pipeline import objects  # noqa: E402
+from visual_summaries.pipeline.data.catalog import image_folder  # noqa: E402
+from visual_summaries.pipeline.data.decode import read_bytes  # noqa: E402
+from visual_summaries.pipeline.data.sources import find_photographs  # noqa: E402
+from visual_summaries.pipeline.objects import ObjectError, place, states_of  # noqa: E402
+from visual_summaries.pipeline.runtime.exclusive import exclusive  # noqa: E402
+from visual_summaries.pipeline.runtime.failures import RunFailed  # noqa: E402
+from visual_summaries.pipeline.stages.images import file_states  # noqa: E402
+from visual_summaries.pipeline.store import lease as leases  # noqa: E402
+from visual_summaries.pipeline.store.conditional import NEVER_WRITTEN, Changed, Seen, current, put  # noqa: E402
+from visual_summaries.pipeline.store.lease import Lease, Taken  # noqa: E402
+from visual_summaries.pipeline.store.tables import StoreError, TableStore  # noqa: E402
+from visual_summaries.schemas import make_table  # noqa: E402
 
 OUTPUT = f"{ROOT}/out"
 QUICK = ("explain.explainer=grad-cam", "proposals.limit=60", "ray.workers=1", "report.members=2")

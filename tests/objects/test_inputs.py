@@ -11,16 +11,16 @@ from PIL import Image
 from safetensors.torch import save
 from store_server import BUCKET, SECRET
 
-from pipeline.config import load_config
-from pipeline.data.annotations import read_boxes
-from pipeline.data.catalog import CatalogError, image_folder, load_catalog
-from pipeline.data.decode import DecodeError, read_bytes
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.labels import read_labels
-from pipeline.models.weights import read_weights
-from pipeline.objects import place
-from pipeline.stages.images import file_states
-from pipeline.stages.studies import STUDIES
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.data.annotations import read_boxes
+from visual_summaries.pipeline.data.catalog import CatalogError, image_folder, load_catalog
+from visual_summaries.pipeline.data.decode import DecodeError, read_bytes
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.labels import read_labels
+from visual_summaries.pipeline.models.weights import read_weights
+from visual_summaries.pipeline.objects import place
+from visual_summaries.pipeline.stages.images import file_states
+from visual_summaries.pipeline.stages.studies import STUDIES
 
 NAMES = ("cat", "dog")
 
@@ -127,7 +127,7 @@ def test_class_names_and_annotations_in_a_bucket(server) -> None:
 
 
 def test_a_picture_in_a_bucket_is_decoded(server) -> None:
-    from pipeline.data.decode import read_image
+    from visual_summaries.pipeline.data.decode import read_image
 
     content = BytesIO()
     Image.new("RGB", (5, 4), (1, 2, 3)).save(content, "PNG")

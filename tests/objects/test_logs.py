@@ -6,9 +6,9 @@ import time
 import pytest
 from store_server import BUCKET
 
-from pipeline.objects import place
-from pipeline.runtime import logs
-from pipeline.runtime.logs import RunLog
+from visual_summaries.pipeline.objects import place
+from visual_summaries.pipeline.runtime import logs
+from visual_summaries.pipeline.runtime.logs import RunLog
 
 OUTPUT = f"s3://{BUCKET}/out"
 KEY = "out/logs/2026-01-02T0304.jsonl"

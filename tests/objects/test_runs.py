@@ -17,11 +17,11 @@ from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_un
 from small_runs import SETTINGS, comparable
 from store_server import BUCKET, KEY, SECRET, store_server
 
-from jobs.command import main
-from pipeline.commands.compare import run_comparison
-from pipeline.commands.export import run_export
-from pipeline.config import ConfigurationError
-from pipeline.store.tables import TableStore
+from visual_summaries.jobs.command import main
+from visual_summaries.pipeline.commands.compare import run_comparison
+from visual_summaries.pipeline.commands.export import run_export
+from visual_summaries.pipeline.config import ConfigurationError
+from visual_summaries.pipeline.store.tables import TableStore
 
 OUTPUT = f"s3://{BUCKET}/runs/one"
 PHOTOGRAPHS = f"s3://{BUCKET}/photographs"
@@ -203,7 +203,7 @@ def test_runs_in_the_bucket_and_on_the_disk_are_compared_in_the_bucket(disturbed
 def test_evaluate_adds_its_measurements(disturbed) -> None:
     server, _ = disturbed
     result = subprocess.run(
-        [*command(OUTPUT, "x")[:2], "jobs.evaluate", "--run", OUTPUT, "--study", "summaries"],
+        [*command(OUTPUT, "x")[:2], "visual_summaries.jobs.evaluate", "--run", OUTPUT, "--study", "summaries"],
         cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=300,
     )
     assert result.returncode == 0, result.stderr

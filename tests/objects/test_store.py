@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from store_server import BUCKET, SECRET
 
-from pipeline.objects import ObjectError, ObjectPath, place, states_of
-from pipeline.runtime.exclusive import exclusive
-from pipeline.runtime.failures import RunFailed
-from pipeline.store import lease as leases
-from pipeline.store.lease import Lease, Taken
-from pipeline.store.tables import StoreError, TableStore, Unreachable
-from schemas import make_table
+from visual_summaries.pipeline.objects import ObjectError, ObjectPath, place, states_of
+from visual_summaries.pipeline.runtime.exclusive import exclusive
+from visual_summaries.pipeline.runtime.failures import RunFailed
+from visual_summaries.pipeline.store import lease as leases
+from visual_summaries.pipeline.store.lease import Lease, Taken
+from visual_summaries.pipeline.store.tables import StoreError, TableStore, Unreachable
+from visual_summaries.schemas import make_table
 
 ROOT = f"s3://{BUCKET}/out"
 
@@ -142,7 +142,7 @@ def test_addresses_with_credentials_are_refused_without_repeating_them(server) -
 
 
 def test_environment_leads_to_the_store(server, monkeypatch) -> None:
-    from pipeline.objects import s3_options
+    from visual_summaries.pipeline.objects import s3_options
 
     for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -198,7 +198,7 @@ def test_a_second_run_is_refused_and_the_first_notices_when_it_lost_its_claim(se
 
 def test_the_dead_leave_the_way_free_at_once_here_and_after_a_while_elsewhere(server) -> None:
     code = (
-        "import os, sys; from pipeline.objects import place; from pipeline.store.lease import Lease\n"
+        "import os, sys; from visual_summaries.pipeline.objects import place; from visual_summaries.pipeline.store.lease import Lease\n"
         "Lease(place(sys.argv[1])).take(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, ROOT], check=False)

@@ -9,10 +9,10 @@ import safetensors.torch
 import torch
 from store_server import BUCKET
 
-from pipeline.models.weights import read_weights
-from pipeline.objects import ObjectError, ObjectPath
-from pipeline.stages import fetched as module
-from pipeline.stages.fetched import fetched
+from visual_summaries.pipeline.models.weights import read_weights
+from visual_summaries.pipeline.objects import ObjectError, ObjectPath
+from visual_summaries.pipeline.stages import fetched as module
+from visual_summaries.pipeline.stages.fetched import fetched
 
 KEY = "models/net.safetensors"
 ADDRESS = f"s3://{BUCKET}/{KEY}"

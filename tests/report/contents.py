@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image
 
-from pipeline.report import class_pages
-from pipeline.report.content import (
+from visual_summaries.pipeline.report import class_pages
+from visual_summaries.pipeline.report.content import (
     ClassContent,
     ExampleContent,
     IndexContent,

@@ -14,9 +14,9 @@ import pytest
 from contents import EVIL_LABEL, Page, assert_complete, class_page, example, index, member, robin, summary
 from PIL import Image
 
-from pipeline.report import class_drawings, class_pages, site
-from pipeline.report.content import ClassCard, ClassContent, MetricContent, ToldContent
-from pipeline.report.files import slug
+from visual_summaries.pipeline.report import class_drawings, class_pages, site
+from visual_summaries.pipeline.report.content import ClassCard, ClassContent, MetricContent, ToldContent
+from visual_summaries.pipeline.report.files import slug
 
 
 def test_labels_never_share_a_folder() -> None:

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.report import drawing, plots
-from pipeline.report.accuracy_plots import NAMED, POINTS
-from pipeline.report.comparison import ComparedRun
-from pipeline.report.content import ClassCard
-from pipeline.report.histogram import BINS, Histogram
-from pipeline.report.plots import Plot
+from visual_summaries.pipeline.report import drawing, plots
+from visual_summaries.pipeline.report.accuracy_plots import NAMED, POINTS
+from visual_summaries.pipeline.report.comparison import ComparedRun
+from visual_summaries.pipeline.report.content import ClassCard
+from visual_summaries.pipeline.report.histogram import BINS, Histogram
+from visual_summaries.pipeline.report.plots import Plot
 
 EVIL = "<script>alert(1)</script>\"&'"
 STYLE = Path(plots.__file__).parent / "templates"
@@ -335,7 +335,7 @@ def test_plots_need_neither_pandas_nor_pyarrow_and_altair_only_when_drawn() -> N
         "        if name.split('.')[0] in ('ray', 'pyarrow', 'pandas', 'torch', 'matplotlib'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Refusing())\n"
-        "from pipeline.report.plots import Histogram, distribution\n"
+        "from visual_summaries.pipeline.report.plots import Histogram, distribution\n"
         "assert not {'altair', 'vl_convert'} & set(sys.modules)\n"
         "assert distribution(Histogram().add([0.5]), 'drop').svg.startswith('<svg')"
     )

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from contents import EVIL_LABEL, EVIL_URI, Page, assert_complete, class_page, example, index, member, robin, summary
 
-from pipeline.report import class_drawings, class_pages, site
-from pipeline.report.content import ErrorContent, MetricContent, StageContent, ToldContent
-from pipeline.report.plots import Plot
+from visual_summaries.pipeline.report import class_drawings, class_pages, site
+from visual_summaries.pipeline.report.content import ErrorContent, MetricContent, StageContent, ToldContent
+from visual_summaries.pipeline.report.plots import Plot
 
 
 def test_whole_report_is_complete(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_failed_writing_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
 def test_report_needs_neither_ray_nor_pyarrow() -> None:
     program = (
         "import sys; sys.modules.update(ray=None, pyarrow=None, torch=None)\n"
-        "import pipeline.report.site, pipeline.report.class_pages, pipeline.report.pictures"
+        "import visual_summaries.pipeline.report.site, visual_summaries.pipeline.report.class_pages, visual_summaries.pipeline.report.pictures"
     )
     root = Path(site.__file__).parents[2]
     result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)

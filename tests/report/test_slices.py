@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.report.pictures import color_map
-from pipeline.report.slices import COLORS, GAP, MAP_GRAY, OUTLINE, SIDE, sections
+from visual_summaries.pipeline.report.pictures import color_map
+from visual_summaries.pipeline.report.slices import COLORS, GAP, MAP_GRAY, OUTLINE, SIDE, sections
 
 SHAPE = (6, 6, 6)
 # Two segments: below and above the middle of the last axis.

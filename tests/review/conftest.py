@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile_names import EVIL_CLASS, EVIL_FILE, EVIL_LABEL  # noqa: E402
 
-from pipeline.commands.review import reviewed_run  # noqa: E402
-from pipeline.commands.stored import stored_run  # noqa: E402
-from pipeline.data.demo.scenes import NETWORK_CLASS_NAMES, write_demo_set  # noqa: E402
-from pipeline.review.answers import FILE, AnswerStore  # noqa: E402
-from pipeline.review.app import ReviewedRun, review_app  # noqa: E402
-from pipeline.review.questions import questionnaire  # noqa: E402
+from visual_summaries.pipeline.commands.review import reviewed_run  # noqa: E402
+from visual_summaries.pipeline.commands.stored import stored_run  # noqa: E402
+from visual_summaries.pipeline.data.demo.scenes import NETWORK_CLASS_NAMES, write_demo_set  # noqa: E402
+from visual_summaries.pipeline.review.answers import FILE, AnswerStore  # noqa: E402
+from visual_summaries.pipeline.review.app import ReviewedRun, review_app  # noqa: E402
+from visual_summaries.pipeline.review.questions import questionnaire  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {"crested bird": EVIL_LABEL, "butterfly": "butterfly"}
@@ -58,7 +58,7 @@ def finished_run(tmp_path_factory) -> Path:
         "report.examples=1",
         "ray.workers=1",
     ]
-    command = [sys.executable, "-m", "jobs.summarize", "--images", str(folder / "set"), "--model", "demo"]
+    command = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(folder / "set"), "--model", "demo"]
     result = subprocess.run(
         [*command, "--output", str(folder / "run"), *settings], cwd=ROOT, capture_output=True, text=True, timeout=600
     )

@@ -11,11 +11,11 @@ import numpy as np
 from hostile_names import EVIL_CLASS, EVIL_LABEL
 from PIL import Image
 
-from pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING, PART_NAME, study_results
-from pipeline.review.answers import FILE, AnswerStore
-from pipeline.review.export import current_ratings, export_answers
-from pipeline.review.questions import questionnaire
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING, PART_NAME, study_results
+from visual_summaries.pipeline.review.answers import FILE, AnswerStore
+from visual_summaries.pipeline.review.export import current_ratings, export_answers
+from visual_summaries.pipeline.review.questions import questionnaire
+from visual_summaries.pipeline.store.tables import TableStore
 
 VOID = {"meta", "link", "img", "input", "br"}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING
-from pipeline.review.export import TABLE, current_ratings
-from pipeline.store.tables import StoreError, TableStore
-from schemas import TABLES, make_table
+from visual_summaries.pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING
+from visual_summaries.pipeline.review.export import TABLE, current_ratings
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import TABLES, make_table
 
 WHOLE = {"computed_from": [], "distractors": "same class", "pool": ["a"]}
 

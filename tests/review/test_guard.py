@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from pipeline.review.app import review_app
-from pipeline.review.guard import is_loopback
+from visual_summaries.pipeline.review.app import review_app
+from visual_summaries.pipeline.review.guard import is_loopback
 
 TOKEN = "a-token-that-nobody-guesses"
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from rich.console import Console
 
-from jobs import review
-from pipeline.commands import review as command
-from pipeline.evaluate.ratings import MAP_RATING, study_results
-from pipeline.review.answers import FILE, Answer, AnswerStore
-from pipeline.review.results import results_table
-from pipeline.store.tables import StoreError, TableStore
+from visual_summaries.jobs import review
+from visual_summaries.pipeline.commands import review as command
+from visual_summaries.pipeline.evaluate.ratings import MAP_RATING, study_results
+from visual_summaries.pipeline.review.answers import FILE, Answer, AnswerStore
+from visual_summaries.pipeline.review.results import results_table
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_serve_answer_and_end(end, own_run, job_environment) -> None:
     """At SIGINT open to this machine only, at SIGTERM to others."""
     public = end == signal.SIGTERM
-    command = [sys.executable, "-m", "jobs.review", "--run", str(own_run.folder), "--port", "0"]
+    command = [sys.executable, "-m", "visual_summaries", "review", "--run", str(own_run.folder), "--port", "0"]
     command += ["--host", "0.0.0.0"] if public else []
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=job_environment

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from hostile_names import EVIL_LABEL
 
-from pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING, PART_NAME
-from pipeline.review import questions as module
-from pipeline.review.drawing import HIDDEN, explanation
-from pipeline.review.questions import BLOCK, POOL, Photograph, Question, Questionnaire, questionnaire
+from visual_summaries.pipeline.evaluate.ratings import FIND_IMAGE, MAP_RATING, PART_NAME
+from visual_summaries.pipeline.review import questions as module
+from visual_summaries.pipeline.review.drawing import HIDDEN, explanation
+from visual_summaries.pipeline.review.questions import BLOCK, POOL, Photograph, Question, Questionnaire, questionnaire
 
 
 def test_what_is_asked(known_run) -> None:

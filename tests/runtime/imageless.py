@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.runtime.records import RunState
-from pipeline.runtime.stage import Plan, Stage
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.runtime.records import RunState
+from visual_summaries.pipeline.runtime.stage import Plan, Stage
+from visual_summaries.pipeline.store.tables import TableStore
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,20 @@ import pytest
 from imageless import Settings, inputs_of
 from ray import cloudpickle
 
-from pipeline.runtime import flow
-from pipeline.runtime.context import Context
-from pipeline.runtime.failures import RunFailed
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.observability import watched_run
-from pipeline.runtime.records import RunState
-from pipeline.runtime.session import ray_session
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
-from pipeline.runtime.units import Failure, Outcome, Output, Unit
-from pipeline.runtime.work import PLENTY, Work, next_work
-from pipeline.runtime.workers import IDLE_SECONDS, Workers
-from pipeline.store.tables import Shard, StoreError, TableStore, digest
-from schemas import TABLES, make_table
+from visual_summaries.pipeline.runtime import flow
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.failures import RunFailed
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.observability import watched_run
+from visual_summaries.pipeline.runtime.records import RunState
+from visual_summaries.pipeline.runtime.session import ray_session
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
+from visual_summaries.pipeline.runtime.units import Failure, Outcome, Output, Unit
+from visual_summaries.pipeline.runtime.work import PLENTY, Work, next_work
+from visual_summaries.pipeline.runtime.workers import IDLE_SECONDS, Workers
+from visual_summaries.pipeline.store.tables import Shard, StoreError, TableStore, digest
+from visual_summaries.schemas import TABLES, make_table
 
 for module in (imageless, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
@@ -276,7 +276,7 @@ def test_a_run_that_another_has_replaced_does_not_wait_for_its_workers(tmp_path,
         if workers.waited > 2:
             raise StoreError("the claim is lost")
 
-    monkeypatch.setattr("pipeline.runtime.flow.MANIFEST_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("visual_summaries.pipeline.runtime.flow.MANIFEST_INTERVAL_SECONDS", 0.0)
     state = state_of(tmp_path)
     workers = Idle(state.store, None)
     state.store = state.plan.store = TableStore(tmp_path, replaced)
@@ -533,7 +533,7 @@ def test_stages_without_gpu_do_not_wait_behind_those_with(resources, tmp_path) -
 
 def test_workers_come_with_nodes(resources, tmp_path, monkeypatch) -> None:
     """The pools follow what the cluster has; where all of it is gone for now, they wait."""
-    monkeypatch.setattr("pipeline.runtime.workers.RESOURCES_SECONDS", -1.0)
+    monkeypatch.setattr("visual_summaries.pipeline.runtime.workers.RESOURCES_SECONDS", -1.0)
     cluster = {"CPU": 2.0, "memory": 2.0**40}
     workers = Workers(RaySettings(), partial(Context, str(tmp_path)), lambda: dict(cluster))
     try:

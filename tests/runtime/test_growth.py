@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime import growth
-from pipeline.runtime import workers as module
-from pipeline.runtime.context import Context
-from pipeline.runtime.failures import PoolError
-from pipeline.runtime.growth import MOST_ASKED, Asker, needed
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Resources, Stage
-from pipeline.runtime.workers import Workers
+from visual_summaries.pipeline.runtime import growth
+from visual_summaries.pipeline.runtime import workers as module
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.failures import PoolError
+from visual_summaries.pipeline.runtime.growth import MOST_ASKED, Asker, needed
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Resources, Stage
+from visual_summaries.pipeline.runtime.workers import Workers
 
 
 class WithGpu(Stage):

@@ -4,13 +4,13 @@ import pytest
 from imageless import inputs_of
 from test_flow import STAGES, ByHand, First, names_alone, state_of
 
-from pipeline.runtime.failures import RunFailed
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.kept import kept_tables
-from pipeline.runtime.records import RunState
-from pipeline.runtime.stage import Plan
-from pipeline.runtime.units import Unit
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.runtime.failures import RunFailed
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.kept import kept_tables
+from visual_summaries.pipeline.runtime.records import RunState
+from visual_summaries.pipeline.runtime.stage import Plan
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.store.tables import TableStore
 
 
 class Measures(First):

@@ -4,14 +4,14 @@ import imageless
 import pytest
 from imageless import Settings, inputs_of
 
-from pipeline.runtime import flow
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.records import RunState
-from pipeline.runtime.stage import Plan, Stage, units_per_class
-from pipeline.runtime.units import Outcome, Unit
-from pipeline.runtime.work import Work
-from pipeline.store.tables import TableStore
-from schemas import make_table
+from visual_summaries.pipeline.runtime import flow
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.records import RunState
+from visual_summaries.pipeline.runtime.stage import Plan, Stage, units_per_class
+from visual_summaries.pipeline.runtime.units import Outcome, Unit
+from visual_summaries.pipeline.runtime.work import Work
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import make_table
 
 
 class First(Stage):
@@ -139,7 +139,7 @@ def test_what_is_lost_of_earlier_costs_keeps_nobody_from_the_rest(tmp_path) -> N
 
 
 def test_many_units_are_written_in_parts_that_do_not_change(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.runtime.ledger.PART_ROWS", 2)
+    monkeypatch.setattr("visual_summaries.pipeline.runtime.ledger.PART_ROWS", 2)
     walk(tmp_path, "one", labels="abc")
     store = TableStore(tmp_path)
     assert [shard.rows for shard in store.manifest("costs")] == [2, 2, 2, 2, 1]

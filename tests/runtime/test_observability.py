@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.objects import place
-from pipeline.runtime.logs import RunLog, masked
-from pipeline.runtime.observability import COUNTERS, GAUGES
+from visual_summaries.pipeline.objects import place
+from visual_summaries.pipeline.runtime.logs import RunLog, masked
+from visual_summaries.pipeline.runtime.observability import COUNTERS, GAUGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,13 +26,13 @@ from functools import partial
 from pathlib import Path
 import ray
 from ray import cloudpickle
-from pipeline.runtime.context import Context
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.observability import watched_run
-from pipeline.runtime.pool import WorkerPool
-from pipeline.runtime.session import ray_session
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.observability import watched_run
+from visual_summaries.pipeline.runtime.pool import WorkerPool
+from visual_summaries.pipeline.runtime.session import ray_session
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Output, Unit
 
 class Fragile(Stage):
     name, writes = "fragile", "errors"

@@ -16,16 +16,16 @@ import pytest
 import ray
 from ray import cloudpickle
 
-from pipeline.runtime.actor import Worker
-from pipeline.runtime.context import Context
-from pipeline.runtime.failures import ClusterError, PoolError
-from pipeline.runtime.pool import WorkerPool, advance, worker_count
-from pipeline.runtime.session import ray_session
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Failure, Output, Unit, error_row
-from pipeline.runtime.work import Work
-from pipeline.store.tables import StoreError, TableStore
+from visual_summaries.pipeline.runtime.actor import Worker
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.failures import ClusterError, PoolError
+from visual_summaries.pipeline.runtime.pool import WorkerPool, advance, worker_count
+from visual_summaries.pipeline.runtime.session import ray_session
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Failure, Output, Unit, error_row
+from visual_summaries.pipeline.runtime.work import Work
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

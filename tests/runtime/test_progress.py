@@ -11,9 +11,9 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from pipeline.runtime.pace import ENOUGH, LONG_SECONDS, Pace
-from pipeline.runtime.progress import RunProgress, StageProgress, one_progress, time_text
-from pipeline.runtime.units import Unit
+from visual_summaries.pipeline.runtime.pace import ENOUGH, LONG_SECONDS, Pace
+from visual_summaries.pipeline.runtime.progress import RunProgress, StageProgress, one_progress, time_text
+from visual_summaries.pipeline.runtime.units import Unit
 
 # A word of progress is up to 2 s old, so that nothing less can be told.
 GRANULARITY = 3.0
@@ -271,7 +271,7 @@ def test_times_and_single_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds in (0.2, 59.4, 3723.0, 90_000.0):
         assert time_text(seconds) == str(timedelta(seconds=max(1, round(seconds))))
     out, moments = io.StringIO(), iter(range(0, 10_000, 8))
-    monkeypatch.setattr("pipeline.runtime.progress.PLAIN_INTERVAL_SECONDS", -1.0)
+    monkeypatch.setattr("visual_summaries.pipeline.runtime.progress.PLAIN_INTERVAL_SECONDS", -1.0)
     monkeypatch.setattr(RunProgress.__init__, "__defaults__", (lambda: float(next(moments)),))
     with one_progress(Console(file=out, width=200), "export", 10, "tables") as advance:
         for _ in range(10):

@@ -7,9 +7,9 @@ import imageless
 import pytest
 from imageless import inputs_of
 
-from pipeline.runtime.exclusive import exclusive
-from pipeline.runtime.failures import RunFailed
-from pipeline.runtime.records import (
+from visual_summaries.pipeline.runtime.exclusive import exclusive
+from visual_summaries.pipeline.runtime.failures import RunFailed
+from visual_summaries.pipeline.runtime.records import (
     Found,
     check_tolerance,
     count_lost,
@@ -19,10 +19,10 @@ from pipeline.runtime.records import (
     lost_images,
     write_unit,
 )
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Unit, error_row
-from pipeline.store.tables import TableStore
-from schemas import TABLES, empty_table, make_table
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Unit, error_row
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES, empty_table, make_table
 
 
 def stages(*tables: str) -> list[Stage]:

@@ -16,19 +16,19 @@ import pytest
 from imageless import Inputs, Settings, inputs_of
 from ray import cloudpickle
 
-from pipeline.runtime.context import Context
-from pipeline.runtime.exclusive import exclusive
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.observability import watched_run
-from pipeline.runtime.records import write_errors_manifest
-from pipeline.runtime.session import ray_session
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Plan, Stage, units_per_class
-from pipeline.runtime.units import Output, Unit
-from pipeline.runtime.workers import Workers
-from pipeline.store.tables import TableStore
-from schemas import tables
-from schemas.columns import column, table
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.exclusive import exclusive
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.observability import watched_run
+from visual_summaries.pipeline.runtime.records import write_errors_manifest
+from visual_summaries.pipeline.runtime.session import ray_session
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Plan, Stage, units_per_class
+from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.runtime.workers import Workers
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import tables
+from visual_summaries.schemas.columns import column, table
 
 for module in (imageless, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)

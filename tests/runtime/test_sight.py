@@ -8,12 +8,12 @@ from threading import Timer
 
 import pytest
 
-from pipeline.runtime import sight
-from pipeline.runtime.context import Context
-from pipeline.runtime.exclusive import exclusive
-from pipeline.runtime.failures import FATAL_IN_WORKER, RunFailed, WorkerUnfit
-from pipeline.runtime.sight import Sight
-from pipeline.runtime.units import Unit
+from visual_summaries.pipeline.runtime import sight
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.exclusive import exclusive
+from visual_summaries.pipeline.runtime.failures import FATAL_IN_WORKER, RunFailed, WorkerUnfit
+from visual_summaries.pipeline.runtime.sight import Sight
+from visual_summaries.pipeline.runtime.units import Unit
 
 
 def moved(seen: Sight, folder: Path) -> Sight:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.runtime.units import Unit
-from pipeline.runtime.vigil import Stall, Vigil, patience
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.runtime.vigil import Stall, Vigil, patience
 
 SMALL = Unit("a", (), size=16)
 LARGE = Unit("a", (), size=1000, quadratic=True)

@@ -4,15 +4,15 @@ from functools import partial
 
 import pytest
 
-from pipeline.runtime.context import Context
-from pipeline.runtime.failures import PoolError
-from pipeline.runtime.pool import worker_count
-from pipeline.runtime.session import _grown, ray_session
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Resources, Stage
-from pipeline.runtime.units import Unit
-from pipeline.runtime.work import Work
-from pipeline.runtime.workers import Workers
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.failures import PoolError
+from visual_summaries.pipeline.runtime.pool import worker_count
+from visual_summaries.pipeline.runtime.session import _grown, ray_session
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Resources, Stage
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.runtime.work import Work
+from visual_summaries.pipeline.runtime.workers import Workers
 
 GIB = 2**30
 
@@ -35,7 +35,7 @@ def test_a_cluster_without_processors_is_refused_before_the_first_stage(resource
 
 def test_workers_of_one_kind_make_room_for_the_other(resources, monkeypatch, tmp_path) -> None:
     """Memory for one worker alone: whoever has had nothing to do for a while goes where the others wait."""
-    monkeypatch.setattr("pipeline.runtime.workers.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("visual_summaries.pipeline.runtime.workers.IDLE_SECONDS", 0.0)
     cluster = {"CPU": 4.0, "GPU": 1.0, "memory": 5.0 * GIB}
     workers = Workers(RaySettings(memory_per_worker=3), partial(Context, str(tmp_path)), lambda: cluster)
     with_gpu, without = workers.pool(WithGpu()), workers.pool(Stage())

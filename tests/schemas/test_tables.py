@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas import TABLES, empty_table, make_table, validate
-from schemas.document import tables_document
+from visual_summaries.schemas import TABLES, empty_table, make_table, validate
+from visual_summaries.schemas.document import tables_document
 
 ERROR = {"stage": "explain", "label": "robin", "image_id": None, "uri": "a.jpg", "reason": "truncated", "retry": False}
 
@@ -38,4 +38,4 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_documentation_is_up_to_date() -> None:
     path = Path(__file__).parents[2] / "docs" / "tables.md"
-    assert path.read_text() == tables_document(), "run: python -m schemas.document > docs/tables.md"
+    assert path.read_text() == tables_document(), "run: python -m visual_summaries.schemas.document > docs/tables.md"

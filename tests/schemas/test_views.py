@@ -1,4 +1,4 @@
-"""Every view of schemas/views.sql on a real small run, against pandas; several, old and damaged runs; hostile text."""
+"""Every view of visual_summaries/schemas/views.sql on a real small run, against pandas; several, old and damaged runs; hostile text."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from jobs.export import main
-from pipeline.store.tables import TableStore
-from schemas import TABLES, empty_table, make_table
-from schemas.views import PATH, sql_type, views_sql
-from schemas.volumes import VOLUME_TABLES
+from visual_summaries.jobs.export import main
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES, empty_table, make_table
+from visual_summaries.schemas.views import PATH, sql_type, views_sql
+from visual_summaries.schemas.volumes import VOLUME_TABLES
 
 # Tables that a run over photographs does not have.
 OTHERS = {table.name for table in VOLUME_TABLES}
@@ -84,7 +84,7 @@ def measured_run(named_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_file_is_up_to_date() -> None:
-    assert PATH.read_text() == views_sql(), "run: python -m schemas.views"
+    assert PATH.read_text() == views_sql(), "run: python -m visual_summaries.schemas.views"
     with pytest.raises(ValueError, match="say which type"):
         sql_type(pa.float16())
 

@@ -23,15 +23,15 @@ import pyarrow as pa
 import torch
 from pyarrow import parquet
 
-from pipeline.config import RunConfig, load_config
-from pipeline.runtime.stage import Plan, PlannedShard, Stage
-from pipeline.stages import features
-from pipeline.stages.context import WorkerContext, WorkerSetup
-from pipeline.stages.inputs import Inputs, gather_inputs
-from pipeline.stages.order import STAGES
-from pipeline.stages.studies import STUDIES, StudiesStage
-from pipeline.store.tables import TableStore
-from schemas import TABLES, make_table
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.runtime.stage import Plan, PlannedShard, Stage
+from visual_summaries.pipeline.stages import features
+from visual_summaries.pipeline.stages.context import WorkerContext, WorkerSetup
+from visual_summaries.pipeline.stages.inputs import Inputs, gather_inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import TABLES, make_table
 
 FOLDER = Path(__file__).parent / "golden"
 PHOTOGRAPHS = FOLDER / "photographs"

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.opened import start_state, worker_setup
-from pipeline.config import RunConfig
-from pipeline.runtime.actor import perform
-from pipeline.runtime.context import Context
-from pipeline.runtime.failures import describe
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.records import RunState, error_shards, write_errors_manifest
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Failure, Outcome, Unit
-from pipeline.runtime.work import Work
-from pipeline.stages.context import FATAL_IN_WORKER
-from pipeline.stages.inputs import catalog_errors, gather_inputs
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.commands.opened import start_state, worker_setup
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.runtime.actor import perform
+from visual_summaries.pipeline.runtime.context import Context
+from visual_summaries.pipeline.runtime.failures import describe
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.records import RunState, error_shards, write_errors_manifest
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Failure, Outcome, Unit
+from visual_summaries.pipeline.runtime.work import Work
+from visual_summaries.pipeline.stages.context import FATAL_IN_WORKER
+from visual_summaries.pipeline.stages.inputs import catalog_errors, gather_inputs
+from visual_summaries.pipeline.store.tables import TableStore
 
 
 class Unwatched:

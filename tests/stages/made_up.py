@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import RunConfig, load_config
-from pipeline.data.catalog import CatalogClass, CatalogEntry
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.stage import Plan, PlannedShard, Stage
-from pipeline.runtime.units import Unit
-from pipeline.stages.context import WorkerContext, WorkerSetup
-from pipeline.stages.inputs import Inputs
-from pipeline.stages.order import STAGES
-from pipeline.store.tables import Shard, TableStore, digest
-from schemas import TABLES, make_table
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.catalog import CatalogClass, CatalogEntry
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.stage import Plan, PlannedShard, Stage
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.stages.context import WorkerContext, WorkerSetup
+from visual_summaries.pipeline.stages.inputs import Inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.tables import Shard, TableStore, digest
+from visual_summaries.schemas import TABLES, make_table
 
 DIMENSIONS = 6
 

@@ -14,15 +14,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from packed import files_of, members_of, parquet_bytes, tar_bytes, write_shards  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from pipeline.commands.dry_run import print_plan  # noqa: E402
-from pipeline.config import RunConfig, load_config  # noqa: E402
-from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
-from pipeline.export.coco import export_coco  # noqa: E402
-from pipeline.export.fiftyone import export_fiftyone  # noqa: E402
-from pipeline.stages.inputs import gather_inputs  # noqa: E402
-from pipeline.stages.order import STAGES  # noqa: E402
-from pipeline.store.tables import StoreError, TableStore  # noqa: E402
-from schemas import TABLES  # noqa: E402
+from visual_summaries.pipeline.commands.dry_run import print_plan  # noqa: E402
+from visual_summaries.pipeline.config import RunConfig, load_config  # noqa: E402
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
+from visual_summaries.pipeline.export.coco import export_coco  # noqa: E402
+from visual_summaries.pipeline.export.fiftyone import export_fiftyone  # noqa: E402
+from visual_summaries.pipeline.stages.inputs import gather_inputs  # noqa: E402
+from visual_summaries.pipeline.stages.order import STAGES  # noqa: E402
+from visual_summaries.pipeline.store.tables import StoreError, TableStore  # noqa: E402
+from visual_summaries.schemas import TABLES  # noqa: E402
 
 # Their paths, and what a clock measured.
 OWN = {"uri", "seconds", "worker_seconds", "started", "ended", "run", "configuration", "peak_memory", "host", "inputs"}

@@ -9,20 +9,20 @@ import torch
 from runs import run_job, stage_units
 from scipy import ndimage
 
-from pipeline.config import load_config
-from pipeline.data.decode import read_image
-from pipeline.models.classifier import ClassifierError
-from pipeline.stages.candidates import part_settings
-from pipeline.stages.classifier import classifier_of
-from pipeline.stages.features import stored_features
-from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.order import STAGES
-from pipeline.stages.regions import salient_mask
-from pipeline.stages.summarize import evident
-from pipeline.store.tables import TableStore
-from pipeline.summarize.class_parts import PartSettings
-from pipeline.summarize.regions import decode_run_length
-from schemas import EDGES
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.stages.candidates import part_settings
+from visual_summaries.pipeline.stages.classifier import classifier_of
+from visual_summaries.pipeline.stages.features import stored_features
+from visual_summaries.pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.stages.summarize import evident
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.class_parts import PartSettings
+from visual_summaries.pipeline.summarize.regions import decode_run_length
+from visual_summaries.schemas import EDGES
 
 SETTINGS = (
     "summaries.sources=[regions, factors]",

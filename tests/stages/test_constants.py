@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.config import load_config
-from pipeline.evaluate import faithfulness, wholeness
-from pipeline.explain import (
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.evaluate import faithfulness, wholeness
+from visual_summaries.pipeline.explain import (
     capacity,
     crisp,
     fgvis_following,
@@ -25,15 +25,15 @@ from pipeline.explain import (
     robust,
     views,
 )
-from pipeline.explain import feature_cam as feature_cams
-from pipeline.explain.registry import EXPLAINERS
-from pipeline.models.hed import Hed
-from pipeline.models.pidinet import PiDiNet
-from pipeline.stages import features, part_truth
-from pipeline.stages.constants import NEVER_IN_A_RESULT, constants, effective
-from pipeline.stages.order import STAGES
-from pipeline.stages.studies import STUDIES
-from pipeline.summarize import consensus, cover, hog, local_offsets, neighbors, proposals, sparse_affinity, ssim, tags
+from visual_summaries.pipeline.explain import feature_cam as feature_cams
+from visual_summaries.pipeline.explain.registry import EXPLAINERS
+from visual_summaries.pipeline.models.hed import Hed
+from visual_summaries.pipeline.models.pidinet import PiDiNet
+from visual_summaries.pipeline.stages import features, part_truth
+from visual_summaries.pipeline.stages.constants import NEVER_IN_A_RESULT, constants, effective
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.studies import STUDIES
+from visual_summaries.pipeline.summarize import consensus, cover, hog, local_offsets, neighbors, proposals, sparse_affinity, ssim, tags
 
 STAGE_OF = {stage.name: stage for stage in STAGES} | {f"study {name}": study for name, study in STUDIES.items()}
 PAPER = ("preset=paper",)
@@ -51,7 +51,7 @@ def explainer(name: str, *overrides: str) -> str:
 # What is changed, to what, and whose tables that changes.
 CHANGED: list[tuple[Any, str, Any, str, tuple[str, ...]]] = [
     (features, "COMPONENTS", 48, "features", ()),
-    (importlib.import_module("pipeline.models.dense_features"), "GRID", 32, "features", ()),
+    (importlib.import_module("visual_summaries.pipeline.models.dense_features"), "GRID", 32, "features", ()),
     (cover, "PRICE", 0.03, "candidates", ()),
     (consensus, "ROUNDS", 3, "candidates", ()),
     (neighbors, "BLOCK_SIDE", 32, "neighbors", ()),
@@ -98,7 +98,7 @@ def test_a_presets_numbers_take_part_and_no_other_presets(monkeypatch: pytest.Mo
     monkeypatch.setitem(glas.PRESETS, "localize", glas.GlasSettings(light=4.5))
     assert explainer("glas") != light
     fast = settings("propose")
-    monkeypatch.setitem(importlib.import_module("pipeline.stages.propose").SEARCHES, "fast", proposals.Search(side=100))
+    monkeypatch.setitem(importlib.import_module("visual_summaries.pipeline.stages.propose").SEARCHES, "fast", proposals.Search(side=100))
     assert settings("propose") != fast
 
 
@@ -126,16 +126,16 @@ def test_what_changes_no_map_takes_no_part(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_left_out_is_there() -> None:
     for name in NEVER_IN_A_RESULT:
-        module, _, constant = (name if "." in name else f"pipeline.explain.passes.{name}").rpartition(".")
+        module, _, constant = (name if "." in name else f"visual_summaries.pipeline.explain.passes.{name}").rpartition(".")
         assert hasattr(importlib.import_module(module), constant), name
 
 
 def test_only_plain_constants_of_the_sciences_are_followed() -> None:
-    found = constants("pipeline.stages.features", "pipeline.summarize.factors")
-    assert found["pipeline.stages.features.COMPONENTS"] == 56
-    assert found["pipeline.summarize.factors.MOST_CELLS"] == 4000
-    assert not any(name.startswith(("pipeline.stages.regions", "pipeline.models")) for name in found)
-    assert found == constants("pipeline.stages.features", "pipeline.summarize.factors")
+    found = constants("visual_summaries.pipeline.stages.features", "visual_summaries.pipeline.summarize.factors")
+    assert found["visual_summaries.pipeline.stages.features.COMPONENTS"] == 56
+    assert found["visual_summaries.pipeline.summarize.factors.MOST_CELLS"] == 4000
+    assert not any(name.startswith(("visual_summaries.pipeline.stages.regions", "visual_summaries.pipeline.models")) for name in found)
+    assert found == constants("visual_summaries.pipeline.stages.features", "visual_summaries.pipeline.summarize.factors")
 
 
 def test_an_edge_detector_takes_part_by_its_weights(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_an_edge_detector_takes_part_by_its_weights(tmp_path: Path) -> None:
     a, b, c = (explainer("feature-cam", f"explain.cam.edges={tmp_path}/{name}.safetensors") for name in "abc")
     assert a == b != c and str(tmp_path) not in a
     assert len({a, c, explainer("feature-cam")}) == 3
-    assert effective(Hed) == "pipeline.models.hed.Hed"
+    assert effective(Hed) == "visual_summaries.pipeline.models.hed.Hed"

@@ -6,17 +6,17 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
-from pipeline.config import load_config
-from pipeline.data.decode import DecodeError, read_image
-from pipeline.explain.registry import EXPLAINERS, make_explainer
-from pipeline.models.classifier import ClassifierError
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.runtime.units import Unit
-from pipeline.stages.context import FATAL_IN_WORKER, prefetched
-from pipeline.stages.explain import ExplainStage, explainer_name, own_settings, preset_of
-from pipeline.stages.regions import cut_of, salient_mask
-from schemas import make_table
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.data.decode import DecodeError, read_image
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.stages.context import FATAL_IN_WORKER, prefetched
+from visual_summaries.pipeline.stages.explain import ExplainStage, explainer_name, own_settings, preset_of
+from visual_summaries.pipeline.stages.regions import cut_of, salient_mask
+from visual_summaries.schemas import make_table
 
 SIDE = 32
 

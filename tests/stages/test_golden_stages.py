@@ -8,11 +8,11 @@ import golden_stages
 import pytest
 from pyarrow import parquet
 
-from pipeline.stages import crops, explain, images, members, metrics, neighbors, propose, regions, summarize
-from pipeline.stages import features as features_stage
-from pipeline.stages.order import STAGES
-from pipeline.stages.studies import STUDIES, maps
-from pipeline.summarize import local_offsets, part_selection, whitening
+from visual_summaries.pipeline.stages import crops, explain, images, members, metrics, neighbors, propose, regions, summarize
+from visual_summaries.pipeline.stages import features as features_stage
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.studies import STUDIES, maps
+from visual_summaries.pipeline.summarize import local_offsets, part_selection, whitening
 
 GUARDED = golden_stages.guarded()
 

@@ -10,14 +10,14 @@ import pytest
 from in_process import rows, run_in_process
 from PIL import Image
 
-from pipeline.config import RunConfig, load_config
-from pipeline.data.class_map import CatalogError
-from pipeline.models.classifier import ClassifierError
-from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.order import STAGES
-from pipeline.stages.recorded import read_recorded, recorded
-from pipeline.stages.report.stage import ReportStage, write_report
-from pipeline.stages.studies import STUDIES, StudiesStage
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.recorded import read_recorded, recorded
+from visual_summaries.pipeline.stages.report.stage import ReportStage, write_report
+from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
 
 SETTINGS = (
     "explain.explainer=grad-cam",

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pipeline.commands.opened import start_state, worker_setup
-from pipeline.config import RunConfig
-from pipeline.data.catalog import CatalogEntry
-from pipeline.data.demo.scenes import CLASS_NAMES
-from pipeline.stages import images as images_module
-from pipeline.stages.context import WorkerContext
-from pipeline.stages.copies import copies_between_labels
-from pipeline.stages.images import ImagesStage, copies_together, split_by_content
-from pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.commands.opened import start_state, worker_setup
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.data.catalog import CatalogEntry
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES
+from visual_summaries.pipeline.stages import images as images_module
+from visual_summaries.pipeline.stages.context import WorkerContext
+from visual_summaries.pipeline.stages.copies import copies_between_labels
+from visual_summaries.pipeline.stages.images import ImagesStage, copies_together, split_by_content
+from visual_summaries.pipeline.stages.inputs import gather_inputs
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from made_up import MadeUp
 
-from pipeline.evaluate.intervals import mean_interval
-from pipeline.stages import fusion
-from pipeline.stages.copies import copies_between_labels
-from pipeline.stages.fusion import fused_predictions
-from pipeline.stages.metrics import MetricsStage
-from pipeline.stages.negatives import NegativesStage
-from pipeline.stages.specialize import SpecializeStage
-from pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
+from visual_summaries.pipeline.evaluate.intervals import mean_interval
+from visual_summaries.pipeline.stages import fusion
+from visual_summaries.pipeline.stages.copies import copies_between_labels
+from visual_summaries.pipeline.stages.fusion import fused_predictions
+from visual_summaries.pipeline.stages.metrics import MetricsStage
+from visual_summaries.pipeline.stages.negatives import NegativesStage
+from visual_summaries.pipeline.stages.specialize import SpecializeStage
+from visual_summaries.pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
 
 CLASSES = 7
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import RunConfig
-from pipeline.models.answers import answers
-from pipeline.runtime.failures import WorkerUnfit
-from pipeline.stages.classifier import classifier_of
-from pipeline.stages.context import WorkerContext, WorkerSetup
-from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.networks import FILE, network_name
-from pipeline.stages.order import STAGES
-from pipeline.store.atomic import write_atomically
-from pipeline.store.tables import StoreError
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.models.answers import answers
+from visual_summaries.pipeline.runtime.failures import WorkerUnfit
+from visual_summaries.pipeline.stages.classifier import classifier_of
+from visual_summaries.pipeline.stages.context import WorkerContext, WorkerSetup
+from visual_summaries.pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.stages.networks import FILE, network_name
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.atomic import write_atomically
+from visual_summaries.pipeline.store.tables import StoreError
 
 ANSWERS = np.linspace(-3, 5, 300).astype(np.float32)
 

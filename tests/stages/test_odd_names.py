@@ -10,13 +10,13 @@ import pytest
 from in_process import rows, run_in_process
 from rich.console import Console
 
-from pipeline.commands.dry_run import print_plan
-from pipeline.commands.outcome import print_outcome
-from pipeline.config import RunConfig, load_config
-from pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
-from pipeline.runtime.logs import RunLog
-from pipeline.stages.order import STAGES
-from pipeline.stages.report.stage import ReportStage, write_report
+from visual_summaries.pipeline.commands.dry_run import print_plan
+from visual_summaries.pipeline.commands.outcome import print_outcome
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set
+from visual_summaries.pipeline.runtime.logs import RunLog
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.report.stage import ReportStage, write_report
 
 RED = "\x1b[31mred\nline"
 LATIN = b"caf\xe9"

@@ -12,13 +12,13 @@ import pytest
 import torch
 from in_process import rows, run_in_process
 
-from pipeline.config import RunConfig, load_config
-from pipeline.data.demo.scenes import write_demo_set
-from pipeline.runtime.stage import Stage
-from pipeline.stages.context import WorkerContext
-from pipeline.stages.order import STAGES
-from pipeline.stages.report.stage import ReportStage
-from pipeline.stages.studies import STUDIES, StudiesStage
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.demo.scenes import write_demo_set
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.stages.context import WorkerContext
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.report.stage import ReportStage
+from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
 
 SETTINGS = (
     "model.name=demo",
@@ -102,8 +102,8 @@ def raises_for(original: Callable, is_victim: Callable[..., bool]) -> Callable:
 
 def square(undisturbed: Path, victim: dict[str, Any], photographs: Path) -> torch.Tensor:
     """What the classifier sees of the victim, `[3,S,S]` float32 in [0,1]."""
-    from pipeline.data.decode import read_image
-    from pipeline.stages.classifier import classifier_of
+    from visual_summaries.pipeline.data.decode import read_image
+    from visual_summaries.pipeline.stages.classifier import classifier_of
 
     preprocessing = classifier_of(configured(photographs, undisturbed)).preprocessing
     return preprocessing.analyzed_image(read_image(victim["uri"]).image).float().div(255)
@@ -117,23 +117,23 @@ def boxes_of(undisturbed: Path, victim: dict[str, Any]) -> np.ndarray:
 # Stage, what it calls that raises, and how the victim is known there: by a function of the arguments to its id or uri,
 # by its pixels, or by its boxes.
 CASES = [
-    ("images", "pipeline.stages.images.read_image", "uri"),
+    ("images", "visual_summaries.pipeline.stages.images.read_image", "uri"),
     ("explain", "analyzed_image", "row"),
     ("regions", "analyzed_image", "row"),
-    ("regions", "pipeline.stages.regions.salient_mask", "first row"),
+    ("regions", "visual_summaries.pipeline.stages.regions.salient_mask", "first row"),
     ("features", "analyzed_image", "row"),
-    ("features", "pipeline.stages.features.salient_mask", "first row"),
-    ("features", "pipeline.stages.features.dense_features", "pixels"),
-    ("propose", "pipeline.stages.propose.salient_mask", "first row"),
-    ("match", "pipeline.stages.match.match_pairs", "proposals"),
-    ("parts", "pipeline.stages.parts.survivors", "boxes"),
-    ("candidates", "pipeline.stages.candidates.salient_mask", "first row"),
+    ("features", "visual_summaries.pipeline.stages.features.salient_mask", "first row"),
+    ("features", "visual_summaries.pipeline.stages.features.dense_features", "pixels"),
+    ("propose", "visual_summaries.pipeline.stages.propose.salient_mask", "first row"),
+    ("match", "visual_summaries.pipeline.stages.match.match_pairs", "proposals"),
+    ("parts", "visual_summaries.pipeline.stages.parts.survivors", "boxes"),
+    ("candidates", "visual_summaries.pipeline.stages.candidates.salient_mask", "first row"),
     ("members", "analyzed_image", "row"),
-    ("members", "pipeline.stages.members.salient_mask", "first row"),
+    ("members", "visual_summaries.pipeline.stages.members.salient_mask", "first row"),
     ("tags", "analyzed_image", "row"),
     ("studies", "analyzed_image", "row"),
-    ("studies", "pipeline.stages.studies.maps.deletion_curve", "pixels"),
-    ("studies", "pipeline.stages.studies.robustness.salient_mask", "first row"),
+    ("studies", "visual_summaries.pipeline.stages.studies.maps.deletion_curve", "pixels"),
+    ("studies", "visual_summaries.pipeline.stages.studies.robustness.salient_mask", "first row"),
 ]
 # Of these an image's rows follow from nothing but the image.
 ALONE = ("images", "regions", "proposals")
@@ -213,13 +213,13 @@ def test_what_lacks_in_one_table_stops_no_later_stage(
 ) -> None:
     """In each stage another photograph is lost, all of one class or the other."""
     losing = (
-        ("regions", "pipeline.stages.regions.salient_mask", "first row"),
-        ("features", "pipeline.stages.features.salient_mask", "first row"),
-        ("propose", "pipeline.stages.propose.salient_mask", "first row"),
-        ("match", "pipeline.stages.match.match_pairs", "proposals"),
-        ("parts", "pipeline.stages.parts.survivors", "boxes"),
-        ("candidates", "pipeline.stages.candidates.salient_mask", "first row"),
-        ("members", "pipeline.stages.members.salient_mask", "first row"),
+        ("regions", "visual_summaries.pipeline.stages.regions.salient_mask", "first row"),
+        ("features", "visual_summaries.pipeline.stages.features.salient_mask", "first row"),
+        ("propose", "visual_summaries.pipeline.stages.propose.salient_mask", "first row"),
+        ("match", "visual_summaries.pipeline.stages.match.match_pairs", "proposals"),
+        ("parts", "visual_summaries.pipeline.stages.parts.survivors", "boxes"),
+        ("candidates", "visual_summaries.pipeline.stages.candidates.salient_mask", "first row"),
+        ("members", "visual_summaries.pipeline.stages.members.salient_mask", "first row"),
     )
     images = rows(undisturbed, "images")
     chosen = [row["image_id"] for row in rows(undisturbed, "members")]

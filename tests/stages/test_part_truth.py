@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.commands.evaluate import check_studies, default_studies
-from pipeline.commands.outcome import known_parts, print_outcome
-from pipeline.config import ConfigurationError, load_config
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.settings import Location
-from pipeline.runtime.units import Output, Unit
-from pipeline.stages.part_truth import class_truths, truth_rows
-from pipeline.stages.part_truth import known_parts as known_parts_of
-from pipeline.stages.studies import STUDIES
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.commands.evaluate import check_studies, default_studies
+from visual_summaries.pipeline.commands.outcome import known_parts, print_outcome
+from visual_summaries.pipeline.config import ConfigurationError, load_config
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.settings import Location
+from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.stages.part_truth import class_truths, truth_rows
+from visual_summaries.pipeline.stages.part_truth import known_parts as known_parts_of
+from visual_summaries.pipeline.stages.studies import STUDIES
+from visual_summaries.pipeline.store.tables import TableStore
 
 SIDE = 100
 EDGES = ("x0", "y0", "x1", "y1")

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import load_config
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.units import Unit
-from pipeline.settings import ProposalSettings
-from pipeline.stages.candidates import _clusters
-from pipeline.stages.context import WorkerContext, WorkerSetup
-from pipeline.stages.image_proposals import read_proposals, with_pooled_features
-from pipeline.stages.propose import searched_boxes, stored_descriptors
-from pipeline.store.tables import TableStore
-from pipeline.summarize.conv_descriptors import conv_descriptors
-from pipeline.summarize.hog import describe
-from pipeline.summarize.pair_scores import Matching, match_pairs
-from pipeline.summarize.proposals import FAST, selective_search
-from pipeline.summarize.similarity import ImageProposals
-from pipeline.summarize.whitening import natural_whitener
-from schemas import EDGES, TABLES, make_table
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.units import Unit
+from visual_summaries.pipeline.settings import ProposalSettings
+from visual_summaries.pipeline.stages.candidates import _clusters
+from visual_summaries.pipeline.stages.context import WorkerContext, WorkerSetup
+from visual_summaries.pipeline.stages.image_proposals import read_proposals, with_pooled_features
+from visual_summaries.pipeline.stages.propose import searched_boxes, stored_descriptors
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
+from visual_summaries.pipeline.summarize.hog import describe
+from visual_summaries.pipeline.summarize.pair_scores import Matching, match_pairs
+from visual_summaries.pipeline.summarize.proposals import FAST, selective_search
+from visual_summaries.pipeline.summarize.similarity import ImageProposals
+from visual_summaries.pipeline.summarize.whitening import natural_whitener
+from visual_summaries.schemas import EDGES, TABLES, make_table
 
 SIDE = 96
 

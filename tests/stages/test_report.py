@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from made_up import MadeUp
 
-from pipeline.report.class_pages import drawn_class, written_card
-from pipeline.review.questions import computed_from, shards_by_class
-from pipeline.runtime.stage import Plan
-from pipeline.stages.metrics import MetricsStage
-from pipeline.stages.negatives import NegativesStage
-from pipeline.stages.order import STAGES
-from pipeline.stages.report.content import class_content, class_told, rows_of_class
-from pipeline.stages.report.stage import BY_CLASS, FOLDER, PagesStage, ReportStage, class_state, drawn_state, with_pages
-from pipeline.stages.specialize import SpecializeStage
+from visual_summaries.pipeline.report.class_pages import drawn_class, written_card
+from visual_summaries.pipeline.review.questions import computed_from, shards_by_class
+from visual_summaries.pipeline.runtime.stage import Plan
+from visual_summaries.pipeline.stages.metrics import MetricsStage
+from visual_summaries.pipeline.stages.negatives import NegativesStage
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.stages.report.content import class_content, class_told, rows_of_class
+from visual_summaries.pipeline.stages.report.stage import BY_CLASS, FOLDER, PagesStage, ReportStage, class_state, drawn_state, with_pages
+from visual_summaries.pipeline.stages.specialize import SpecializeStage
 
 
 def told(folder: Path, classes: int) -> MadeUp:

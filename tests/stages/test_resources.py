@@ -14,21 +14,21 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from pipeline.commands.opened import start_state, worker_setup
-from pipeline.config import RunConfig
-from pipeline.data.decode import DecodeError
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.pool import WorkerPool
-from pipeline.runtime.session import ray_session
-from pipeline.runtime.settings import RaySettings
-from pipeline.runtime.stage import Stage
-from pipeline.runtime.units import Output, Unit, error_row
-from pipeline.runtime.work import Work
-from pipeline.runtime.workers import Workers
-from pipeline.stages import context
-from pipeline.stages.inputs import gather_inputs
-from pipeline.stages.order import STAGES
-from pipeline.store.tables import TableStore
+from visual_summaries.pipeline.commands.opened import start_state, worker_setup
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.data.decode import DecodeError
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.pool import WorkerPool
+from visual_summaries.pipeline.runtime.session import ray_session
+from visual_summaries.pipeline.runtime.settings import RaySettings
+from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.runtime.units import Output, Unit, error_row
+from visual_summaries.pipeline.runtime.work import Work
+from visual_summaries.pipeline.runtime.workers import Workers
+from visual_summaries.pipeline.stages import context
+from visual_summaries.pipeline.stages.inputs import gather_inputs
+from visual_summaries.pipeline.stages.order import STAGES
+from visual_summaries.pipeline.store.tables import TableStore
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jobs.summarize import main
-from pipeline.config import RunConfig, load_config
-from pipeline.data.catalog import CatalogClass, CatalogEntry, load_catalog
-from pipeline.data.decode import read_image
-from pipeline.models.classifier import Classifier
-from pipeline.models.loading import load_classifier
-from pipeline.stages import self_check
-from pipeline.stages.self_check import checked, spread
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.config import RunConfig, load_config
+from visual_summaries.pipeline.data.catalog import CatalogClass, CatalogEntry, load_catalog
+from visual_summaries.pipeline.data.decode import read_image
+from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.stages import self_check
+from visual_summaries.pipeline.stages.self_check import checked, spread
 
 CONFIG = RunConfig()
 

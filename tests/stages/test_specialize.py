@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from made_up import MadeUp
 
-from pipeline.stages.negatives import Draw, NegativesStage, Photograph
-from pipeline.stages.specialize import SpecializeStage
-from pipeline.store.tables import digest
+from visual_summaries.pipeline.stages.negatives import Draw, NegativesStage, Photograph
+from visual_summaries.pipeline.stages.specialize import SpecializeStage
+from visual_summaries.pipeline.store.tables import digest
 
 
 def drawn(run: MadeUp, of_a_class: int, in_all: int) -> list[tuple[str, str]]:

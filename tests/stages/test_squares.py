@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.stages.squares import LEFT_OVER_SECONDS, Squares
+from visual_summaries.pipeline.stages.squares import LEFT_OVER_SECONDS, Squares
 
 SIDE = 8
 BYTES = 3 * SIDE * SIDE
@@ -81,7 +81,7 @@ def test_a_full_or_missing_disk_costs_time_alone(tmp_path: Path, monkeypatch: py
     gone = Squares("run", SIDE, parent=tmp_path / "gone")
     gone.put("a", square(0))
     assert gone.get("a") is None
-    monkeypatch.setattr("pipeline.stages.squares.LEAST_FREE_BYTES", 2**62)
+    monkeypatch.setattr("visual_summaries.pipeline.stages.squares.LEAST_FREE_BYTES", 2**62)
     full = Squares("run", SIDE, parent=tmp_path)
     full.put("a", square(0))
     assert full.get("a") is None

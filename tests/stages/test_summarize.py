@@ -1,7 +1,7 @@
 """The stage `summarize`: what becomes of clusters that lose their members."""
 
-from pipeline.stages.members import EVIDENCE
-from pipeline.stages.summarize import _summary
+from visual_summaries.pipeline.stages.members import EVIDENCE
+from visual_summaries.pipeline.stages.summarize import _summary
 
 
 def test_a_cluster_may_lose_all_its_members_one_by_one() -> None:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from pipeline.runtime.units import error_row
-from pipeline.store.atomic import atomic_file, write_atomically
-from pipeline.store.content import content_digest
-from pipeline.store.tables import Shard, StoreError, TableStore, digest
-from schemas import make_table
+from visual_summaries.pipeline.runtime.units import error_row
+from visual_summaries.pipeline.store.atomic import atomic_file, write_atomically
+from visual_summaries.pipeline.store.content import content_digest
+from visual_summaries.pipeline.store.tables import Shard, StoreError, TableStore, digest
+from visual_summaries.schemas import make_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,8 +75,8 @@ def test_a_full_disk_is_one_message_and_no_file(tmp_path) -> None:
     """A limit on file size makes the kernel refuse a real write half-way, as a full disk does."""
     code = """
 import resource, signal, sys
-from pipeline.store.tables import StoreError, TableStore
-from schemas import make_table
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
+from visual_summaries.schemas import make_table
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 import random

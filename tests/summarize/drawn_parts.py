@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.summarize.candidates import Candidate, candidate_of_cells, cell_shares
+from visual_summaries.pipeline.summarize.candidates import Candidate, candidate_of_cells, cell_shares
 
 GRID, DEPTH, CELL = 20, 24, 4
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 from skimage.measure import label
 
-from pipeline.summarize.candidates import (
+from visual_summaries.pipeline.summarize.candidates import (
     Candidate,
     box_of_cells,
     candidate_of_boxes,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler, normalize
 
-from pipeline.summarize.cell_features import fit_basis, with_context
+from visual_summaries.pipeline.summarize.cell_features import fit_basis, with_context
 
 
 def test_descriptions_keep_the_scalar_products_of_standardized_layers() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from drawn_parts import draw, pattern
 
-from pipeline.summarize.class_parts import PartSettings, find_parts, remaking
-from pipeline.summarize.part_selection import Selection
-from pipeline.summarize.resampling import Rerun, found_again
+from visual_summaries.pipeline.summarize.class_parts import PartSettings, find_parts, remaking
+from visual_summaries.pipeline.summarize.part_selection import Selection
+from visual_summaries.pipeline.summarize.resampling import Rerun, found_again
 
 PARTS = {"head": pattern(0, 5, 5), "wing": pattern(1, 6, 5)}
 SETTINGS = PartSettings(context=3, factors=(2, 3), regions=(1, 2))

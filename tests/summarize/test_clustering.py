@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import affinity_propagation as dense_affinity_propagation
 
-from pipeline.summarize import clustering
-from pipeline.summarize.clustering import affinity_propagation, cluster_edges, cluster_scores
+from visual_summaries.pipeline.summarize import clustering
+from visual_summaries.pipeline.summarize.clustering import affinity_propagation, cluster_edges, cluster_scores
 
 
 def original(data_directory: Path, case: int) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:

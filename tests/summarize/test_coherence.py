@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from drawn_parts import draw, pattern
 
-from pipeline.summarize import coherence
-from pipeline.summarize.candidates import candidate_of_cells
-from pipeline.summarize.coherence import Coherence, SmoothMaps, candidate_coherence, likeness_of
+from visual_summaries.pipeline.summarize import coherence
+from visual_summaries.pipeline.summarize.candidates import candidate_of_cells
+from visual_summaries.pipeline.summarize.coherence import Coherence, SmoothMaps, candidate_coherence, likeness_of
 
 
 @pytest.mark.parametrize("mirror", [False, True])

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.models.classifier import Classifier, ClassifierError
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.summarize.candidates import Candidate
+from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.summarize.candidates import Candidate
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import concept_baselines as baselines  # noqa: E402

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.summarize import consensus
-from pipeline.summarize.candidates import largest_pieces
-from pipeline.summarize.consensus import agreed
+from visual_summaries.pipeline.summarize import consensus
+from visual_summaries.pipeline.summarize.candidates import largest_pieces
+from visual_summaries.pipeline.summarize.consensus import agreed
 
 IMAGES, GRID = 5, 9
 

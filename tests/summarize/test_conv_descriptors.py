@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from pipeline.summarize.conv_descriptors import conv_descriptors
+from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
 
 
 def unit_features(seed: int, grid: int, components: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pipeline.summarize.candidates import Candidate
-from pipeline.summarize.cover import CoverProblem, fewest, greedy
+from visual_summaries.pipeline.summarize.candidates import Candidate
+from visual_summaries.pipeline.summarize.cover import CoverProblem, fewest, greedy
 
 GRID, IMAGES = 6, 4
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.summarize.hog import crops, describe, felzenszwalb_hog, hog_map
+from visual_summaries.pipeline.summarize.hog import crops, describe, felzenszwalb_hog, hog_map
 
 
 def random_image(seed: int, shape: tuple[int, int] = (96, 128)) -> np.ndarray:

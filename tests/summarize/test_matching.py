@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.summarize.hough import probabilistic_hough_matching
-from pipeline.summarize.local_offsets import local_offset_matching
-from pipeline.summarize.matching import (
+from visual_summaries.pipeline.summarize.hough import probabilistic_hough_matching
+from visual_summaries.pipeline.summarize.local_offsets import local_offset_matching
+from visual_summaries.pipeline.summarize.matching import (
     match,
     naive_appearance_matching,
 )

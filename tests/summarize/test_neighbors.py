@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.summarize.neighbors import nearest_pairs, pair_graph
+from visual_summaries.pipeline.summarize.neighbors import nearest_pairs, pair_graph
 
 
 def brute_force(features: np.ndarray, neighbors: int) -> set[tuple[int, int]]:

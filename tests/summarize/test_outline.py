@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from pipeline.summarize.outline import convex_hull, touched_regions
+from visual_summaries.pipeline.summarize.outline import convex_hull, touched_regions
 
 
 def corners(salient: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.summarize import local_offsets, pair_scores
-from pipeline.summarize.matching import match
-from pipeline.summarize.pair_scores import Matching, PairScores, match_pairs
-from pipeline.summarize.similarity import BestScores, ImageProposals
+from visual_summaries.pipeline.summarize import local_offsets, pair_scores
+from visual_summaries.pipeline.summarize.matching import match
+from visual_summaries.pipeline.summarize.pair_scores import Matching, PairScores, match_pairs
+from visual_summaries.pipeline.summarize.similarity import BestScores, ImageProposals
 
 SIDE = 112.0
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from drawn_parts import DEPTH, GRID, Drawn, draw, pattern, unit
 
-from pipeline.summarize.candidates import Candidate, candidate_of_cells
-from pipeline.summarize.consensus import agreed
-from pipeline.summarize.duplicates import photograph_groups, photograph_weights
-from pipeline.summarize.factors import factor_cells
-from pipeline.summarize.part_selection import (
+from visual_summaries.pipeline.summarize.candidates import Candidate, candidate_of_cells
+from visual_summaries.pipeline.summarize.consensus import agreed
+from visual_summaries.pipeline.summarize.duplicates import photograph_groups, photograph_weights
+from visual_summaries.pipeline.summarize.factors import factor_cells
+from visual_summaries.pipeline.summarize.part_selection import (
     BACKGROUND,
     BY_CHANCE,
     NEAR_DUPLICATE,
@@ -19,7 +19,7 @@ from pipeline.summarize.part_selection import (
     SelectionSettings,
     select_parts,
 )
-from pipeline.summarize.region_groups import PooledRegions, region_cells
+from visual_summaries.pipeline.summarize.region_groups import PooledRegions, region_cells
 
 THREE = {"head": pattern(0, 4, 4), "wing": pattern(1, 5, 4), "tail": pattern(2, 4, 5)}
 

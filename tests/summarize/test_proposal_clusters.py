@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from drawn_parts import CELL, DEPTH, GRID, draw
 
-from pipeline.summarize.candidates import candidate_of_boxes
-from pipeline.summarize.clustering import cluster_edges
-from pipeline.summarize.conv_descriptors import conv_descriptors
-from pipeline.summarize.pair_scores import Matching, match_pairs
-from pipeline.summarize.similarity import BestScores, ImageProposals, class_edges, salient_shares, survivors
+from visual_summaries.pipeline.summarize.candidates import candidate_of_boxes
+from visual_summaries.pipeline.summarize.clustering import cluster_edges
+from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
+from visual_summaries.pipeline.summarize.pair_scores import Matching, match_pairs
+from visual_summaries.pipeline.summarize.similarity import BestScores, ImageProposals, class_edges, salient_shares, survivors
 
 SIDE = GRID * CELL
 COUNT = 8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.summarize.proposals import (
+from visual_summaries.pipeline.summarize.proposals import (
     COLOR_SPACES,
     FAST,
     STRATEGIES,
@@ -60,7 +60,7 @@ def test_same_seed_same_boxes_in_the_same_order() -> None:
     first, second = selective_search(image, seed=7), selective_search(image, seed=7)
     np.testing.assert_array_equal(first, second)
     program = (
-        "import sys, numpy; from pipeline.summarize.proposals import selective_search;"
+        "import sys, numpy; from visual_summaries.pipeline.summarize.proposals import selective_search;"
         "image = numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8).reshape(128, 128, 3);"
         "sys.stdout.buffer.write(selective_search(image, seed=7).tobytes())"
     )

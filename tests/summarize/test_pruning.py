@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.summarize.pruning import (
+from visual_summaries.pipeline.summarize.pruning import (
     PrunedCluster,
     choose_members,
     gray_crops,

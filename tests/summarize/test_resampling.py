@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.summarize.candidates import Candidate
-from pipeline.summarize.resampling import found_again, same_part
+from visual_summaries.pipeline.summarize.candidates import Candidate
+from visual_summaries.pipeline.summarize.resampling import found_again, same_part
 
 
 def candidate(images: list[int], boxes: list[list[float]]) -> Candidate:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.summarize.similarity import (
+from visual_summaries.pipeline.summarize.similarity import (
     BestScores,
     Edges,
     ImageProposals,

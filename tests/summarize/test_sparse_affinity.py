@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.summarize import sparse_affinity
-from pipeline.summarize.clustering import affinity_propagation
-from pipeline.summarize.sparse_affinity import Clustering, Messages, sparse_affinity_propagation
+from visual_summaries.pipeline.summarize import sparse_affinity
+from visual_summaries.pipeline.summarize.clustering import affinity_propagation
+from visual_summaries.pipeline.summarize.sparse_affinity import Clustering, Messages, sparse_affinity_propagation
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 Values = dict[tuple[int, int], float]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from pipeline.summarize.specialists import (
+from visual_summaries.pipeline.summarize.specialists import (
     Specialist,
     choose_alpha,
     class_scores,

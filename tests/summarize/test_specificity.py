@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from drawn_parts import Drawn, draw, pattern, unit
 
-from pipeline.summarize.candidates import candidate_of_cells
-from pipeline.summarize.part_selection import BACKGROUND, SelectionSettings, select_parts
-from pipeline.summarize.specificity import salience_where_alike, specificity
+from visual_summaries.pipeline.summarize.candidates import candidate_of_cells
+from visual_summaries.pipeline.summarize.part_selection import BACKGROUND, SelectionSettings, select_parts
+from visual_summaries.pipeline.summarize.specificity import salience_where_alike, specificity
 
 
 def with_grass(count: int = 12) -> tuple[Drawn, np.ndarray]:

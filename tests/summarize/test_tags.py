@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.models.labels import Labels, imagenet_labels
-from pipeline.summarize.tags import Tags, label_tags
+from visual_summaries.pipeline.models.labels import Labels, imagenet_labels
+from visual_summaries.pipeline.summarize.tags import Tags, label_tags
 
 LABELS = Labels(("crane", "auto", "robin", "car", "crane"), ("n1", "n2", "n3", "n2", "n5"))
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.summarize.hog import hog_map
-from pipeline.summarize.whitening import (
+from visual_summaries.pipeline.summarize.hog import hog_map
+from visual_summaries.pipeline.summarize.whitening import (
     Background,
     background_statistics,
     natural_whitener,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from runs import environment
 
-from jobs.command import main
-from pipeline.store.tables import TableStore
+from visual_summaries.jobs.command import main
+from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def test_the_example_of_the_page_runs_and_prints_what_is_shown(shown: tuple[str,
     program, verb, *arguments = shlex.split(command)
     assert (program, verb) == ("visual-summaries", "volumes")
     result = subprocess.run(
-        [sys.executable, "-m", "jobs.volumes", *arguments, "--workers", "1"],
+        [sys.executable, "-m", "visual_summaries", "volumes", *arguments, "--workers", "1"],
         cwd=tmp_path, capture_output=True, text=True, timeout=600, env=own,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.class_map import CatalogError
-from pipeline.data.volumes.atlas import LabelVolume, orientation, read_atlas, read_names
-from pipeline.data.volumes.files import VolumeError, open_volume
-from pipeline.data.volumes.scans import find_scans, read_scan, scan_id
+from visual_summaries.pipeline.data.class_map import CatalogError
+from visual_summaries.pipeline.data.volumes.atlas import LabelVolume, orientation, read_atlas, read_names
+from visual_summaries.pipeline.data.volumes.files import VolumeError, open_volume
+from visual_summaries.pipeline.data.volumes.scans import find_scans, read_scan, scan_id
 
 SHAPE = (4, 5, 6)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])

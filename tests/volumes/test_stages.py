@@ -13,19 +13,19 @@ from drawn_scans import NAMES, PLANTED, Planted, cubes, scan, write_set
 from in_process import InProcess, Unwatched
 from rich.console import Console
 
-from jobs.command import main
-from pipeline.commands.volumes import draw_volumes, run_volumes, start_volumes, volume_config, volume_setup
-from pipeline.config import ConfigurationError
-from pipeline.data.catalog import CatalogError
-from pipeline.explain.atlas import atlas_of, explain_volumes
-from pipeline.models.classifier import ClassifierError
-from pipeline.runtime.failures import RunFailed
-from pipeline.runtime.flow import run_stages
-from pipeline.runtime.records import error_shards, write_errors_manifest
-from pipeline.stages.networks import network_name
-from pipeline.stages.volumes.inputs import catalog_errors, gather_volume_inputs
-from pipeline.stages.volumes.order import VOLUME_STAGES
-from pipeline.store.tables import StoreError, TableStore
+from visual_summaries.jobs.command import main
+from visual_summaries.pipeline.commands.volumes import draw_volumes, run_volumes, start_volumes, volume_config, volume_setup
+from visual_summaries.pipeline.config import ConfigurationError
+from visual_summaries.pipeline.data.catalog import CatalogError
+from visual_summaries.pipeline.explain.atlas import atlas_of, explain_volumes
+from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.runtime.failures import RunFailed
+from visual_summaries.pipeline.runtime.flow import run_stages
+from visual_summaries.pipeline.runtime.records import error_shards, write_errors_manifest
+from visual_summaries.pipeline.stages.networks import network_name
+from visual_summaries.pipeline.stages.volumes.inputs import catalog_errors, gather_volume_inputs
+from visual_summaries.pipeline.stages.volumes.order import VOLUME_STAGES
+from visual_summaries.pipeline.store.tables import StoreError, TableStore
 
 SIGMAS = {"light": 2.0, "shadow": 1.5}
 

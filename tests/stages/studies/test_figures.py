@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.commands.evaluate import needed_stages
-from pipeline.evaluate.intervals import mean_interval, wilson_interval
-from pipeline.report.evaluation import all_figures, paper_tables
-from pipeline.stages.studies.figures import curves, figures, figures_table
-from pipeline.store.tables import TableStore
-from schemas import make_table
+from visual_summaries.pipeline.commands.evaluate import needed_stages
+from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
+from visual_summaries.pipeline.report.evaluation import all_figures, paper_tables
+from visual_summaries.pipeline.stages.studies.figures import curves, figures, figures_table
+from visual_summaries.pipeline.store.tables import TableStore
+from visual_summaries.schemas import make_table
 
 TORCHRAY = "pointing game, torchray"
 VALUES = {"a": [0.1, 0.4, 0.7], "b|": [0.2]}

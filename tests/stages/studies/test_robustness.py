@@ -9,20 +9,20 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from jobs.evaluate import build_parser
-from pipeline.commands.evaluate import check_studies, default_studies
-from pipeline.config import ConfigurationError, RunConfig, load_config
-from pipeline.evaluate.map_stability import CHANGES
-from pipeline.explain.engine import Item, explain_stream
-from pipeline.explain.registry import make_explainer
-from pipeline.models.loading import load_classifier
-from pipeline.models.preparation import PreparedClassifier
-from pipeline.report.robustness_plots import draw_stability, draw_transfer, stability_figures, transfer_figures
-from pipeline.runtime.units import Output, Unit
-from pipeline.stages.explain import image_generator, own_settings
-from pipeline.stages.studies import STUDIES, robustness
-from pipeline.stages.studies.figures import Figure
-from schemas import make_table
+from visual_summaries.jobs.evaluate import build_parser
+from visual_summaries.pipeline.commands.evaluate import check_studies, default_studies
+from visual_summaries.pipeline.config import ConfigurationError, RunConfig, load_config
+from visual_summaries.pipeline.evaluate.map_stability import CHANGES
+from visual_summaries.pipeline.explain.engine import Item, explain_stream
+from visual_summaries.pipeline.explain.registry import make_explainer
+from visual_summaries.pipeline.models.loading import load_classifier
+from visual_summaries.pipeline.models.preparation import PreparedClassifier
+from visual_summaries.pipeline.report.robustness_plots import draw_stability, draw_transfer, stability_figures, transfer_figures
+from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.stages.explain import image_generator, own_settings
+from visual_summaries.pipeline.stages.studies import STUDIES, robustness
+from visual_summaries.pipeline.stages.studies.figures import Figure
+from visual_summaries.schemas import make_table
 
 MARGIN = 2  # 3 px of 224 are 2 of 128
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import load_config
-from pipeline.data.decode import DecodeError
-from pipeline.models.preprocessing import Preprocessing
-from pipeline.runtime.units import Output, Unit
-from pipeline.stages.candidates import CandidatesStage, stored_candidates
-from pipeline.stages.studies import STUDIES
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.data.decode import DecodeError
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
+from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.stages.candidates import CandidatesStage, stored_candidates
+from visual_summaries.pipeline.stages.studies import STUDIES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "summarize"))
 

@@ -1,5 +1,0 @@
-"""What every table holds: one Arrow schema per table, a description and a unit per column."""
-
-from schemas.tables import EDGES, TABLES, TableSchema, empty_table, make_table, validate
-
-__all__ = ["EDGES", "TABLES", "TableSchema", "empty_table", "make_table", "validate"]

@@ -1,0 +1,138 @@
+"""Several runs side by side, as Markdown and as a plot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from visual_summaries.pipeline.evaluate.intervals import wilson_interval
+from visual_summaries.pipeline.report.evaluation import escaped, number
+
+# Visual summaries, Table 3: summaries a class, accuracy on ImageNet.
+PUBLISHED = (("AlexNet", 5.0, 0.571), ("VGG16", 5.5, 0.724), ("GoogLeNet", 6.0, 0.745), ("ResNet-50", 6.33, 0.762))
+
+
+SHARED_METHOD = (
+    "Summaries count as the same where at least half of the images of both, of those that both runs explained, show "
+    "the same part (boxes with intersection over union of at least 0.5), one to one."
+)
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run.
+
+    Attributes:
+        images: over which its accuracy is, with Wilson's 95 % interval.
+        counts: kept summaries of each class.
+        mean, mean_low, mean_high: of the counts, with the 95 % bootstrap interval over classes.
+    """
+
+    name: str
+    images: int
+    accuracy: float
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    mean: float
+    mean_low: float
+    mean_high: float
+
+
+@dataclass(frozen=True)
+class ComparedClass:
+    """One class.
+
+    Attributes:
+        summaries: numbers of each run's kept summaries.
+        shared: for each run but the first, pairs (summary of the first run, summary of this one) that show the same
+            part in at least half of their images, of those that both runs explained.
+        overlaps: for each run but the first, for each of its summaries the largest share of images in which it shows
+            the same part as a summary of the first run.
+        again: for each run but the first, for each summary of the first run with a member among the images that both
+            explained, whether one of its summaries shows the same part in at least half of the images that both have.
+    """
+
+    label: str
+    summaries: tuple[tuple[int, ...], ...]
+    shared: tuple[tuple[tuple[int, int], ...], ...]
+    overlaps: tuple[tuple[float, ...], ...]
+    again: tuple[tuple[bool, ...], ...]
+
+
+def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass]) -> str:
+    """Summaries against accuracy (visual summaries, Table 3), and what the runs share (Markdown)."""
+    lines = [
+        "# Runs side by side",
+        "",
+        "Accuracy: top-1 over all readable images of the classes that all runs have, 95 % Wilson interval. Summaries:",
+        "kept ones a class, mean over classes, 95 % bootstrap interval over classes.",
+        "",
+        "| run | images | accuracy | 95 % interval | summaries a class | 95 % interval |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for run in sorted(runs, key=lambda run: run.accuracy):
+        lines.append(
+            f"| {escaped(run.name)} | {run.images} | {number(run.accuracy)} | {number(run.low)} – {number(run.high)} | "
+            f"{run.mean:.2f} | {run.mean_low:.2f} – {run.mean_high:.2f} |"
+        )
+    told = ", ".join(f"{name} {count:g} at {accuracy:.1%}" for name, count, accuracy in PUBLISHED)
+    lines += ["", f"Published (Table 3, other images): {told}."]
+    for other, run in enumerate(runs[1:]):
+        lines += [
+            "",
+            f"## {escaped(runs[0].name)} and {escaped(run.name)}",
+            "",
+            f"{SHARED_METHOD} Overlap: of a summary of the second with the nearest one",
+            "of the first, mean over the class.",
+            "",
+            "| class | shared | only in the first | only in the second | overlap |",
+            "|---|--:|--:|--:|--:|",
+        ]
+        lines += [_shared_row(one, other) for one in classes]
+        every = [overlap for one in classes for overlap in one.overlaps[other]]
+        lines.append(f"| all {len(every)} of the second | | | | {_mean(every)} |")
+        lines += ["", _found_again([found for one in classes for found in one.again[other]])]
+    return "\n".join(lines) + "\n"
+
+
+def _found_again(found: Sequence[bool]) -> str:
+    """How many of the first run's summaries are there again, in words."""
+    low, high = wilson_interval(sum(found), len(found))
+    return (
+        f"Found again in the second: {sum(found)} of {len(found)} summaries of the first, {_mean(found)} "
+        f"({number(low)} – {number(high)}, 95 % Wilson interval), by one that shows the same part in at least half of "
+        "the images in which both have a member."
+    )
+
+
+def _shared_row(one: ComparedClass, other: int) -> str:
+    pairs = one.shared[other]
+    first = [number for number in one.summaries[0] if number not in {a for a, _ in pairs}]
+    second = [number for number in one.summaries[other + 1] if number not in {b for _, b in pairs}]
+
+    def told(values: Sequence[Any]) -> str:
+        return ", ".join(map(str, values)) or "–"
+
+    both = told([f"{a} = {b}" for a, b in pairs])
+    mean = _mean(one.overlaps[other])
+    return f"| {escaped(one.label)} | {both} | {told(first)} | {told(second)} | {mean} |"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return number(sum(values) / len(values)) if values else "–"
+
+
+def plot_counts(runs: Sequence[ComparedRun], file: Any) -> None:
+    """Summaries a class against accuracy (visual summaries, Fig. 5), as a PNG."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(5.2, 3.8), dpi=150, layout="constrained")
+    axes = canvas.subplots()
+    for run in runs:
+        across = [[run.accuracy - run.low], [run.high - run.accuracy]]
+        up = [[run.mean - run.mean_low], [run.mean_high - run.mean]]
+        axes.errorbar(run.accuracy, run.mean, xerr=across, yerr=up, fmt="o", capsize=3, linewidth=1, label=run.name)
+    axes.set(xlabel="accuracy (Wilson's 95 %)", ylabel="kept summaries a class (bootstrap, 95 %)")
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.legend(loc="outside lower center", frameon=False, fontsize=8)
+    canvas.savefig(file)

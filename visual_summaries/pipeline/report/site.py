@@ -1,0 +1,86 @@
+"""The report's pages about a whole run: plain data in, HTML in a folder out.
+
+    <directory>/index.html   overview: a card for each class
+    <directory>/plots.html   distributions and curves
+    <directory>/errors.html  what was left out, and why
+    <directory>/methods.html how each figure is computed, stages, settings, versions
+    <directory>/style.css, icon.svg
+    <directory>/classes/     see `class_pages`
+
+The pages open from a disk and need nothing from another host; without scripts they lack search, sorting and keys. All
+text is escaped. Each file is written beside its place and renamed, so a reader never sees half of one. The overview
+comes last, from the cards that the class pages return.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from visual_summaries.pipeline.report.class_drawings import STRIP_COLUMNS, STRIP_GAP, STRIP_SIDE
+from visual_summaries.pipeline.report.content import ClassCard, IndexContent
+from visual_summaries.pipeline.report.drawing import Plot
+from visual_summaries.pipeline.report.files import write_file
+from visual_summaries.pipeline.report.rendering import render, shared_files
+
+ALL_ERRORS_SHOWN = 2000
+"""Errors on the page of errors; it counts the others, and the table has them all."""
+
+GLANCE = 3
+"""Plots that the overview shows at most; all are on their own page."""
+
+GLANCE_BYTES = 150_000
+"""Their size at most: the overview of a thousand classes shall stay below a megabyte."""
+
+
+def write_site(
+    directory: Path, content: IndexContent, write: Callable[[Path, bytes], Any] = write_file
+) -> Path:
+    """Write the pages about the run, the overview last.
+
+    Args:
+        write: writes a file, whole.
+
+    Returns:
+        The path of the overview.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, data in shared_files().items():
+        write(directory / name, data)
+    common: dict[str, Any] = {"content": content, "root": "", "previous": None, "next": None}
+    write(directory / "plots.html", render("plots.html", **common))
+    write(directory / "methods.html", render("methods.html", longest=_longest(content), **common))
+    reasons = Counter((error.stage, error.reason) for error in content.errors)
+    errors = {"reasons": reasons.most_common(), "errors": content.errors[:ALL_ERRORS_SHOWN]}
+    hidden = max(0, len(content.errors) - ALL_ERRORS_SHOWN)
+    write(directory / "errors.html", render("errors.html", errors_not_shown=hidden, **errors, **common))
+    cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
+    page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
+    write(directory / "index.html", page)
+    return directory / "index.html"
+
+
+def _glance(plots: Sequence[Plot]) -> list[Plot]:
+    """The first plots that have something to show and are not too large."""
+    chosen: list[Plot] = []
+    for plot in plots:
+        size = sum(len(other.svg) for other in (*chosen, plot))
+        if len(chosen) < GLANCE and size <= GLANCE_BYTES and not plot.empty:
+            chosen.append(plot)
+    return chosen
+
+
+def _longest(content: IndexContent) -> float:
+    return max((stage.seconds for stage in content.stages), default=0.0)
+
+
+def _search_text(card: ClassCard) -> str:
+    """What the search looks in: each word of the names once, in lower case."""
+    words = " ".join((card.class_name, card.label, *card.words)).casefold().split()
+    return " ".join(dict.fromkeys(words))
+
+
+def _strip_share(card: ClassCard) -> float:
+    """Width of the card's strip in percent of a full one."""
+    full = STRIP_COLUMNS * (STRIP_SIDE + STRIP_GAP) - STRIP_GAP
+    return round(100.0 * card.strip_width / full, 2)
