@@ -1,6 +1,7 @@
-"""The statistics of natural images that descriptors are whitened with: makes `visual_summaries/pipeline/summarize/background.npz`.
+"""The statistics of natural images that descriptors are whitened with: makes `background.npz`.
 
-    VISUAL_SUMMARIES_DATA=… python benchmarks/background_statistics.py visual_summaries/pipeline/summarize/background.npz
+    VISUAL_SUMMARIES_DATA=… python benchmarks/background_statistics.py \
+        visual_summaries/pipeline/summarize/background.npz
 
 Mean and covariances of HOG cells over every third validation photograph, resized to 224 px. Only these
 sums are kept. Which photographs hardly matters: see `willow.py`.

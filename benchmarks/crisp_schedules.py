@@ -18,7 +18,13 @@ import torch
 from photographs import NETWORKS, Photograph, correct_photographs, network
 from scipy import ndimage
 
-from visual_summaries.pipeline.explain.crisp import PRESETS, CrispMasks, CrispSettings, StageSettings, binarization_error
+from visual_summaries.pipeline.explain.crisp import (
+    PRESETS,
+    CrispMasks,
+    CrispSettings,
+    StageSettings,
+    binarization_error,
+)
 from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.interface import Explanation, target_scores
 from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS

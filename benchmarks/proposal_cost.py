@@ -29,7 +29,12 @@ from visual_summaries.pipeline.data.decode import read_image
 from visual_summaries.pipeline.data.demo.scenes import write_demo_set
 from visual_summaries.pipeline.data.parts import read_parts
 from visual_summaries.pipeline.evaluate.intervals import mean_interval
-from visual_summaries.pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
+from visual_summaries.pipeline.evaluate.matching import (
+    active_proposals,
+    area_under_correct_shares,
+    matched_overlaps,
+    true_regions,
+)
 from visual_summaries.pipeline.models.preparation import keep_freed_memory
 from visual_summaries.pipeline.summarize.boxes import box_overlaps
 from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors

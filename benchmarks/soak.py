@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py FOLDER [--images 20000 --classes 20] [section.key=value ...]
 
-Draws the pictures into FOLDER where they are not there yet, runs `visual-summaries summarize` over them (SqueezeNet with
+Draws the pictures into FOLDER where they are not there, runs `visual-summaries summarize` over them (SqueezeNet with
 random weights, few proposals and pairs, so that nearly all time goes into passing images through), and writes down the
 memory of the driver, of every worker and of Ray's own processes every two seconds. Then it draws `memory.png` and
 writes and prints `memory.md`: for each stage the memory of the driver and of the largest worker after 10, 50 and 90 %

@@ -28,7 +28,12 @@ from PIL import Image
 from torch.nn import functional
 
 from visual_summaries.pipeline.evaluate.intervals import mean_interval
-from visual_summaries.pipeline.evaluate.matching import active_proposals, area_under_correct_shares, matched_overlaps, true_regions
+from visual_summaries.pipeline.evaluate.matching import (
+    active_proposals,
+    area_under_correct_shares,
+    matched_overlaps,
+    true_regions,
+)
 from visual_summaries.pipeline.models.dense_features import dense_features, find_dense_layers
 from visual_summaries.pipeline.stages.features import COMPONENTS
 from visual_summaries.pipeline.summarize.boxes import box_overlaps

@@ -152,7 +152,7 @@ def test_the_entrypoint_is_a_command_of_ours_that_knows_how_far_its_cluster_grow
     from visual_summaries.jobs.summarize import main
 
     words = job["spec"]["entrypoint"].split()
-    assert words[:3] == ["python", "-m", "visual_summaries", "summarize"] and main([*words[3:], "--print-config"]) == 0
+    assert words[:2] == ["visual-summaries", "summarize"] and main([*words[2:], "--print-config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
     groups = {group["groupName"]: group for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
     container = groups["cpu"]["template"]["spec"]["containers"][0]

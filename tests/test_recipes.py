@@ -67,8 +67,9 @@ def apply(root: Path) -> list[str]:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source with all that the page adds."""
     root = tmp_path_factory.mktemp("house")
-    for name in ("pipeline", "jobs", "schemas"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "visual_summaries", root / "visual_summaries", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "pyproject.toml", root)
     assert len(apply(root)) == 4
     return root
@@ -97,7 +98,7 @@ def run(house: Path) -> Path:
 def test_the_page_names_files_that_are_there() -> None:
     page = PAGE.read_text()
     added = {name for name, hunks in changes(page) if not (ROOT / name).exists()}
-    named = set(re.findall(r"`((?:pipeline|jobs|schemas|tests|docs)/[\w/.]*)`", page))
+    named = set(re.findall(r"`((?:visual_summaries|tests|docs)/[\w/.]*)`", page))
     assert len(named) > 30
     assert not {name for name in named - added if not (ROOT / name).exists()}
 
@@ -154,7 +155,8 @@ def test_a_run_has_the_new_explainers_maps_and_the_new_stages_table(house: Path,
     order = [row["stage"] for row in store.read_all("runs").to_pylist()]
     assert order.index("places") == order.index("regions") + 1
     # The table is one that this house does not know.
-    read = "from visual_summaries.pipeline.store.tables import TableStore; print(TableStore('run').read_all('places').to_pylist())"
+    rows = "TableStore('run').read_all('places').to_pylist()"
+    read = f"from visual_summaries.pipeline.store.tables import TableStore; print({rows})"
     rows = ast.literal_eval(python(house, "-c", read))
     regions = store.read_all("regions").to_pylist()
     assert [row["label"] for row in rows] == ["butterfly", "saxophone"]

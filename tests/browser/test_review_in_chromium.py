@@ -87,7 +87,8 @@ def test_questions_are_answered_stored_and_exported(chromium, axe: str, served, 
     ]
     assert {row["text"] for row in rows if row["kind"] == "part name"} == {"the <b>tail</b>, fan"}
     assert {row["value"] for row in rows if row["kind"] == "map rating"} == {1.0}
-    result = subprocess.run([sys.executable, "-m", "visual_summaries", "report", "--run", str(run)], cwd=ROOT, capture_output=True)
+    command = [sys.executable, "-m", "visual_summaries", "report", "--run", str(run)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert result.returncode == 0, result.stderr
     with watched(chromium) as view:
         view.open(run / "report" / "plots.html")

@@ -61,7 +61,8 @@ CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity", "
 
 
 def command(output: Path, images: Path | str, *settings: str) -> list[str]:
-    base = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(images), "--model", "demo", "--output", str(output)]
+    base = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(images), "--model", "demo"]
+    base += ["--output", str(output)]
     return [*base, *CLUSTERS, *settings]
 
 

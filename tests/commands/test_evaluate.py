@@ -44,7 +44,8 @@ STUDY = (
 
 
 def evaluate(output: Path, images: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--paper", "fgvis", "--images", str(images), "--model", "demo"]
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--paper", "fgvis", "--images", str(images)]
+    command += ["--model", "demo"]
     command += ["--output", str(output), *SETTINGS, f"data.parts={images.parent / 'parts.csv'}", *STUDY]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment())
 
@@ -163,7 +164,8 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
     (output.parent / "other_network.py").write_text(OTHER_NETWORK)
     own = environment()
     own["PYTHONPATH"] = os.pathsep.join([str(output.parent), *filter(None, [own.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--run", str(output), "--other-model", OTHER, *annotated]
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--run", str(output)]
+    command += ["--other-model", OTHER, *annotated]
     command += ["evaluation.subsamples=2", "evaluation.stability_images=2"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=own)
     assert result.returncode == 0, result.stdout + result.stderr

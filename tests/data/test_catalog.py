@@ -11,7 +11,14 @@ from PIL import Image
 from torchvision.datasets import DatasetFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from visual_summaries.pipeline.data.catalog import CatalogError, Found, image_folder, load_catalog, make_catalog, read_manifest
+from visual_summaries.pipeline.data.catalog import (
+    CatalogError,
+    Found,
+    image_folder,
+    load_catalog,
+    make_catalog,
+    read_manifest,
+)
 from visual_summaries.pipeline.data.decode import local_path, read_image
 from visual_summaries.pipeline.data.formats import EXTENSIONS, FORMATS
 from visual_summaries.pipeline.data.sources import find_photographs

@@ -7,7 +7,13 @@ from math import isnan
 import numpy as np
 import pytest
 
-from visual_summaries.pipeline.evaluate.ratings import class_names, faith, interpretability_index, study_results, tags_of
+from visual_summaries.pipeline.evaluate.ratings import (
+    class_names,
+    faith,
+    interpretability_index,
+    study_results,
+    tags_of,
+)
 
 
 def answer(rater: str, kind: str, label: str = "robin", **changes) -> dict:

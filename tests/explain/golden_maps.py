@@ -179,7 +179,7 @@ def complaints(name: str) -> Iterator[str]:
         for difference in differences(made(name, variant), stored[variant]):
             yield (
                 f"{name} ({variant or 'its own settings'}) gives {difference}. If that is meant, raise its version in "
-                f"visual_summaries/pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and {again}"
+                f"pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and {again}"
             )
 
 
@@ -201,7 +201,7 @@ def write(name: str) -> None:
         if new and version <= before:
             raise SystemExit(
                 f"{name} gives other maps than those stored under version {before} ({'; '.join(new)}): raise its "
-                "version in visual_summaries/pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and run this "
+                "version in pipeline/explain/registry.py, so that the maps of earlier runs are made anew, and run this "
                 "again"
             )
         if not new and version == before and found.keys() == stored.keys():

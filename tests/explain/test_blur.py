@@ -6,7 +6,13 @@ import pytest
 import scipy.ndimage
 import torch
 
-from visual_summaries.pipeline.explain.blur import blur_pyramid, gaussian_blur, gaussian_matrix, inscribed_disc, varying_blur
+from visual_summaries.pipeline.explain.blur import (
+    blur_pyramid,
+    gaussian_blur,
+    gaussian_matrix,
+    inscribed_disc,
+    varying_blur,
+)
 
 
 def test_authors_blur_is_opencvs() -> None:

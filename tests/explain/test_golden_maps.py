@@ -105,7 +105,7 @@ def test_a_method_that_is_changed_a_bit_is_noticed(what: str, monkeypatch: pytes
 def test_the_complaint_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glas, "SHADOW_OFFSET", 1e-2)
     (one, *_) = golden_maps.complaints("glas")
-    assert "raise its version in visual_summaries/pipeline/explain/registry.py" in one and "golden_maps.py glas`" in one
+    assert "raise its version in pipeline/explain/registry.py" in one and "golden_maps.py glas`" in one
     monkeypatch.setitem(EXPLAINERS, "new", EXPLAINERS["gradient"])
     (missing,) = golden_maps.complaints("new")
     assert missing.startswith("no maps of the explainer new are stored: run `python tests/explain/golden_maps.py new`")

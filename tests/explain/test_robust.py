@@ -17,7 +17,13 @@ from visual_summaries.pipeline.explain.engine import Engine, Item, OptimizingExp
 from visual_summaries.pipeline.explain.interface import Explanation, LogitsFunction
 from visual_summaries.pipeline.explain.perturbation import PERTURBATIONS
 from visual_summaries.pipeline.explain.registry import make_explainer
-from visual_summaries.pipeline.explain.robust import SHARE_PASSES, RobustMasks, RobustMethod, RobustSettings, crisp_masks
+from visual_summaries.pipeline.explain.robust import (
+    SHARE_PASSES,
+    RobustMasks,
+    RobustMethod,
+    RobustSettings,
+    crisp_masks,
+)
 from visual_summaries.pipeline.models.errors import ClassifierError
 from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier

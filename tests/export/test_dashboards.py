@@ -18,6 +18,7 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @pytest.fixture
 def workplace(named_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the repository's schemas and two runs."""
+    (tmp_path / "visual_summaries").mkdir()
     (tmp_path / "visual_summaries" / "schemas").symlink_to(ROOT / "visual_summaries" / "schemas")
     for name in ("mine", "other"):
         shutil.copytree(named_run, tmp_path / "runs" / name)

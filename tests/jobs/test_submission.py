@@ -101,7 +101,7 @@ def test_a_submitted_run_streams_and_ends_with_its_own_status(cluster, submitted
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Report: {output / 'report' / 'index.html'}" in done.stdout
     assert "images " in done.stdout and "ended with exit status 0" in done.stderr and TOKEN not in done.stderr
-    assert re.search(r"sent \d+ files, [\d.]+ MB: .*jobs/ \(\d+\).*pipeline/ \(\d+\)", done.stderr), done.stderr
+    assert re.search(r"sent \d+ files, [\d.]+ MB: .*visual_summaries/ \(\d+\)", done.stderr), done.stderr
     job = re.search(r"job (raysubmit_\w+) submitted", done.stderr)[1]
     again = visual_summaries("cluster", "logs", job, "--address", cluster)
     assert again.returncode == 0 and "Report: " in again.stdout
@@ -131,7 +131,8 @@ def test_a_usage_error_on_the_cluster_is_one_here(cluster, tmp_path) -> None:
 
 
 def test_ctrl_c_leaves_the_job_and_stop_ends_it(cluster, tmp_path) -> None:
-    command = [sys.executable, "-m", "visual_summaries", "summarize", "--submit", cluster, "--output", str(tmp_path), *TINY]
+    command = [sys.executable, "-m", "visual_summaries", "summarize", "--submit", cluster]
+    command += ["--output", str(tmp_path), *TINY]
     process = subprocess.Popen(
         [*command, "data.demo_images_per_class=200"],
         cwd=ROOT,

@@ -203,7 +203,7 @@ def test_runs_in_the_bucket_and_on_the_disk_are_compared_in_the_bucket(disturbed
 def test_evaluate_adds_its_measurements(disturbed) -> None:
     server, _ = disturbed
     result = subprocess.run(
-        [*command(OUTPUT, "x")[:2], "visual_summaries.jobs.evaluate", "--run", OUTPUT, "--study", "summaries"],
+        [*command(OUTPUT, "x")[:3], "evaluate", "--run", OUTPUT, "--study", "summaries"],
         cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=300,
     )
     assert result.returncode == 0, result.stderr

@@ -198,7 +198,8 @@ def test_a_second_run_is_refused_and_the_first_notices_when_it_lost_its_claim(se
 
 def test_the_dead_leave_the_way_free_at_once_here_and_after_a_while_elsewhere(server) -> None:
     code = (
-        "import os, sys; from visual_summaries.pipeline.objects import place; from visual_summaries.pipeline.store.lease import Lease\n"
+        "import os, sys\nfrom visual_summaries.pipeline.objects import place\n"
+        "from visual_summaries.pipeline.store.lease import Lease\n"
         "Lease(place(sys.argv[1])).take(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, ROOT], check=False)

@@ -192,7 +192,7 @@ def test_failed_writing_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
 def test_report_needs_neither_ray_nor_pyarrow() -> None:
     program = (
         "import sys; sys.modules.update(ray=None, pyarrow=None, torch=None)\n"
-        "import visual_summaries.pipeline.report.site, visual_summaries.pipeline.report.class_pages, visual_summaries.pipeline.report.pictures"
+        "from visual_summaries.pipeline.report import site, class_pages, pictures"
     )
     root = Path(site.__file__).parents[2]
     result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)

@@ -58,7 +58,8 @@ def finished_run(tmp_path_factory) -> Path:
         "report.examples=1",
         "ray.workers=1",
     ]
-    command = [sys.executable, "-m", "visual_summaries", "summarize", "--images", str(folder / "set"), "--model", "demo"]
+    command = [sys.executable, "-m", "visual_summaries", "summarize"]
+    command += ["--images", str(folder / "set"), "--model", "demo"]
     result = subprocess.run(
         [*command, "--output", str(folder / "run"), *settings], cwd=ROOT, capture_output=True, text=True, timeout=600
     )

@@ -22,7 +22,14 @@ from visual_summaries.pipeline.runtime.observability import watched_run
 from visual_summaries.pipeline.runtime.records import RunState
 from visual_summaries.pipeline.runtime.session import ray_session
 from visual_summaries.pipeline.runtime.settings import RaySettings
-from visual_summaries.pipeline.runtime.stage import Plan, PlannedShard, Resources, Stage, units_per_class, units_per_shard
+from visual_summaries.pipeline.runtime.stage import (
+    Plan,
+    PlannedShard,
+    Resources,
+    Stage,
+    units_per_class,
+    units_per_shard,
+)
 from visual_summaries.pipeline.runtime.units import Failure, Outcome, Output, Unit
 from visual_summaries.pipeline.runtime.work import PLENTY, Work, next_work
 from visual_summaries.pipeline.runtime.workers import IDLE_SECONDS, Workers

@@ -1,4 +1,4 @@
-"""Every view of visual_summaries/schemas/views.sql on a real small run, against pandas; several, old and damaged runs; hostile text."""
+"""Every view of schemas/views.sql on a real small run, against pandas; several, old and damaged runs; hostile text."""
 
 import json
 import shutil

@@ -30,10 +30,20 @@ from visual_summaries.pipeline.explain.registry import EXPLAINERS
 from visual_summaries.pipeline.models.hed import Hed
 from visual_summaries.pipeline.models.pidinet import PiDiNet
 from visual_summaries.pipeline.stages import features, part_truth
-from visual_summaries.pipeline.stages.constants import NEVER_IN_A_RESULT, constants, effective
+from visual_summaries.pipeline.stages.constants import NEVER_IN_A_RESULT, PACKAGE, constants, effective
 from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.studies import STUDIES
-from visual_summaries.pipeline.summarize import consensus, cover, hog, local_offsets, neighbors, proposals, sparse_affinity, ssim, tags
+from visual_summaries.pipeline.summarize import (
+    consensus,
+    cover,
+    hog,
+    local_offsets,
+    neighbors,
+    proposals,
+    sparse_affinity,
+    ssim,
+    tags,
+)
 
 STAGE_OF = {stage.name: stage for stage in STAGES} | {f"study {name}": study for name, study in STUDIES.items()}
 PAPER = ("preset=paper",)
@@ -98,7 +108,8 @@ def test_a_presets_numbers_take_part_and_no_other_presets(monkeypatch: pytest.Mo
     monkeypatch.setitem(glas.PRESETS, "localize", glas.GlasSettings(light=4.5))
     assert explainer("glas") != light
     fast = settings("propose")
-    monkeypatch.setitem(importlib.import_module("visual_summaries.pipeline.stages.propose").SEARCHES, "fast", proposals.Search(side=100))
+    stage = importlib.import_module("visual_summaries.pipeline.stages.propose")
+    monkeypatch.setitem(stage.SEARCHES, "fast", proposals.Search(side=100))
     assert settings("propose") != fast
 
 
@@ -126,16 +137,17 @@ def test_what_changes_no_map_takes_no_part(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_left_out_is_there() -> None:
     for name in NEVER_IN_A_RESULT:
-        module, _, constant = (name if "." in name else f"visual_summaries.pipeline.explain.passes.{name}").rpartition(".")
+        whole = name if "." in name else f"{PACKAGE}explain.passes.{name}"
+        module, _, constant = whole.rpartition(".")
         assert hasattr(importlib.import_module(module), constant), name
 
 
 def test_only_plain_constants_of_the_sciences_are_followed() -> None:
-    found = constants("visual_summaries.pipeline.stages.features", "visual_summaries.pipeline.summarize.factors")
+    found = constants(f"{PACKAGE}stages.features", f"{PACKAGE}summarize.factors")
     assert found["visual_summaries.pipeline.stages.features.COMPONENTS"] == 56
     assert found["visual_summaries.pipeline.summarize.factors.MOST_CELLS"] == 4000
-    assert not any(name.startswith(("visual_summaries.pipeline.stages.regions", "visual_summaries.pipeline.models")) for name in found)
-    assert found == constants("visual_summaries.pipeline.stages.features", "visual_summaries.pipeline.summarize.factors")
+    assert not any(name.startswith((f"{PACKAGE}stages.regions", f"{PACKAGE}models")) for name in found)
+    assert found == constants(f"{PACKAGE}stages.features", f"{PACKAGE}summarize.factors")
 
 
 def test_an_edge_detector_takes_part_by_its_weights(tmp_path: Path) -> None:

@@ -8,7 +8,17 @@ import golden_stages
 import pytest
 from pyarrow import parquet
 
-from visual_summaries.pipeline.stages import crops, explain, images, members, metrics, neighbors, propose, regions, summarize
+from visual_summaries.pipeline.stages import (
+    crops,
+    explain,
+    images,
+    members,
+    metrics,
+    neighbors,
+    propose,
+    regions,
+    summarize,
+)
 from visual_summaries.pipeline.stages import features as features_stage
 from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.studies import STUDIES, maps

@@ -15,7 +15,15 @@ from visual_summaries.pipeline.stages.metrics import MetricsStage
 from visual_summaries.pipeline.stages.negatives import NegativesStage
 from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.report.content import class_content, class_told, rows_of_class
-from visual_summaries.pipeline.stages.report.stage import BY_CLASS, FOLDER, PagesStage, ReportStage, class_state, drawn_state, with_pages
+from visual_summaries.pipeline.stages.report.stage import (
+    BY_CLASS,
+    FOLDER,
+    PagesStage,
+    ReportStage,
+    class_state,
+    drawn_state,
+    with_pages,
+)
 from visual_summaries.pipeline.stages.specialize import SpecializeStage
 
 

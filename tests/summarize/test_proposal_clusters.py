@@ -8,7 +8,13 @@ from visual_summaries.pipeline.summarize.candidates import candidate_of_boxes
 from visual_summaries.pipeline.summarize.clustering import cluster_edges
 from visual_summaries.pipeline.summarize.conv_descriptors import conv_descriptors
 from visual_summaries.pipeline.summarize.pair_scores import Matching, match_pairs
-from visual_summaries.pipeline.summarize.similarity import BestScores, ImageProposals, class_edges, salient_shares, survivors
+from visual_summaries.pipeline.summarize.similarity import (
+    BestScores,
+    ImageProposals,
+    class_edges,
+    salient_shares,
+    survivors,
+)
 
 SIDE = GRID * CELL
 COUNT = 8

@@ -3,7 +3,12 @@ import pytest
 from scipy import ndimage
 from skimage.measure import label
 
-from visual_summaries.pipeline.summarize.regions import decode_run_length, encode_run_length, salient_pixels, salient_regions
+from visual_summaries.pipeline.summarize.regions import (
+    decode_run_length,
+    encode_run_length,
+    salient_pixels,
+    salient_regions,
+)
 
 
 def blobs(seed: int, shape: tuple[int, int] = (60, 80)) -> np.ndarray:

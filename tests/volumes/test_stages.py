@@ -14,7 +14,13 @@ from in_process import InProcess, Unwatched
 from rich.console import Console
 
 from visual_summaries.jobs.command import main
-from visual_summaries.pipeline.commands.volumes import draw_volumes, run_volumes, start_volumes, volume_config, volume_setup
+from visual_summaries.pipeline.commands.volumes import (
+    draw_volumes,
+    run_volumes,
+    start_volumes,
+    volume_config,
+    volume_setup,
+)
 from visual_summaries.pipeline.config import ConfigurationError
 from visual_summaries.pipeline.data.catalog import CatalogError
 from visual_summaries.pipeline.explain.atlas import atlas_of, explain_volumes

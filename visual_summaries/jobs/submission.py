@@ -36,7 +36,13 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
         As `pipeline.commands.submission.submit`.
     """
     from visual_summaries.pipeline.commands.sent import chosen_files
-    from visual_summaries.pipeline.commands.submission import flush_and_write, named_files, named_modules, submit, unseen_files
+    from visual_summaries.pipeline.commands.submission import (
+        flush_and_write,
+        named_files,
+        named_modules,
+        submit,
+        unseen_files,
+    )
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_intermixed_args(arguments)

@@ -1,4 +1,4 @@
-"""visual_summaries/schemas/views.sql: its first part from the schemas, its second by hand: `python -m visual_summaries.schemas.views` renews the first.
+"""views.sql: its first part from the schemas, by `python -m visual_summaries.schemas.views`, its second by hand.
 
 The first part is a view over each table: exactly the shards that the manifests of one or more runs list, and no rows
 where a run has none. The second answers questions from these views alone, so that it also works on plain tables of the

@@ -17,7 +17,12 @@ from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.registry import make_explainer
 from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier
-from visual_summaries.pipeline.report.robustness_plots import draw_stability, draw_transfer, stability_figures, transfer_figures
+from visual_summaries.pipeline.report.robustness_plots import (
+    draw_stability,
+    draw_transfer,
+    stability_figures,
+    transfer_figures,
+)
 from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.explain import image_generator, own_settings
 from visual_summaries.pipeline.stages.studies import STUDIES, robustness

@@ -6,7 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visual_summaries.pipeline.data.archives.address import COMPRESSED, PARQUET, SUFFIXES, TAR, is_archive, parquet_row, tar_member
+from visual_summaries.pipeline.data.archives.address import (
+    COMPRESSED,
+    PARQUET,
+    SUFFIXES,
+    TAR,
+    is_archive,
+    parquet_row,
+    tar_member,
+)
 from visual_summaries.pipeline.data.archives.contents import Contents, Fault
 from visual_summaries.pipeline.data.archives.parquet import parquet_contents
 from visual_summaries.pipeline.data.archives.tar import DECOMPRESS, tar_contents

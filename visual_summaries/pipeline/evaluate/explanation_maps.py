@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from visual_summaries.pipeline.explain.feature_cam import PERCENTILE, explanation_images
-from visual_summaries.pipeline.explain.interface import LogitsFunction, baseline_color, class_scores, predicts, scores_of, validate_batch
+from visual_summaries.pipeline.explain.interface import (
+    LogitsFunction,
+    baseline_color,
+    class_scores,
+    predicts,
+    scores_of,
+    validate_batch,
+)
 
 
 @dataclass(frozen=True)

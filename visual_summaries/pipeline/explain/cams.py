@@ -13,11 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visual_summaries.pipeline.explain.interface import Explanation, LogitsFunction, scores_of, target_scores, validate_batch
+from visual_summaries.pipeline.explain.interface import (
+    Explanation,
+    LogitsFunction,
+    scores_of,
+    target_scores,
+    validate_batch,
+)
 from visual_summaries.pipeline.explain.passes import PASS_MEMORY, in_passes, normalized, relative
 from visual_summaries.pipeline.models.classifier import ClassifierError
 from visual_summaries.pipeline.models.heads import LOGITS
-from visual_summaries.pipeline.models.target_layer import TargetLayer, find_target_layer, layer_output, network_input, starting_at
+from visual_summaries.pipeline.models.target_layer import (
+    TargetLayer,
+    find_target_layer,
+    layer_output,
+    network_input,
+    starting_at,
+)
 
 # The same values computed in two ways differ by rounding; more than this, as a share of the largest, is a difference.
 TOLERANCE = 1e-3

@@ -18,7 +18,13 @@ import torch
 from torch import Tensor
 
 from visual_summaries.pipeline.explain.capacity import Capacity
-from visual_summaries.pipeline.explain.interface import Explainer, Explanation, LogitsFunction, require_gradient, validate_batch
+from visual_summaries.pipeline.explain.interface import (
+    Explainer,
+    Explanation,
+    LogitsFunction,
+    require_gradient,
+    validate_batch,
+)
 from visual_summaries.pipeline.explain.updates import UpdateRule
 from visual_summaries.pipeline.explain.work_done import WorkDone
 

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from visual_summaries.pipeline.explain.interface import Classified, Explanation, hidden_color, target_scores, validate_batch
+from visual_summaries.pipeline.explain.interface import (
+    Classified,
+    Explanation,
+    hidden_color,
+    target_scores,
+    validate_batch,
+)
 from visual_summaries.pipeline.explain.lengths import PUBLISHED_SIDE, pixels
 from visual_summaries.pipeline.explain.passes import PASS_MEMORY, normalized
 

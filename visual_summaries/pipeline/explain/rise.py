@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from visual_summaries.pipeline.explain.interface import Classified, Explanation, hidden_color, target_scores, validate_batch
+from visual_summaries.pipeline.explain.interface import (
+    Classified,
+    Explanation,
+    hidden_color,
+    target_scores,
+    validate_batch,
+)
 from visual_summaries.pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
 
 HIDDEN = ("mean", "black")

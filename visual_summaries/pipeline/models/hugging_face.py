@@ -13,7 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from visual_summaries.pipeline.models.classifier import ClassifierError
-from visual_summaries.pipeline.models.hub import CONFIGURATION, library, one_line, published, read_configuration, weights_of
+from visual_summaries.pipeline.models.hub import (
+    CONFIGURATION,
+    library,
+    one_line,
+    published,
+    read_configuration,
+    weights_of,
+)
 from visual_summaries.pipeline.models.labels import IMAGENET_CLASSES, Labels, imagenet_labels
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.models.timm_networks import RANDOM, Loaded, load_timm_folder

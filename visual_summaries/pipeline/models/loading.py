@@ -18,7 +18,14 @@ from torch import nn
 from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
 from visual_summaries.pipeline.models.heads import logits_tensor
 from visual_summaries.pipeline.models.hugging_face import load_hugging_face
-from visual_summaries.pipeline.models.labels import IMAGENET_CLASSES, TWO_CLASSES, Labels, imagenet_labels, numbered_labels, read_labels
+from visual_summaries.pipeline.models.labels import (
+    IMAGENET_CLASSES,
+    TWO_CLASSES,
+    Labels,
+    imagenet_labels,
+    numbered_labels,
+    read_labels,
+)
 from visual_summaries.pipeline.models.own_code import is_code
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.models.recognition import Declared, recognized_head

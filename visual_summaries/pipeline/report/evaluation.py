@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from visual_summaries.pipeline.report.robustness_plots import draw_stability, draw_transfer, stability_figures, transfer_figures
+from visual_summaries.pipeline.report.robustness_plots import (
+    draw_stability,
+    draw_transfer,
+    stability_figures,
+    transfer_figures,
+)
 
 # What each paper says of a figure: (study, variant) → (its table, explainer → published value or values).
 # Other networks on other images: the order and size of effects, not figures to be met.

@@ -20,7 +20,7 @@ def exclusive(folder: Path | ObjectPath) -> Iterator[Ours]:
     """Keep a second driver out of the output folder; yields what raises a StoreError if one came in all the same, and
     writes what drivers overwrite.
 
-    On a disk the lock goes with the process, however it ends. On an object store see `visual_summaries/pipeline/store/lease.py`.
+    On a disk the lock goes with the process, however it ends. On an object store see `pipeline/store/lease.py`.
 
     Raises:
         RunFailed: another run is writing there.

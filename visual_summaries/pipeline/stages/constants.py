@@ -17,8 +17,9 @@ import torch
 from visual_summaries.pipeline.explain.interface import Explainer
 from visual_summaries.pipeline.models.classifier import weights_digest
 
+PACKAGE = "visual_summaries.pipeline."
 # Their modules lead to others of theirs.
-ROOMS = ("visual_summaries.pipeline.explain.", "visual_summaries.pipeline.summarize.", "visual_summaries.pipeline.evaluate.")
+ROOMS = tuple(PACKAGE + room for room in ("explain.", "summarize.", "evaluate."))
 # How work is cut up: memory, things at a time, looks at whether it is over; and menus, from which settings choose.
 # By the bare name where it is imported.
 NEVER_IN_A_RESULT = frozenset(
@@ -116,7 +117,7 @@ def effective(value: Any) -> Any:
     name = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(value, torch.nn.Module):
         return [name, weights_digest(value.state_dict())]
-    if kind is value or not name.startswith("visual_summaries.pipeline."):
+    if kind is value or not name.startswith(PACKAGE):
         return name
     return [name, {name: effective(one) for name, one in _attributes(value) if name not in PACKING}]
 
@@ -125,7 +126,7 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     if is_dataclass(value):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
     else:
-        classes = [one for one in reversed(type(value).__mro__) if one.__module__.startswith("visual_summaries.pipeline.")]
+        classes = [one for one in reversed(type(value).__mro__) if one.__module__.startswith(PACKAGE)]
         own = {name: one for each in classes for name, one in vars(each).items() if not _is_code(one)} | vars(value)
     return ((name, one) for name, one in sorted(own.items()) if not name.startswith("_"))
 

@@ -10,7 +10,14 @@ import pyarrow.compute as compute
 
 from visual_summaries.pipeline.runtime.units import Unit
 from visual_summaries.pipeline.stages.context import WorkerContext
-from visual_summaries.pipeline.summarize.specialists import ScoredClasses, Specialist, best_alpha, fuse, normalized, right_by_alpha
+from visual_summaries.pipeline.summarize.specialists import (
+    ScoredClasses,
+    Specialist,
+    best_alpha,
+    fuse,
+    normalized,
+    right_by_alpha,
+)
 
 IMAGE_COLUMNS = ("image_id", "label", "class_index", "split", "probabilities", "features")
 AT_ONCE = 512

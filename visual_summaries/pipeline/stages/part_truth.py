@@ -11,7 +11,14 @@ import numpy as np
 
 from visual_summaries.pipeline.data.annotations import annotated
 from visual_summaries.pipeline.data.parts import Parts, read_parts
-from visual_summaries.pipeline.evaluate.part_truth import FoundParts, PartFigure, PartScores, found_parts, part_overlaps, part_scores
+from visual_summaries.pipeline.evaluate.part_truth import (
+    FoundParts,
+    PartFigure,
+    PartScores,
+    found_parts,
+    part_overlaps,
+    part_scores,
+)
 from visual_summaries.pipeline.evaluate.parts import analyzed_boxes
 from visual_summaries.pipeline.objects import ObjectPath
 from visual_summaries.pipeline.runtime.units import Unit

@@ -15,7 +15,14 @@ from visual_summaries.pipeline.data.catalog import CatalogClass, CatalogEntry, e
 from visual_summaries.pipeline.data.decode import DecodeError, read_image
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
-from visual_summaries.pipeline.models.self_check import FEWEST_PHOTOGRAPHS, Variant, check, label_orders, orders_of, variants
+from visual_summaries.pipeline.models.self_check import (
+    FEWEST_PHOTOGRAPHS,
+    Variant,
+    check,
+    label_orders,
+    orders_of,
+    variants,
+)
 
 PHOTOGRAPHS, CLASSES = 32, 16
 TOGETHER = 4

@@ -29,7 +29,15 @@ import psutil
 
 from visual_summaries.pipeline.objects import ObjectError, ObjectPath
 from visual_summaries.pipeline.store.atomic import write_atomically
-from visual_summaries.pipeline.store.conditional import Changed, Seen, Version, current, ignores_conditions, put, version_of
+from visual_summaries.pipeline.store.conditional import (
+    Changed,
+    Seen,
+    Version,
+    current,
+    ignores_conditions,
+    put,
+    version_of,
+)
 from visual_summaries.pipeline.store.tables import StoreError
 
 FOLDER = ".claims"

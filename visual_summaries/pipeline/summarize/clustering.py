@@ -12,7 +12,12 @@ import numpy as np
 from sklearn.cluster import affinity_propagation as dense_affinity_propagation
 from sklearn.exceptions import ConvergenceWarning
 
-from visual_summaries.pipeline.summarize.sparse_affinity import Clustering, edge_indices, sorted_edges, sparse_affinity_propagation
+from visual_summaries.pipeline.summarize.sparse_affinity import (
+    Clustering,
+    edge_indices,
+    sorted_edges,
+    sparse_affinity_propagation,
+)
 
 
 def cluster_edges(

@@ -27,7 +27,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from visual_summaries.pipeline.summarize.boxes import aspects_agree, overlapping
-from visual_summaries.pipeline.summarize.local_offsets import Neighborhood, Placement, placement, reweighted_medians, votes_of, weighted
+from visual_summaries.pipeline.summarize.local_offsets import (
+    Neighborhood,
+    Placement,
+    placement,
+    reweighted_medians,
+    votes_of,
+    weighted,
+)
 from visual_summaries.pipeline.summarize.matching import match
 from visual_summaries.pipeline.summarize.similarity import BestScores, ImageProposals
 

@@ -85,7 +85,7 @@ def shipped_background() -> Background:
 
     One for all images of all runs: what is known of an image never depends on which others there are.
     """
-    with resources.files("visual_summaries.pipeline.summarize").joinpath("background.npz").open("rb") as file, np.load(file) as arrays:
+    with resources.files(__package__).joinpath("background.npz").open("rb") as file, np.load(file) as arrays:
         mean, covariance, offsets = (torch.from_numpy(arrays[name]) for name in ("mean", "covariance", "offsets"))
     return Background(mean.double(), covariance.double(), offsets.long())
 

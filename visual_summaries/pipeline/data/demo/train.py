@@ -187,7 +187,8 @@ def clean_test(network: torch.nn.Module, images_per_class: int) -> tuple[float, 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, test and save the network; the command line."""
-    parser = argparse.ArgumentParser(prog="python -m visual_summaries.pipeline.data.demo.train", description=__doc__.splitlines()[0])
+    program = "python -m visual_summaries.pipeline.data.demo.train"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument("--images-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=7)

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from visual_summaries.pipeline.data.demo.colors import BODIES, DARKS, GLASS, INK, LIGHTS, STEEL, contrasting, pick, shade
+from visual_summaries.pipeline.data.demo.colors import (
+    BODIES,
+    DARKS,
+    GLASS,
+    INK,
+    LIGHTS,
+    STEEL,
+    contrasting,
+    pick,
+    shade,
+)
 from visual_summaries.pipeline.data.demo.drawing import Fill, Piece, Placement, ellipse, rectangle, ribbon, smooth
-from visual_summaries.pipeline.data.demo.patterns import bricks, checks, herringbone, lattice, patterned, triangles, weave
+from visual_summaries.pipeline.data.demo.patterns import (
+    bricks,
+    checks,
+    herringbone,
+    lattice,
+    patterned,
+    triangles,
+    weave,
+)
 
 
 def wheel(x: float, y: float, radius: float, hub: tuple[int, int, int]) -> list[Fill]:

@@ -1,7 +1,12 @@
 """Experiments on the images, maps and summaries of a run: what to measure, by name."""
 
 from visual_summaries.pipeline.stages.studies.fgvis import AdversarialStudy, ColorBiasStudy
-from visual_summaries.pipeline.stages.studies.maps import ExplanationMapStudy, FaithfulnessStudy, LocalizationStudy, SanityStudy
+from visual_summaries.pipeline.stages.studies.maps import (
+    ExplanationMapStudy,
+    FaithfulnessStudy,
+    LocalizationStudy,
+    SanityStudy,
+)
 from visual_summaries.pipeline.stages.studies.robustness import MapStabilityStudy, TransferStudy, WholenessStudy
 from visual_summaries.pipeline.stages.studies.specialists import SpecialistsStudy
 from visual_summaries.pipeline.stages.studies.study import StudiesStage, Study

@@ -24,7 +24,13 @@ from visual_summaries.pipeline.runtime.units import Output, Unit, error_row
 from visual_summaries.pipeline.settings import ModelSettings
 from visual_summaries.pipeline.stages.classifier import classifier_of
 from visual_summaries.pipeline.stages.constants import constants
-from visual_summaries.pipeline.stages.context import WorkerContext, check_same, decode_saliency, decoded_images, own_rows
+from visual_summaries.pipeline.stages.context import (
+    WorkerContext,
+    check_same,
+    decode_saliency,
+    decoded_images,
+    own_rows,
+)
 from visual_summaries.pipeline.stages.explain import image_generator, method_of, own_settings, stored_saliency
 from visual_summaries.pipeline.stages.networks import network_name
 from visual_summaries.pipeline.stages.regions import cut_of, salient_mask, salient_of

@@ -30,7 +30,8 @@ class ProbesStage(Stage):
     plans_from_rows = True
 
     def settings(self, config: VolumeConfig) -> Any:
-        return [config.light, config.shadow, config.mode, config.dark or 0.0, constants("visual_summaries.pipeline.explain.atlas")]
+        method = constants("visual_summaries.pipeline.explain.atlas")
+        return [config.light, config.shadow, config.mode, config.dark or 0.0, method]
 
     def units(self, plan: Plan) -> list[Unit]:
         units = []
