@@ -2,11 +2,11 @@
 
 A picture of the class "texture" has a black and white checkerboard in its upper left part, one of the class "plain"
 the gray that is that board's mean; all else is faint noise, and the network sees none of it: it begins with a layer
-that lets nothing but the corner pass. Otherwise it is the architecture as it is, with its random weights and without
-biases. Its batch norms take the scale of pictures whose corners are partly hidden, dimmed or noisy, and the first
-layer behind its last map is fitted to how much of the texture such a picture shows; where that layer is given the
-means of a map, the map's cells at the corner are to say it, and all others nothing, as deep networks carry what they
-see far. An explanation that points elsewhere is wrong.
+that lets nothing but the contrast of the corner pass. Otherwise it is the architecture as it is, with its random
+weights and without biases. Its batch norms take the scale of pictures whose corners are partly hidden, dimmed or noisy,
+and the first layer behind its last map is fitted to how much of the texture such a picture shows; where that layer is
+given the means of a map, the map's cells at the corner are to say it, and all others nothing, as deep networks carry
+what they see far. An explanation that points elsewhere is wrong.
 
 Shapes: B pictures of S by S pixels.
 """
@@ -27,6 +27,8 @@ NAMES = ("plain", "texture")
 # Side and place of the texture, shares of the picture's side.
 BOARD, PLACE = 0.25, 0.125
 NOISE = 0.02
+# Side of the square that contrast is against, pixels.
+AROUND = 4
 # In a corner, as methods add it.
 MOST_NOISE = 0.2
 # What the logit of a picture's own class is, on average; the other's is its negative.
@@ -51,14 +53,24 @@ class Planted:
 
 
 class OnlyCorner(nn.Module):
-    """Nothing of a normalized image but the pixels of `inside` `[S,S]`; the rest is zero, the mean gray."""
+    """Nothing of a normalized image but the contrast of the pixels of `inside` `[S,S]`; the rest is zero.
+
+    Contrast, so that a corner in the dark is as plain as a gray one: what a random network would make of black,
+    nobody knows.
+    """
 
     def __init__(self, inside: Tensor) -> None:
         super().__init__()
-        self.register_buffer("inside", inside.float())
+        self.register_buffer("inside", inside[None, None].float())
 
     def forward(self, images: Tensor) -> Tensor:
-        return images * self.inside
+        around = self._sum(images * self.inside) / self._sum(self.inside).clamp(min=1)
+        return (images - around) * self.inside
+
+    def _sum(self, images: Tensor) -> Tensor:
+        side = images.shape[-1]
+        sums = nn.functional.avg_pool2d(images, AROUND, 1, AROUND // 2, divisor_override=1)
+        return sums[..., :side, :side]
 
 
 def pictures(count: int, side: int) -> tuple[Tensor, Tensor, Tensor]:

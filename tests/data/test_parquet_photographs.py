@@ -70,6 +70,34 @@ def test_labels(tmp_path: Path, labels: list, names: list | None, listed: set, i
     assert set(source.listing) == listed and source.indices == indices and source.faults == ()
 
 
+@pytest.mark.parametrize("kind", ["text", "indices", "named", "named by an earlier datasets"])
+def test_a_photograph_of_several_labels_is_under_each(tmp_path: Path, kind: str) -> None:
+    indices = [[0, 1], [1], [1, 0, 1], []]
+    labels = [[("cat", "dog")[one] for one in row] for row in indices] if kind == "text" else indices
+    table = pa.table({"image": structs([*BYTES, b"3"], ["a.jpg", "b.jpg", None, None]), "labels": labels})
+    if kind.startswith("named"):
+        inner = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+        feature = [inner] if "earlier" in kind else {"feature": inner, "_type": "List"}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"labels": feature}}})})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    source = find_photographs(tmp_path / "a.parquet", several_labels=True)
+    cat, dog = ("0", "1") if kind == "indices" else ("cat", "dog")
+    uris = {label: [one.uri.rpartition("::")[2] for one in some] for label, some in source.listing.items()}
+    both = f"{cat}, {dog}"
+    assert uris == {
+        cat: [f"00000000/{both}/a.jpg", f"00000002/{dog}, {cat}/2"],
+        dog: [f"00000000/{both}/a.jpg", f"00000001/{dog}/b.jpg", f"00000002/{dog}, {cat}/2"],
+    }
+    assert [read_bytes(one.uri) for one in source.listing[cat]] == [b"0", b"2"]
+    assert source.several_labels and [fault.reason for fault in source.faults] == ["an empty list of labels"]
+    # Of a network for which they contradict each other.
+    source = find_photographs(tmp_path / "a.parquet")
+    assert {label: len(some) for label, some in source.listing.items()} == {dog: 1} and source.several_labels
+    assert [fault.reason.partition(";")[0] for fault in source.faults] == [
+        "an empty list of labels", f"it has the labels {both}", f"it has the labels {dog}, {cat}",
+    ]  # fmt: skip
+
+
 def test_the_usual_names_are_taken_before_others_of_their_kind(tmp_path: Path) -> None:
     columns = {"image": structs(BYTES), "mask": structs([b"x"] * 3), "caption": ["x", "y", "z"], "label": [1, 1, 2]}
     assert found(written(tmp_path, columns)) == {"1": [b"0", b"1"], "2": [b"2"]}

@@ -74,6 +74,25 @@ def test_labels_beside_the_photographs(tmp_path: Path) -> None:
     assert places == sorted(places)
 
 
+def test_a_photograph_of_several_labels_is_under_each(tmp_path: Path) -> None:
+    members = [
+        ("000.jpg", b"a"), ("000.json", b'{"label": ["cat", "dog", "cat"]}'),
+        ("001.jpg", b"b"), ("001.json", b'{"cls": [3]}'),
+        ("002.jpg", b"c"), ("002.json", b'{"label": []}'),
+        ("003.jpg", b"d"), ("003.json", b'{"label": ["cat", 0.5]}'),
+    ]  # fmt: skip
+    (tmp_path / "a.tar").write_bytes(tar_bytes(members))
+    source = find_photographs(tmp_path / "a.tar", several_labels=True)
+    assert {label: [read_bytes(one.uri) for one in some] for label, some in source.listing.items()} == {
+        "3": [b"b"], "cat": [b"a"], "dog": [b"a"]
+    }  # fmt: skip
+    assert source.listing["cat"][0].uri == source.listing["dog"][0].uri and source.several_labels
+    reasons = [fault.reason for fault in source.faults]
+    assert reasons[0].startswith("an empty list of labels") and "nor a list of them" in reasons[1] and len(reasons) == 2
+    source = find_photographs(tmp_path / "a.tar")
+    assert list(source.listing) == ["3"] and "it has the labels cat, dog" in source.faults[-1].reason
+
+
 def test_folders_of_classes_where_no_labels_are(tmp_path: Path) -> None:
     found = looked(
         tmp_path,
@@ -165,7 +184,7 @@ def test_what_is_not_clear_is_left_out_alone_with_the_reason(tmp_path: Path) -> 
         ("6.jpg", b"x"),
         ("6.json", b'{"label": 1'),
         ("7.jpg", b"x"),
-        ("7.json", b'{"label": [1]}'),
+        ("7.json", b'{"label": {"a": 1}}'),
         ("8.jpg", b"x"),
         ("8.json", b'{"label": 1, "cls": 2}'),
         ("9.jpg", b"x"),
@@ -188,7 +207,7 @@ def test_what_is_not_clear_is_left_out_alone_with_the_reason(tmp_path: Path) -> 
         "4.jpg: the label -1, which means none, in its label",
         "5.jpg: an empty label, in its label",
         "6.jpg: not valid JSON: Expecting ',' delimiter: line 1 column 12 (char 11)",
-        "7.jpg: the field label of its JSON is neither a whole number nor text",
+        "7.jpg: the field label of its JSON is neither a whole number nor text, nor a list of them",
         "8.jpg: its JSON has several labels (label, cls) that differ",
         "9.jpg: its label 9.cls has 5000 bytes, at most 4096 are read",
         "a.jpg: its label is not UTF-8",

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visual_summaries.pipeline.data.archives.address import (
@@ -40,7 +40,7 @@ class Source:
         indices: labels that are class indices themselves.
         faults: what was left out already.
         note: what makes reading it slow, if anything does.
-        several_labels: whether some photograph has them by a manifest.
+        several_labels: whether some photograph has them by a manifest or an archive.
         passed_over: what lies there and is no photograph.
     """
 
@@ -63,7 +63,9 @@ def find_photographs(
     Args:
         images: a folder of class folders; a .tar or .parquet file; or a folder, or the prefix of a bucket, with such
             files at any depth. Or else
-        manifest, several_labels: as for `read_manifest`.
+        manifest: as for `read_manifest`.
+        several_labels: whether a photograph may have them. Otherwise such a row of a manifest is an error, and such a
+            photograph of an archive is left out, and told.
 
     Raises:
         CatalogError: nothing is there, it is of two kinds, or it cannot be read.
@@ -74,7 +76,7 @@ def find_photographs(
         return Source(listing, "a manifest", several_labels=len(set(rows)) < len(rows))
     root = images.absolute()
     if _is_file(root):
-        return _of_archives([root])
+        return _of_archives([root], several_labels)
     found = contents(root)
     if not found.archives:
         return Source(labeled(root, found), "class folders", passed_over=found.passed_over)
@@ -83,7 +85,7 @@ def find_photographs(
             f"{root} holds both images ({found.example}) and archives ({_relative(root, found.archives[0])}): give one "
             "or the other, in a folder of its own"
         )
-    return _of_archives(sorted(found.archives, key=str), root, found.passed_over)
+    return _of_archives(sorted(found.archives, key=str), several_labels, root, found.passed_over)
 
 
 def _is_file(root: Path | ObjectPath) -> bool:
@@ -101,6 +103,7 @@ def _relative(root: Path | ObjectPath, archive: Path | ObjectPath) -> str:
 
 def _of_archives(
     archives: Sequence[Path | ObjectPath],
+    several_labels: bool,
     root: Path | ObjectPath | None = None,
     beside: PassedOver | None = None,
 ) -> Source:
@@ -116,6 +119,9 @@ def _of_archives(
     look, address = (tar_contents, tar_member) if kind == TAR else (parquet_contents, _row_address)
     with ThreadPoolExecutor(TOGETHER) as threads:
         looked = list(threads.map(look, archives))
+    of_several = any(_labels(one) for one in looked)
+    if not several_labels:
+        looked = [_without_several(one, address) for one in looked]
     one, several = NAMES[kind]
     said = f"1 {one}" if len(archives) == 1 else f"{len(archives):,} {several}"
     faults = tuple(fault for one in looked for fault in one.faults)
@@ -138,7 +144,33 @@ def _of_archives(
     for some in (beside, *(one.passed_over for one in looked)):
         if some is not None:
             passed_over.update(some)
-    return Source(_listing(looked, address), said, indices, faults, note, passed_over=passed_over)
+    listing = _listing(looked, address)
+    return Source(listing, said, indices, faults, note, several_labels=of_several, passed_over=passed_over)
+
+
+def _labels(archive: Contents) -> dict[int, list[str]]:
+    """Place → labels of the photographs of an archive that have several."""
+    labels: dict[int, list[str]] = {}
+    for one in archive.photographs:
+        labels.setdefault(one.at, []).append(one.label)
+    return {at: some for at, some in labels.items() if len(some) > 1}
+
+
+def _without_several(archive: Contents, address: Callable[[str, int, int, str], str]) -> Contents:
+    """An archive without its photographs of several labels, each of which is told."""
+    several = _labels(archive)
+    faults = {
+        one.at: Fault(
+            "",
+            address(archive.address, one.at, one.size, one.name or str(one.at)),
+            f"it has the labels {', '.join(several[one.at])}; of a network for classes of which a photograph may have "
+            "several say model.head=sigmoid",
+        )
+        for one in archive.photographs
+        if one.at in several
+    }
+    kept = [one for one in archive.photographs if one.at not in several]
+    return replace(archive, photographs=kept, faults=[*archive.faults, *faults.values()])
 
 
 def _row_address(archive: str, at: int, size: int, name: str) -> str:
@@ -153,13 +185,15 @@ def _listing(looked: Sequence[Contents], address: Callable[[str, int, int, str],
     counts = Counter((one.label, one.name) for each in looked for one in each.photographs)
     listing: dict[str, list[Found]] = {}
     for each in looked:
-        archive = each.address.rpartition("/")[2]
+        archive, several = each.address.rpartition("/")[2], _labels(each)
         for one in each.photographs:
             if one.name is None:
                 own = f"{archive}/{one.at}"
             else:
                 own = one.name if counts[one.label, one.name] == 1 else f"{archive}/{one.name}"
             shown_name = one.name or str(one.at)
-            uri = address(each.address, one.at, one.size, f"{one.label}/{shown_name}")
+            # A photograph of several labels is one all the same.
+            label = ", ".join(several.get(one.at, [one.label]))
+            uri = address(each.address, one.at, one.size, f"{label}/{shown_name}")
             listing.setdefault(one.label, []).append(Found(uri, f"{one.label}/{own}"))
     return dict(sorted(listing.items()))

@@ -39,8 +39,10 @@ def columns_of(schema: Any) -> Columns:
     labels = [
         field.name
         for field in schema
-        if field.name != images.name and (_is_label(field.type) or (field.name == LABEL and _is_binary(field.type)))
+        if field.name != images.name and (_is_label(field.type) or (field.name == LABEL and _may_be_label(field.type)))
     ]
+    # Lists, of photographs of several labels, are otherwise taken where nothing else can be it: sizes are lists, too.
+    labels = labels or [field.name for field in schema if _is_label(_listed(field.type))]
     classes = _classes(schema)
     named = [name for name in labels if name in classes]
     label = _one(labels if LABEL in labels or not named else named, LABEL, "label", "integers or text")
@@ -104,10 +106,24 @@ def _is_label(kind: Any) -> bool:
     return _is_text(values) or types.is_integer(values)
 
 
+def _listed(kind: Any) -> Any:
+    """The type of a list's values; any other as it is."""
+    from pyarrow import types
+
+    listed = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return kind.value_type if listed else kind
+
+
+def _may_be_label(kind: Any) -> bool:
+    """Whether a column may hold labels that is called so: text without its mark, lists."""
+    return _is_binary(kind) or _is_label(_listed(kind))
+
+
 def _classes(schema: Any) -> dict[str, tuple[str, ...]]:
     """Column → names of its classes, where `datasets` has written them."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = {column: _of_list(feature) for column, feature in features.items()}
         found = {column: feature["names"] for column, feature in features.items() if _is_class_label(feature)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
@@ -116,6 +132,13 @@ def _classes(schema: Any) -> dict[str, tuple[str, ...]]:
         for column, names in found.items()
         if isinstance(names, list) and all(isinstance(name, str) for name in names)
     }
+
+
+def _of_list(feature: Any) -> Any:
+    """What a list, as `datasets` has written it by this or an earlier version, is of."""
+    if isinstance(feature, dict) and "feature" in feature:
+        return feature["feature"]
+    return feature[0] if isinstance(feature, list) and len(feature) == 1 else feature
 
 
 def _is_class_label(feature: Any) -> bool:

@@ -1,7 +1,9 @@
 """What was found in an archive, of either kind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from visual_summaries.pipeline.data.archives.address import archive_address
 from visual_summaries.pipeline.data.archives.reading import Damaged, RangeFile
@@ -29,7 +31,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A photograph in an archive.
+    """A photograph in an archive; one of several labels is there under each.
 
     Attributes:
         label: text; of a class index its digits.
@@ -81,6 +83,18 @@ class Contents:
             raise ValueError("a label that is no text of a line")
         self.named.add(text)
         return text
+
+
+def several(value: Any, label_of: Callable[[Any], str]) -> list[str]:
+    """The labels of a photograph, each once: of a list those of its values, of anything else its own.
+
+    Raises:
+        ValueError: an empty list, or as `label_of`.
+    """
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("an empty list of labels")
+    return list(dict.fromkeys(map(label_of, values)))
 
 
 def opened(location: Path | ObjectPath) -> tuple[Contents, RangeFile]:

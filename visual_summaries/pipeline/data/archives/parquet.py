@@ -10,7 +10,7 @@ from typing import Any
 
 from visual_summaries.pipeline.data.archives.address import parquet_row
 from visual_summaries.pipeline.data.archives.columns import Columns, columns_of
-from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened
+from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened, several
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.names import readable
 from visual_summaries.pipeline.objects import ObjectPath, told
@@ -49,14 +49,14 @@ def _read(parquet: Any, columns: Columns, found: Contents) -> None:
         seen = set()
         table = parquet.read_row_group(group, columns=wanted)
         labels = table.column(columns.label).to_pylist()
-        for label, name in zip(labels, _names(table, columns, len(labels)), strict=True):
+        for value, name in zip(labels, _names(table, columns, len(labels)), strict=True):
             try:
-                text = label_of(label)
+                texts = several(value, label_of)
             except ValueError as error:
                 found.faults.append(Fault("", parquet_row(found.address, row, name or ""), str(error)))
             else:
-                found.photographs.append(Photograph(text, name, row, 0))
-                seen.add(text)
+                found.photographs += [Photograph(text, name, row, 0) for text in texts]
+                seen.update(texts)
             row += 1
         size = parquet.metadata.row_group(group).total_byte_size
         whole, again = whole + size, again + size * len(seen)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visual_summaries.pipeline.data.archives.address import SEPARATOR, tar_member
-from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened
+from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened, several
 from visual_summaries.pipeline.data.archives.reading import KINDS, Damaged, RangeFile
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.data.formats import BEGINNING, may_be_image, read_format
@@ -149,7 +149,7 @@ class _Sample:
 
     images: dict[str, _Image] = field(default_factory=dict)
     others: list[_Image] = field(default_factory=list)
-    label: int | str | None = None
+    label: int | str | list[int | str] | None = None
     wrong: str | None = None
     first: str = ""
     labeled: bool = False
@@ -244,11 +244,12 @@ class _Samples:
             self._fault("", first, f"the key {shown(key)} has several images ({listed}): leave its photograph alone")
         else:
             try:
-                label = self._found.label(sample.label)
+                labels = several(sample.label, self._found.label)
             except ValueError as error:
                 self._fault("", first, f"{error}, in its label")
                 return
-            self._photograph(label, _parts(first.name)[-1], first)
+            for label in labels:
+                self._photograph(label, _parts(first.name)[-1], first)
 
     def _of_folder(self, sample: _Sample) -> None:
         """Photographs without a label, each of the class of its folder."""
@@ -301,8 +302,8 @@ def _text(content: bytes) -> int | str:
     return int(text) if INDEX.fullmatch(text) else text
 
 
-def _of_document(content: bytes) -> int | str | None:
-    """The label in a JSON document; None where it has none."""
+def _of_document(content: bytes) -> int | str | list[int | str] | None:
+    """The label in a JSON document, or the list of them; None where it has none."""
     try:
         document = parse_json(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -313,6 +314,6 @@ def _of_document(content: bytes) -> int | str | None:
     if len(set(map(repr, values.values()))) > 1:
         raise ValueError(f"its JSON has several labels ({', '.join(values)}) that differ")
     name, value = next(iter(values.items()))
-    if type(value) not in (int, str):
-        raise ValueError(f"the field {name} of its JSON is neither a whole number nor text")
+    if any(type(one) not in (int, str) for one in (value if isinstance(value, list) else [value])):
+        raise ValueError(f"the field {name} of its JSON is neither a whole number nor text, nor a list of them")
     return value
