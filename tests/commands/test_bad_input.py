@@ -113,7 +113,7 @@ def test_wrong_command_lines_are_one_message(
     demo_folder, tmp_path, capsys, settings: tuple[str, ...], status: int, message: str
 ) -> None:
     # The job in this process: it ends before it starts anything, and importing all it needs takes most of a process.
-    _, _, _, *options = command(tmp_path, demo_folder, *settings)
+    _, _, _, _, *options = command(tmp_path, demo_folder, *settings)
     assert main(options) == status
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
