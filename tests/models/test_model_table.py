@@ -68,3 +68,9 @@ class Nothing:
 
         empty, none = torch.zeros(len(images), 1, *images.shape[2:]), torch.zeros(len(images))
         return Explanation(empty, none, None, none.long())
+
+
+def test_a_corner_in_the_dark_is_plain() -> None:
+    one = model_table.planted_network("CIFAR ResNet", SIDE)
+    for light in (0.1, 0.0):
+        assert one.classifier.logits(light * one.pictures).argmax(1).tolist() == [0] * len(one.pictures)
