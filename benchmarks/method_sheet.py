@@ -10,6 +10,7 @@ import argparse
 import numpy as np
 import torch
 from mask_sheet import demo_photographs, draw
+from PIL import Image
 from torch import Tensor
 
 from visual_summaries.pipeline.explain.registry import make_explainer
@@ -21,7 +22,9 @@ METHODS = (
     "crisp", "fgvis", "glas", "rise", "occlusion", "lime", "grad-cam", "feature-cam", "gradient",
     "integrated-gradients",
 )
-CLASSES = ("saxophone", "butterfly", "crested bird", "steam locomotive")
+# One picture and this many maps a line.
+LINE = 5
+CLASSES = ("saxophone", "butterfly", "steam locomotive")
 
 
 def main() -> None:
@@ -43,10 +46,13 @@ def main() -> None:
         found_maps = make_explainer(method, *settings.get(method, ())).explain(prepared, images, targets).saliency
         maps[method] = found_maps.mean(dim=1)
         print(method, flush=True)
-    pictures = [
-        [pixels(image), *(over(image, maps[method][row]) for method in METHODS)] for row, image in enumerate(images)
-    ]
-    draw(pictures, ["picture", *METHODS], list(CLASSES), halves=1).save(arguments.path)
+    sheets = []
+    for some in (METHODS[:LINE], METHODS[LINE:]):
+        pictures = [
+            [pixels(image), *(over(image, maps[method][row]) for method in some)] for row, image in enumerate(images)
+        ]
+        sheets.append(np.asarray(draw(pictures, ["picture", *some], list(CLASSES), halves=1)))
+    Image.fromarray(np.concatenate(sheets)).save(arguments.path)
 
 
 def pixels(image: Tensor) -> np.ndarray:
