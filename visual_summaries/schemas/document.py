@@ -29,8 +29,8 @@ def tables_document() -> str:
         "Arrays are raw little-endian bytes in C order.",
         "",
         "For DuckDB, `visual_summaries/schemas/views.sql` has a view of each table and views that answer questions; "
-        "[Dashboards and exports](../how-to/dashboards.md) shows them, pandas, Polars, SQL clients, and exports to COCO "
-        "and FiftyOne.",
+        "[Dashboards and exports](../how-to/dashboards.md) shows them, pandas, Polars, SQL clients, and exports to "
+        "COCO and FiftyOne.",
     ]
     for table in TABLES.values():
         lines += ["", f"## {table.name}", "", f"{table.description[0].upper()}{table.description[1:]}.", ""]
