@@ -4,7 +4,7 @@
 
 The engine gives an image the same operations in any company; the libraries under it round differently in another batch
 size, and an optimization carries a difference in the last bit on. In double precision the same comparison shows what
-is left when rounding is out of the way. Prints Markdown; docs/crisp-masks.md keeps the figures.
+is left when rounding is out of the way. Prints Markdown; docs/reference/measurements/crisp-masks.md keeps the figures.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Every method explains the same photographs in a process of its own, on one thread; before and after it, that process
 times single forward passes at batch 1, so that a slow moment of the machine counts for both. Prints Markdown;
-docs/glas.md keeps the figures.
+docs/reference/measurements/glas.md keeps the figures.
 """
 
 import argparse

@@ -7,7 +7,7 @@
 Without its dependencies, because those bring another OpenCV in the place of ours. Both get the same images, one target
 per image, on one thread, in turn, the network as loaded for pytorch-grad-cam and prepared for us. `--run` streams all
 photographs of `imagenet/val` through Grad-CAM, twice over, and prints images per second and the peak memory after each
-quarter. Prints Markdown; docs/cams.md keeps the figures.
+quarter. Prints Markdown; docs/reference/measurements/cams.md keeps the figures.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
     python benchmarks/cluster_counts.py runs/demo
 
-Reads the tables `maps`, `matches`; prints one line per class. The figures of docs/first-run.md come from it.
+Reads the tables `maps`, `matches`; prints one line per class. The figures of
+docs/reference/measurements/paper-chain.md come from it.
 """
 
 import sys

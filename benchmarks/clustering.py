@@ -6,8 +6,8 @@ The scores look like a class's parts: blocks of parts that match one another, a 
 with itself. Times and memory are of fresh processes on one thread, times those of the processor, so that other programs
 count little; the time of a step is the difference of a longer and a shorter run, the best of several, over the
 difference of their steps, so that preparing does not count. Memory is what the call needs above what its process held
-with the scores before; for the dense algorithm that includes the matrix. Prints Markdown; docs/scaling.md keeps the
-figures.
+with the scores before; for the dense algorithm that includes the matrix. Prints Markdown;
+docs/reference/measurements/matching.md keeps the figures.
 """
 
 import argparse

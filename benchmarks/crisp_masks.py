@@ -3,8 +3,8 @@
     VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/crisp_masks.py
 
 The alternative (`published_crisp_mask.py`) takes one photograph at a time; we take all in one stream. Same network,
-same photographs, same number of threads, one process, one after the other. Prints Markdown; docs/crisp-masks.md
-keeps the figures. What a GPU does: `gpu.py`.
+same photographs, same number of threads, one process, one after the other. Prints Markdown;
+docs/reference/measurements/crisp-masks.md keeps the figures. What a GPU does: `gpu.py`.
 """
 
 import argparse

@@ -5,7 +5,8 @@
 
 Schedules are chosen on half 0 and confirmed on half 1. Results lie in the folder `study`, eight photographs a file;
 what is there is not computed again, so that a run can be stopped and continued. On two cores `authors` takes about
-five hours of one core for both halves, any other schedule about half an hour. docs/crisp-masks.md keeps the tables.
+five hours of one core for both halves, any other schedule about half an hour.
+docs/reference/measurements/crisp-masks.md keeps the tables.
 """
 
 import argparse

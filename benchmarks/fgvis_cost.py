@@ -3,7 +3,8 @@
     VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_cost.py
 
 Same photographs, one process, one thread, one method after the other. "Bounds" is what the gradient filter keeps of an
-image: the activations behind every nonlinearity. Prints Markdown; docs/fgvis.md keeps the figures.
+image: the activations behind every nonlinearity. Prints Markdown;
+docs/reference/measurements/fgvis.md keeps the figures.
 """
 
 import argparse

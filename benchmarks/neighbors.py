@@ -6,7 +6,7 @@
 
 For each class: image pairs of both; the adjusted Rand index of the clusters over the parts that both have; and the
 share of summaries that are matched (the same part in half of their images), for kept ones and for all clusters of at
-least three images. Prints Markdown. The figures of docs/scaling.md come from it.
+least three images. Prints Markdown. The figures of docs/reference/measurements/matching.md come from it.
 """
 
 import sys

@@ -2,8 +2,9 @@
 
     VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/pass_cost.py
 
-Each line is a process of its own, because memory that is kept stays kept. Prints Markdown; docs/crisp-masks.md keeps
-the figures. `torch.compile` needs a C++ compiler; its line says so where there is none.
+Each line is a process of its own, because memory that is kept stays kept. Prints Markdown;
+docs/reference/measurements/crisp-masks.md keeps the figures. `torch.compile` needs a C++ compiler; its line
+says so where there is none.
 """
 
 import argparse

@@ -7,7 +7,7 @@ Settings were chosen on half 0 and are confirmed on half 1: twelve photographs a
 and one of each of six classes of `photos`, that the network classifies correctly. Each is explained as it is, stored as
 a JPEG file of quality 90, with the crop moved by 3 px to the right and 3 px down, and mirrored. Results lie in the
 folder `study`, a file for each network, method and change; what is there is not computed again. On one core `authors`
-takes some four minutes a file, `robust` one. docs/robust-masks.md keeps the tables.
+takes some four minutes a file, `robust` one. docs/reference/measurements/robust-masks.md keeps the tables.
 """
 
 import argparse

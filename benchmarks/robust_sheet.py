@@ -1,7 +1,7 @@
 """Draw the contact sheet of crisp masks by preset: a photograph a column, `fast`, `authors` and `robust` below it.
 
     VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/robust_sheet.py study sheet.png --photographs
-    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/robust_sheet.py study docs/robust-masks.webp
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/robust_sheet.py study docs/images/robust-masks.webp
 
 The maps are those that `robust_masks.py` left in the folder `study`. Without `--photographs` the photographs are left
 out, for where they may not be shown.

@@ -1,5 +1,5 @@
 """Does the driver stay small? The schedule of a large run, without a pixel: real planning, manifests and bookkeeping of
-all stages, workers that only pretend and whose times are the measured ones of docs/scaling.md.
+all stages, workers that only pretend and whose times are the measured ones of docs/reference/measurements/scaling.md.
 
     python benchmarks/schedule.py FOLDER [--classes 1000 --images 1300 --processors 64 --gpus 8 --preset paper]
 
@@ -39,7 +39,8 @@ from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.store.tables import Shard, TableStore, digest
 from visual_summaries.schemas import make_table
 
-# Processor seconds for each image or pair (docs/scaling.md); explaining is on a GPU, assumed ten times as fast.
+# Processor seconds for each image or pair (docs/reference/measurements/scaling.md);
+# explaining is on a GPU, assumed ten times as fast.
 SECONDS = {"images": 0.03, "explain": 0.18, "regions": 0.04, "propose": 0.97, "match": 0.03}
 SECONDS_FOR_OTHERS = 0.004
 PAIRS_AN_IMAGE = 23

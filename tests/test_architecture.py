@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom. docs/architecture.md shows it around."""
+"""The walls of the house: who may import whom. docs/reference/architecture.md shows it around."""
 
 import ast
 import subprocess

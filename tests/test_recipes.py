@@ -1,4 +1,4 @@
-"""What docs/architecture.md says of adding to the house: its diffs, applied to a copy, add what they promise."""
+"""docs/reference/architecture.md on adding to the house: its diffs, applied to a copy, add what they promise."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from runs import environment
 from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "reference" / "architecture.md"
 SIDE = 128
 SETTINGS = (
     "explain.explainer=gradient-times-input",

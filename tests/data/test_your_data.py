@@ -1,4 +1,4 @@
-"""Every example of docs/your-data.md, read by what reads such files in a run."""
+"""Every example of docs/how-to/your-data.md, read by what reads such files in a run."""
 
 import re
 import tarfile
@@ -15,8 +15,8 @@ from visual_summaries.pipeline.data.parts import read_parts
 from visual_summaries.pipeline.data.sources import find_photographs
 from visual_summaries.pipeline.models.labels import Labels, imagenet_labels, read_labels
 
-PAGE = Path(__file__).parents[2] / "docs" / "your-data.md"
-EXAMPLES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE))
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "your-data.md"
+EXAMPLES = dict(re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```$', PAGE.read_text(), re.DOTALL | re.MULTILINE))
 NAMES = ("tench, Tinca tinca", "goldfish, Carassius auratus", "great white shark")
 WORDNET_IDS = ("n01440764", "n01443537", "n01484850")
 BIRDS = {"bunting": 2, "jay": 1}

@@ -225,7 +225,7 @@ def test_quality_on_photographs(photographs, preset: str, error: float, ragged: 
 
 def test_the_batch_does_not_matter_on_photographs(network: Classifier, photographs) -> None:  # noqa: ANN001
     """A real network rounds differently in another batch size, and an optimization carries that on (figures in
-    docs/crisp-masks.md). With the network in double precision, the maps are the same."""
+    docs/reference/measurements/crisp-masks.md). With the network in double precision, the maps are the same."""
     _, images, targets = photographs
     classifier = PreparedClassifier(network, "float64")
     images, targets = images[:3], targets[:3]

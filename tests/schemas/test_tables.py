@@ -37,5 +37,6 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_documentation_is_up_to_date() -> None:
-    path = Path(__file__).parents[2] / "docs" / "tables.md"
-    assert path.read_text() == tables_document(), "run: python -m visual_summaries.schemas.document > docs/tables.md"
+    path = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
+    command = "python -m visual_summaries.schemas.document > docs/reference/tables.md"
+    assert path.read_text() == tables_document(), f"run: {command}"

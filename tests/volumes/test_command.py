@@ -1,4 +1,4 @@
-"""The command as docs/glas.md shows it, on real Ray."""
+"""The command as docs/how-to/volumes.md shows it, on real Ray."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def shown() -> tuple[str, str, str]:
     """(script, command, what it prints) of the page."""
-    section = (ROOT / "docs" / "glas.md").read_text().partition("Try it on drawn scans:")[2]
+    section = (ROOT / "docs" / "how-to" / "volumes.md").read_text().partition("Try it on drawn scans:")[2]
     return re.match(r"\s*```python\n(.*?)```\s*```\n(.*?)```[^`]*```\n(.*?)```", section, re.DOTALL).groups()
 
 

@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit status: the submitted job's, or as those of docs/cluster.md."""
+    """Run the job; returns the exit status: the submitted job's, or as those of docs/how-to/cluster.md."""
     options = build_parser().parse_args(arguments)
 
     def action(console: "Console") -> int:

@@ -3,7 +3,7 @@
     visual-summaries review --run runs/mine
     visual-summaries review --run runs/mine --export
 
-What is asked and what the figures mean: docs/review.md.
+What is asked and what the figures mean: docs/how-to/review.md.
 """
 
 import argparse

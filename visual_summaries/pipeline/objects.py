@@ -5,7 +5,7 @@ has. An object differs in two ways: it appears whole by itself, so nothing is wr
 method is a request that takes time and may fail, always with an `ObjectError`.
 
 Addresses are taken as they are written: `%20` is three characters, as in Amazon's own tools. How the store is reached
-comes from the environment alone, see `docs/object-stores.md`.
+comes from the environment alone, see `docs/how-to/buckets.md`.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""docs/tables.md from the schemas: `python -m visual_summaries.schemas.document > docs/tables.md`."""
+"""The page of tables, from the schemas: `python -m visual_summaries.schemas.document > docs/reference/tables.md`."""
 
 import pyarrow as pa
 
@@ -10,7 +10,7 @@ def tables_document() -> str:
     lines = [
         "# Tables",
         "",
-        f"Schema version {VERSION}. Made by `python -m visual_summaries.schemas.document > docs/tables.md`.",
+        f"Schema version {VERSION}. Made by `python -m visual_summaries.schemas.document > docs/reference/tables.md`.",
         "",
         "Every table is a folder `tables/<name>/` of Parquet files (zstd), one folder per fingerprint and class. "
         "Its `manifest.json` lists the files that make up the table now; files of earlier settings may lie beside "
@@ -29,7 +29,8 @@ def tables_document() -> str:
         "Arrays are raw little-endian bytes in C order.",
         "",
         "For DuckDB, `visual_summaries/schemas/views.sql` has a view of each table and views that answer questions; "
-        "[dashboards.md](dashboards.md) shows them, pandas, Polars, SQL clients, and exports to COCO and FiftyOne.",
+        "[Dashboards and exports](../how-to/dashboards.md) shows them, pandas, Polars, SQL clients, and exports to "
+        "COCO and FiftyOne.",
     ]
     for table in TABLES.values():
         lines += ["", f"## {table.name}", "", f"{table.description[0].upper()}{table.description[1:]}.", ""]

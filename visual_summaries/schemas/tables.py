@@ -310,7 +310,7 @@ _ALL = [
     table(
         "measurements",
         "one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each "
-        "experiment and its figures are described in docs/evaluation.md",
+        "experiment and its figures are described in docs/reference/evaluation.md",
         column("image_id", pa.string(), "sha256 of the image file's bytes; empty for a figure of a summary or class"),
         LABEL,
         column("summary", pa.int32(), "number of the summary within the class that it is about", nullable=True),

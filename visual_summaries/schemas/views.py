@@ -14,7 +14,7 @@ from visual_summaries.schemas.tables import TABLES, TableSchema
 PATH = Path(__file__).with_name("views.sql")
 QUESTIONS = "-- Questions\n"
 
-HEAD = r"""-- Views over the tables of one run or several, for DuckDB 1.1 or newer. See docs/dashboards.md.
+HEAD = r"""-- Views over the tables of one run or several, for DuckDB 1.1 or newer. See docs/how-to/dashboards.md.
 --
 --     SET VARIABLE runs = ['runs/mine', 'runs/other'];     -- folders of runs; default: the working directory
 --     .read visual_summaries/schemas/views.sql

@@ -1,4 +1,4 @@
--- Views over the tables of one run or several, for DuckDB 1.1 or newer. See docs/dashboards.md.
+-- Views over the tables of one run or several, for DuckDB 1.1 or newer. See docs/how-to/dashboards.md.
 --
 --     SET VARIABLE runs = ['runs/mine', 'runs/other'];     -- folders of runs; default: the working directory
 --     .read visual_summaries/schemas/views.sql
@@ -400,7 +400,7 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('metrics'));
 
--- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each experiment and its figures are described in docs/evaluation.md
+-- one row per image (or summary, or class), figure and variant of an experiment of the job `evaluate`; each experiment and its figures are described in docs/reference/evaluation.md
 SET VARIABLE measurements_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'measurements');
 CREATE OR REPLACE VIEW measurements AS
 SELECT

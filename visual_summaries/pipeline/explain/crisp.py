@@ -94,7 +94,8 @@ class CrispSettings:
         return replace(self, crisp=replace(self.crisp, iterations=0))
 
 
-# "fast" reaches the authors' figures in a tenth of their passes; how its numbers were found: docs/crisp-masks.md.
+# "fast" reaches the authors' figures in a tenth of their passes; how its numbers were found:
+# docs/reference/measurements/crisp-masks.md.
 PRESETS = {
     "fast": CrispSettings(
         blur="authors",

@@ -10,7 +10,7 @@ goal allows"; in step t it is
     λ(t) = RISE_AT_GOAL · λ(t−1)           at the goal: the mask gives back what the goal does not need;
     λ(t) = FALL_OFF_GOAL · λ(t−1)          where the goal is lost again.
 
-The masks are sparser than those of trials, and lie more on what they explain (docs/fgvis.md).
+The masks are sparser than those of trials, and lie more on what they explain (docs/reference/measurements/fgvis.md).
 """
 
 import torch

@@ -37,10 +37,11 @@ class Game:
 GAMES = {
     "preservation": Game(start=1.0, keeps=True),
     # With a rate of 0.1 from the start two steps delete a class, before the filter has anything to filter: at the first
-    # step every activation still equals its bound. The maps are then half on other objects (docs/fgvis.md).
+    # step every activation still equals its bound. The maps are then half on other objects
+    # (docs/reference/measurements/fgvis.md).
     "deletion": Game(start=1.0, keeps=False, search="following", first_rate=0.0005, patience=80),
     # From gray, few gradients pass the filter, and most are far smaller than the largest, which the rate is about: with
-    # 0.1, 1,300 steps do not bring the class back (docs/fgvis.md).
+    # 0.1, 1,300 steps do not bring the class back (docs/reference/measurements/fgvis.md).
     "generation": Game(start=0.0, keeps=True, first_rate=5.0, learning_rate=5.0),
     "repression": Game(start=0.0, keeps=False),
 }

@@ -62,7 +62,7 @@ class FieldSettings:
 
 @dataclass(frozen=True)
 class RobustSettings:
-    """Settings of the three stages; how they were chosen: docs/robust-masks.md.
+    """Settings of the three stages; how they were chosen: docs/reference/measurements/robust-masks.md.
 
     Attributes:
         averaged: last steps of the first stage whose mean is its mask.
