@@ -1,6 +1,7 @@
 """Explaining single photographs from Python: what is given, and what comes back."""
 
 import base64
+import doctest
 import io
 import re
 from pathlib import Path
@@ -22,6 +23,7 @@ from visual_summaries import (
     load_model,
 )
 from visual_summaries.pipeline.models.classifier import Classifier
+from visual_summaries.surface import explaining
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -179,3 +181,8 @@ def test_what_is_named_is_there() -> None:
     assert set(visual_summaries._PLACES) == set(visual_summaries.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'explainn'"):
         _ = visual_summaries.explainn
+
+
+def test_the_examples_of_the_docstrings_are_true() -> None:
+    failed, tried = doctest.testmod(explaining)
+    assert tried == 4 and not failed

@@ -1,9 +1,11 @@
 """A finished run read from Python: tables, classes, pictures, maps; nothing that it says is executed."""
 
 import builtins
+import doctest
 import json
 import pickle
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 
 from visual_summaries import ConfigurationError, Explanations, Run, StoreError, explain, open_run, summarize
+from visual_summaries.pipeline.config import RunConfig
 from visual_summaries.pipeline.store.tables import TableStore
 from visual_summaries.schemas import TABLES
+from visual_summaries.surface import summarizing
 
 STRANGER = "from pathlib import Path\nPath(__file__).with_name('executed').touch()\n"
 
@@ -153,3 +157,33 @@ def test_a_strangers_run_executes_nothing(finished: Path, tmp_path: Path, monkey
     run.explanation(run.table("maps", ["image_id"])["image_id"][0])
     assert run._repr_html_() and run.classes
     assert "stranger" not in sys.modules and not (tmp_path / "executed").exists()
+
+
+def test_the_examples_of_the_docstrings_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The run itself, which takes Ray, is the notebook's; here it is seen what it is asked for."""
+    shutil.copytree(finished, tmp_path / "runs" / "demo")
+    (tmp_path / "runs" / "demo" / "report").mkdir()
+    (tmp_path / "runs" / "demo" / "report" / "index.html").touch()
+    asked: list[RunConfig] = []
+
+    def pretended(config: RunConfig, console: Any) -> None:
+        asked.append(config)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    monkeypatch.setattr(summarizing, "run_pipeline", pretended)
+    monkeypatch.chdir(tmp_path)
+    before, known = signal.getsignal(signal.SIGTERM), {"open_run": open_run, "summarize": summarize}
+    examples = [one for call in known.values() for one in doctest.DocTestParser().get_examples(call.__doc__)]
+    assert len(examples) == 5
+    for example in examples:
+        exec(compile(example.source, "<example>", "single"), known)
+    (config,) = asked
+    assert (config.data.images, config.model.name, config.output) == ("demo", "demo", "runs/demo")
+    assert config.summaries.price == 0.2
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr().out
+    assert "What the classifier looks at" in said and "runs/demo/report/index.html" in said
+    summarize("demo", "demo", "runs/demo", settings={"data": {"classes": ["saxophone"]}}, quiet=True)
+    assert asked[-1].data.classes == ("saxophone",) and capsys.readouterr().out == ""

@@ -69,7 +69,7 @@ def load_model(
 
     Example:
         >>> load_model("demo").class_names[:3]
-        ('crested bird', 'hornbill', 'longtail')
+        ('crested bird', 'fan-tailed bird', 'steam locomotive')
     """
     named = {"model.name": model if isinstance(model, str) else None, "model.weights": weights}
     config = configured(settings, named)
