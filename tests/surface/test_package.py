@@ -145,6 +145,9 @@ def test_the_notebook_shows_what_it_promises(executed: dict) -> None:
             assert "text/html" in kinds, source
         elif last.startswith("run.pictures("):
             assert "image/png" in kinds, source
+    (progress,) = [outputs for source, outputs in shown.items() if "summarize(" in source]
+    printed = "".join(text for output in progress if output.get("name") == "stdout" for text in output["text"])
+    assert "What the classifier looks at" in printed and "\x1b" not in printed
     page = next("".join(outputs[0]["data"]["text/html"]) for source, outputs in shown.items() if source == "run")
     assert re.search(r"<td>saxophone</td><td>saxophone</td><td>[1-9]</td>", page) and "report/index.html" in page
 

@@ -92,7 +92,7 @@ def explain(
     model: Model,
     method: str | None = None,
     *,
-    target: int | str | Sequence[int | str | None] | None = None,
+    target: int | str | Iterable[int | str | None] | None = None,
     weights: Any = None,
     settings: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,

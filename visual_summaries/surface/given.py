@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -126,10 +126,10 @@ def class_index(target: int | str, classifier: Classifier) -> int:
 
 
 def targets_of(
-    target: int | str | Sequence[int | str | None] | None, count: int, classifier: Classifier
+    target: int | str | Iterable[int | str | None] | None, count: int, classifier: Classifier
 ) -> list[int | None]:
     """The class of each of `count` photographs, None where it is the predicted one; raises as `class_index`."""
-    several = isinstance(target, Sequence | np.ndarray) and not isinstance(target, str)
+    several = isinstance(target, Iterable) and not isinstance(target, str)
     wanted = list(target) if several else [target] * count
     if len(wanted) != count:
         raise ValueError(f"there are {len(wanted)} targets for {count} photographs: give one, or one for each")

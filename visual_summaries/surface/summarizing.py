@@ -61,13 +61,19 @@ def summarize(
         )
     given = {"data.images": images, "model.name": model, "model.weights": weights, "output": output}
     config = configured(settings, given)
-    console = Console(file=sys.stdout, force_jupyter=False, quiet=quiet)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, force_jupyter=False, quiet=quiet, width=PLAIN_WIDTH)
+    console = _console(quiet)
     with _signals_as_before():
         run_pipeline(config, console)
     print_outcome(config, console)
     return open_run(config.output)
+
+
+def _console(quiet: bool) -> Console:
+    """Bars in a terminal, plain lines elsewhere; notebooks say of themselves that they are terminals."""
+    console = Console(quiet=quiet)
+    if console.is_terminal and not console.is_jupyter:
+        return console
+    return Console(file=sys.stdout, force_jupyter=False, force_terminal=False, width=PLAIN_WIDTH, quiet=quiet)
 
 
 @contextmanager
