@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,8 @@ class Explanation:
         data = base64.b64encode(self._repr_png_()).decode()
         shows = html.escape(f"Photograph, saliency map of {self.target_name} over it, what is salient")
         return (
-            f'<figure style="margin:0 0 1em"><img alt="{shows}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{said}</figcaption></figure>"
+            f'<figure style="margin:0 0 1em"><img alt="{shows}" style="max-width:100%" '
+            f'src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>'
         )
 
     def _said(self) -> str:
@@ -92,7 +93,7 @@ class Explanation:
         if self.prediction != self.target:
             said.append("predicted: " + (self.prediction_name if self.prediction_name is not None else "no class"))
         said.append(self.method)
-        return " · ".join(said if self.source is None else [*said, self.source])
+        return " · ".join(said if self.source is None else [*said, PurePath(self.source).name])
 
     def _eight_bits(self) -> np.ndarray:
         return np.rint(self.saliency * 255).astype(np.uint8)

@@ -34,7 +34,7 @@ from visual_summaries.surface.given import plain
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS, GAP = 6, 6
+COLUMNS, GAP = 4, 6
 # A notebook's table of classes; more are in the report.
 CLASSES_SHOWN = 40
 
@@ -81,7 +81,7 @@ class Run:
 
         Args:
             columns: the columns wanted; by default all, which of maps, features and proposals is a lot.
-            label: the class wanted; by default all.
+            label: the class wanted; by default all, and what the table says of all together.
 
         Raises:
             ValueError: no such table, column or class.
@@ -105,9 +105,14 @@ class Run:
             if column not in known:
                 near = did_you_mean(column, known)
                 raise ValueError(f"the table {name} has no column {column!r}; columns: {', '.join(known)}{near}")
-        if label is not None:
-            self._check_label(label)
-        return self._store.read_all(name, columns, label)
+        if label is None:
+            return self._store.read_all(name, columns)
+        if "label" not in known:
+            raise ValueError(f"the table {name} is about no classes: leave label out")
+        self._check_label(label)
+        # A shard of no class has rows about all of them.
+        paths = [shard.path for shard in self._store.manifest(name) if shard.label in (label, "")]
+        return self._store.read(name, paths, columns, ("label", [label]))
 
     @cached_property
     def classes(self) -> Mapping[str, str]:
