@@ -25,7 +25,7 @@ from visual_summaries import (
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.surface import explaining
 
-HOSTILE = "<img src=x onerror=alert(1)>"
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J"
 
 
 class Corner(nn.Module):
@@ -143,7 +143,8 @@ def test_it_draws_itself(picture: Path) -> None:
     assert Image.open(io.BytesIO(found[0]._repr_png_())).size == (3 * 224 + 2 * 8, 224)
     assert found[0].overlay().size == (32, 32)
     page = found._repr_html_()
-    assert page.count("<img ") == page.count("<figcaption>") == 2 and HOSTILE not in page
+    assert page.count("<img ") == page.count("<figcaption>") == 2
+    assert "<img src=x" not in page and "\x1b" not in page + repr(found[0]) and "\\x1b[2J" in repr(found[0])
     data = re.search(r'src="data:image/png;base64,([^"]+)"', page).group(1)
     assert base64.b64decode(data) == found[0]._repr_png_()
     assert isinstance(found[:1], Explanations) and len(found[:1]) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from visual_summaries.pipeline.names import shown
 from visual_summaries.pipeline.report import pictures
 
 SIDE, GAP = 224, 8
@@ -93,7 +94,7 @@ class Explanation:
         if self.prediction != self.target:
             said.append("predicted: " + (self.prediction_name if self.prediction_name is not None else "no class"))
         said.append(self.method)
-        return " · ".join(said if self.source is None else [*said, PurePath(self.source).name])
+        return shown(" · ".join(said if self.source is None else [*said, PurePath(self.source).name]))
 
     def _eight_bits(self) -> np.ndarray:
         return np.rint(self.saliency * 255).astype(np.uint8)

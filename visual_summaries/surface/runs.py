@@ -187,6 +187,8 @@ class Run:
         columns = ["image_id", "uri", "label", "prediction", "prediction_name"]
         photograph = self._row("images", image_id, columns)
         recorded = self._stored.recorded
+        if not 0 <= row["target"] < len(recorded.class_names):
+            raise StoreError(f"the table maps of {self.folder} is damaged: the classifier has no class {row['target']}")
         try:
             place = Photograph(image_id, photograph["uri"], photograph["label"])
             image = analyzed_photograph(place, recorded.preprocessing.value())
