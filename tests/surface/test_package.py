@@ -1,6 +1,7 @@
 """The package as somebody gets it: built, installed without its checkout, its notebook and its command run from a
 folder that holds files of our old names."""
 
+import ast
 import json
 import os
 import re
@@ -8,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.parser import Parser
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from visual_summaries.pipeline.store.tables import TableStore
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
+# What comes with something that is declared: jinja2, pydantic, ray[default].
+COMES_WITH = {"markupsafe", "pydantic_core", "aiohttp"}
 HOSTILE = "raise SystemExit('taken for a file of visual-summaries')\n"
 EXECUTE = """
 import sys
@@ -80,7 +85,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
     assert kinds >= {".py", ".safetensors", ".npz", ".txt", ".sql", ".html", ".js", ".css"}
     assert f"{about}licenses/LICENSE" in names
     assert metadata["License-Expression"] == "Apache-2.0" and metadata["Version"] == __version__
-    extras = {"cluster", "timm", "huggingface", "volumes", "pandas", "notebook", "test"}
+    extras = {"cluster", "timm", "huggingface", "volumes", "pandas", "notebook", "duckdb", "test"}
     assert set(metadata.get_all("Provides-Extra")) >= extras
     assert "# visual-summaries" in metadata.get_payload()
 
@@ -91,6 +96,23 @@ def test_the_source_distribution_holds_what_it_takes_to_build_and_test(built: tu
     left = {name for name in tracked() if name not in names}
     assert all(name.startswith(".") for name in left), left
     assert {"LICENSE", "CITATION.cff", "demo.yaml", "tests/conftest.py", "docs/notebook.ipynb"} <= names
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Or an environment that has nothing else would lack it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: own for name, own in project["optional-dependencies"].items() if name != "test"}
+    wanted = [one for own in (project["dependencies"], *extras.values()) for one in own]
+    declared = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in wanted}
+    of_module = packages_distributions()
+    for path in (ROOT / "visual_summaries").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - COMES_WITH
+            for top in tops - {"visual_summaries"}:
+                distributions = {one.lower().replace("_", "-") for one in of_module.get(top, [])}
+                assert distributions & declared, f"{path.relative_to(ROOT)} imports {top}"
 
 
 @pytest.fixture(scope="module")
