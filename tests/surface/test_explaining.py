@@ -160,6 +160,7 @@ def test_it_draws_itself(picture: Path) -> None:
         ({"method": "gradcam"}, ConfigurationError, "unknown explainer.*did you mean grad-cam"),
         ({"settings": {"explain.presett": "fast"}}, ConfigurationError, "did you mean explain.preset"),
         ({"settings": {"data.test": 0}}, ConfigurationError, "data.test means nothing for a photograph by itself"),
+        ({"settings": {"explain.target": "label"}}, ConfigurationError, "explain.target is about a whole run"),
         ({"settings": {"explain.explainer": "rise"}}, ConfigurationError, "explain.explainer is given twice"),
         ({"settings": {"model.head": "sigmoid"}}, ConfigurationError, "this model has been loaded already"),
         ({"model": "dem"}, ClassifierError, "did you mean demo"),

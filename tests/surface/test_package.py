@@ -88,6 +88,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
     extras = {"cluster", "timm", "huggingface", "volumes", "pandas", "notebook", "duckdb", "test"}
     assert set(metadata.get_all("Provides-Extra")) >= extras
     assert "# visual-summaries" in metadata.get_payload()
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_the_source_distribution_holds_what_it_takes_to_build_and_test(built: tuple[Path, Path]) -> None:

@@ -39,6 +39,8 @@ Model = str | Classifier | nn.Module | tuple[nn.Module, Preprocessing | dict[str
 OF_MODELS = ("model.", "seed")
 # What has a meaning for a photograph by itself.
 OF_PHOTOGRAPHS = (*OF_MODELS, "explain.", "regions.", "preset")
+# But for what is about many.
+OF_RUNS = {"explain.policy", "explain.target", "explain.shard_size", "regions.minimum_area", "model.self_check"}
 
 
 def load_model(
@@ -249,6 +251,8 @@ def _renamed(classifier: Classifier, names: Sequence[str]) -> Classifier:
 
 def _check_meaning(settings: Mapping[str, Any] | None, meant: tuple[str, ...], what: str) -> None:
     for name, _ in leaves_given(settings):
+        if name in OF_RUNS:
+            raise ConfigurationError(f"{name} is about a whole run and means nothing for {what}: leave it out")
         if not any(name.startswith(one) if one.endswith(".") else name == one for one in meant):
             known = ", ".join(f"{one}*" if one.endswith(".") else one for one in meant)
             raise ConfigurationError(f"{name} means nothing for {what}; {known} do")
