@@ -134,7 +134,7 @@ def test_a_module_of_ones_own_stays_as_it_is(picture: Path) -> None:
 
 def test_it_draws_itself(picture: Path) -> None:
     named = load_model((Corner(), SMALL), class_names=[HOSTILE, "other"])
-    found = explain([picture, np.asarray(Image.open(picture).convert("RGB"))], named, "gradient")
+    found = explain([picture, np.asarray(Image.open(picture).convert("RGB"))], named, "gradient", target=0)
     drawn = found[0].picture(100)
     assert drawn.size == (3 * 100 + 2 * 8, 100)
     photograph = np.asarray(drawn)[:, :100].astype(int)

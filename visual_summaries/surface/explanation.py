@@ -81,7 +81,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         said = html.escape(self._said())
         data = base64.b64encode(self._repr_png_()).decode()
-        shows = html.escape(f"Photograph, saliency map of {self.target_name} over it, what is salient")
+        shows = html.escape(shown(f"Photograph, saliency map of {self.target_name} over it, what is salient"))
         return (
             f'<figure style="margin:0 0 1em"><img alt="{shows}" style="max-width:100%" '
             f'src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>'
