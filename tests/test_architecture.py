@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "pipeline/summarize": {"pipeline.models"},
     "pipeline/evaluate": {"pipeline.explain", "pipeline.summarize"},
     "schemas": set(),
+    "surface": {"pipeline", "schemas"},
 }
-ABOVE = {"pipeline.runtime", "pipeline.stages", "pipeline.commands", "jobs"}
+ABOVE = {"pipeline.runtime", "pipeline.stages", "pipeline.commands", "jobs", "surface"}
 PURE = {"ray", "pyarrow", "pipeline.store", "pipeline.report", *ABOVE}
 FORBIDDEN = {
     "pipeline/explain": PURE | {"cv2"},
@@ -44,11 +45,12 @@ FORBIDDEN = {
     "pipeline/data": {"ray", "pipeline.store", "pipeline.report", *ABOVE},
     "pipeline/export": {"ray", "pipeline.report", *ABOVE},
     "pipeline/runtime": {"torch", "torchvision", "numpy", "cv2", "PIL", "sklearn", "skimage", "captum"},
-    "pipeline/stages": {"ray", "pipeline.commands", "jobs"},
-    "pipeline/commands": {"jobs"},
-    "schemas": {"ray", "torch", "numpy", "pipeline", "jobs"},
+    "pipeline/stages": {"ray", "pipeline.commands", "jobs", "surface"},
+    "pipeline/commands": {"jobs", "surface"},
+    "schemas": {"ray", "torch", "numpy", "pipeline", "jobs", "surface"},
+    "surface": {"ray", "jobs"},
 }
-OURS = ("pipeline", "jobs", "schemas")
+OURS = ("pipeline", "jobs", "schemas", "surface")
 
 
 def module_of(path: Path, root: Path) -> str:
@@ -164,6 +166,20 @@ def test_the_runtime_imports_without_what_the_stages_compute_with() -> None:
     blocked = ["torch", "torchvision", "cv2", "PIL", "sklearn", "scipy", "captum", "matplotlib"]
     blocked.append("visual_summaries.pipeline.stages")
     import_with_blocked(blocked, [module_of(path, ROOT) for path in python_files(ROOT / "pipeline" / "runtime")])
+
+
+def test_the_package_imports_nothing_until_it_is_used() -> None:
+    """And Ray not even then, unless a whole run is started."""
+    code = (
+        "import sys\n"
+        "import visual_summaries\n"
+        "ours = {name for name in sys.modules if name.startswith('visual_summaries')}\n"
+        "assert ours == {'visual_summaries'} and not {'torch', 'numpy', 'pydantic'} & {*sys.modules}, ours\n"
+        "sys.modules.update(dict.fromkeys(('ray', 'pandas', 'starlette', 'uvicorn')))\n"
+        "from visual_summaries import Explanation, Run, explain, load_model, open_run\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_files_stay_small() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from visual_summaries import __version__
 from visual_summaries.jobs import report, summarize
-from visual_summaries.pipeline.commands import sent
+from visual_summaries.pipeline.commands import sent, submission
 from visual_summaries.pipeline.commands.sent import chosen_files, is_secret_name
 from visual_summaries.pipeline.commands.submission import named_files, named_modules, unseen_files
 from visual_summaries.pipeline.config import ConfigurationError, load_config
@@ -206,3 +207,18 @@ def test_files_for_no_cluster_are_a_usage_error(job, capsys) -> None:  # noqa: A
     with pytest.raises(SystemExit) as ended:
         job(["--run", "x", "--send", "a"] if job is report.main else ["--send", "a"])
     assert ended.value.code == 2 and "goes with --submit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_where_the_program_itself_comes_from_is_said(
+    checkout: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A folder without it sends none, and the cluster runs its own."""
+    packed = []
+    monkeypatch.setattr(submission, "submit", lambda address, command, chosen, *_: packed.append(chosen) or 0)
+    monkeypatch.chdir(Path(__file__).parents[2] if checkout else tmp_path)
+    command = ["--submit", "127.0.0.1:1", "--images", "demo", "--model", "demo", "--output", "/shared/run"]
+    assert summarize.main(command) == 0
+    assert ("visual_summaries/surface/explaining.py" in packed[0].files) == checkout
+    said = f"should be version {__version__}, as here" in capsys.readouterr().err
+    assert said != checkout

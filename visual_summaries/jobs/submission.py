@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from visual_summaries import __version__
+
 if TYPE_CHECKING:
     from visual_summaries.pipeline.config import RunConfig
 
@@ -56,6 +58,11 @@ def submit_job(parser: argparse.ArgumentParser, arguments: Sequence[str] | None,
         unseen.append(f"output ({config.output}, which ends with the job)")
     if unseen:
         flush_and_write(f"on the cluster these are not the files of this machine: {', '.join(unseen)}")
+    if not chosen.holds_program():
+        flush_and_write(
+            "visual-summaries itself is not sent, as this folder is no checkout of it: the job runs the one that is "
+            f"installed on the cluster's nodes, which should be version {__version__}, as here"
+        )
     # As a setting, not as --address, which evaluate's and report's stored configurations would win over.
     command = ["-m", "visual_summaries", verb, *without_submit(arguments), "ray.address=auto"]
     return submit(options.submit, command, chosen, flush_and_write, sys.stdout)

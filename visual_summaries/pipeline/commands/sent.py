@@ -53,6 +53,10 @@ class Chosen:
         name = _normal(path)
         return name in self.files or any(name == "." or one.startswith(f"{name}/") for one in self.files)
 
+    def holds_program(self) -> bool:
+        """Whether this program is among the files, so that the cluster runs what is here."""
+        return self.holds("visual_summaries/__main__.py")
+
     def described(self) -> str:
         """One line: how many files and which, folders with their number of files; then what was left behind."""
         tops = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in self.files)

@@ -30,7 +30,7 @@ def export_database(folders: Sequence[str], path: Path, advance: Callable[[str, 
     try:
         import duckdb
     except ImportError:
-        raise StoreError("this format needs DuckDB: pip install duckdb") from None
+        raise StoreError("this format needs DuckDB: pip install 'visual-summaries[duckdb]'") from None
     for store in map(TableStore, folders):
         for table in TABLES:
             store.check_places(table)

@@ -94,6 +94,43 @@ def load_classifier(
             f"classifier {spec!r} is none of torchvision:<name>, timm:<name>, hf:<repository or folder>, "
             f"module:function (package.file:function) or demo{guess}"
         )
+    return classifier_of_network(
+        (module, preprocessing, known_labels, name),
+        labels=labels,
+        resize_side=resize_side,
+        crop_side=crop_side,
+        mean=mean,
+        std=std,
+        squash=squash,
+        channels=channels,
+        feature_layer=feature_layer,
+        head=head,
+    )
+
+
+def classifier_of_network(
+    loaded: Loaded,
+    *,
+    labels: Path | ObjectPath | None = None,
+    resize_side: int | None = None,
+    crop_side: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    squash: bool | None = None,
+    channels: str | None = None,
+    feature_layer: str | None = None,
+    head: Declared = "auto",
+) -> Classifier:
+    """The classifier that a network on the CPU makes; the network itself is changed to float32 and frozen.
+
+    Args:
+        loaded: the network, its preprocessing, its class names where they are known, and what it is called.
+        labels, resize_side, crop_side, mean, std, squash, channels, feature_layer, head: as of `load_classifier`.
+
+    Raises:
+        ClassifierError: as `load_classifier`.
+    """
+    module, preprocessing, known_labels, name = loaded
     preprocessing = _changed(preprocessing, resize_side, crop_side, mean, std, squash, channels)
     module = module.eval().float()
     number_of_outputs = _number_of_outputs(module, preprocessing, name)
@@ -251,7 +288,17 @@ def returned_by(spec: str, function: Callable[[], Any]) -> Any:
 
 
 def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
-    result = returned_by(spec, own_object(spec))
+    module, preprocessing = network_and_preprocessing(spec, returned_by(spec, own_object(spec)))
+    return module, preprocessing, None, fitted(spec, module, weights)
+
+
+def network_and_preprocessing(spec: str, result: Any) -> tuple[nn.Module, Preprocessing]:
+    """A module, or a pair of it and its `Preprocessing` or the latter's fields as a dictionary, as a pair of the first
+    two kinds; without one it is prepared for as for most networks of ImageNet.
+
+    Raises:
+        ClassifierError: it is none of these; `spec` is what it is called.
+    """
     is_pair = isinstance(result, tuple) and len(result) == 2
     module, preprocessing = result if is_pair else (result, Preprocessing())
     if isinstance(preprocessing, dict):
@@ -265,7 +312,7 @@ def _own(spec: str, weights: str | Path | ObjectPath | None) -> Loaded:
             f"{spec} returned {type(result).__name__}; it must return a torch.nn.Module, or a pair of that "
             "and its Preprocessing"
         )
-    return module, preprocessing, None, fitted(spec, module, weights)
+    return module, preprocessing
 
 
 def fitted(spec: str, module: nn.Module, weights: str | Path | ObjectPath | None) -> str:

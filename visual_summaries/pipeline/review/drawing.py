@@ -72,7 +72,8 @@ class Drawer:
 
     def _draw(self, question: Question) -> dict[str, bytes]:
         if question.kind == PART_NAME:
-            drawn = self._members(question)
+            members = member_pictures(self._store, self._shards, self._analyzed, question.label, question.cluster)
+            drawn = {str(place): picture for place, picture in enumerate(members)}
         else:
             image, saliency = self._analyzed(question.image), self._saliency(question)
             if question.kind == MAP_RATING:
@@ -87,16 +88,9 @@ class Drawer:
     def _analyzed(self, photograph: Photograph) -> np.ndarray:
         """The square that the classifier sees, uint8 [S, S, 3]."""
 
-        def read() -> np.ndarray:
-            try:
-                decoded = read_image(photograph.uri)
-            except DecodeError as error:
-                raise Unreadable(f"{photograph.uri}: {error}") from None
-            if decoded.image_id != photograph.image_id:
-                raise Unreadable(f"{photograph.uri}: the file has changed since the run began")
-            return self._preprocessing.analyzed_image(decoded.image).permute(1, 2, 0).contiguous().numpy()
-
-        return self._photographs.get(photograph.image_id, read)
+        return self._photographs.get(
+            photograph.image_id, lambda: analyzed_photograph(photograph, self._preprocessing)
+        )
 
     def _saliency(self, question: Question) -> np.ndarray:
         """The saliency map, uint8 [H, W], mean over colors."""
@@ -106,37 +100,71 @@ class Drawer:
         saliency = np.frombuffer(row["saliency"], np.uint8).reshape(row["saliency_shape"])
         return saliency.mean(axis=0).round().astype(np.uint8)
 
-    def _members(self, question: Question) -> dict[str, np.ndarray]:
-        label, store = question.label, self._store
-        columns = ["image_id", *EDGES, "rank", "hull", "regions", "kept"]
-        rows = store.read("members", self._shards["members"][label], columns, ("cluster", [question.cluster]))
-        members = sorted((row for row in rows.to_pylist() if row["kept"]), key=lambda row: row["rank"])
-        members = members[:MEMBERS_SHOWN]
-        wanted = ("image_id", [member["image_id"] for member in members])
-        places = store.read("images", self._shards["images"][label], ["image_id", "uri"], wanted).to_pylist()
-        uris = {row["image_id"]: row["uri"] for row in places}
-        regions = {
-            (row["image_id"], row["region"]): row["run_length"]
-            for row in store.read(
-                "regions", self._shards["regions"][label], ["image_id", "region", "run_length"], wanted
-            ).to_pylist()
-        }
-        drawn, unreadable = {}, None
-        for member in members:
-            image_id = member["image_id"]
-            try:
-                image = self._analyzed(Photograph(image_id, uris[image_id], label))
-            except Unreadable as error:
-                unreadable = error
-                continue
-            mask = np.zeros(image.shape[:2], dtype=bool)
-            for number in member["regions"]:
-                mask |= decode_run_length(regions[image_id, number], image.shape[:2])
-            hull, box = np.array(member["hull"]).reshape(-1, 2), [member[edge] for edge in EDGES]
-            drawn[str(len(drawn))] = pictures.member_picture(image, mask, hull, box, MEMBER_SIDE)
-        if not drawn:
-            raise unreadable or Unreadable("the summary has no members")
-        return drawn
+
+def analyzed_photograph(photograph: Photograph, preprocessing: Preprocessing) -> np.ndarray:
+    """The square that the classifier sees, uint8 [S, S, 3].
+
+    Raises:
+        Unreadable: it cannot be read, or is not the file that the run began with.
+    """
+    try:
+        decoded = read_image(photograph.uri)
+    except DecodeError as error:
+        raise Unreadable(f"{photograph.uri}: {error}") from None
+    if decoded.image_id != photograph.image_id:
+        raise Unreadable(f"{photograph.uri}: the file has changed since the run began")
+    return preprocessing.analyzed_image(decoded.image).permute(1, 2, 0).contiguous().numpy()
+
+
+def member_pictures(
+    store: TableStore,
+    shards: Shards,
+    analyzed: Callable[[Photograph], np.ndarray],
+    label: str,
+    cluster: int,
+    most: int = MEMBERS_SHOWN,
+) -> list[np.ndarray]:
+    """The kept members of a summary, the exemplar first, uint8 `[MEMBER_SIDE,MEMBER_SIDE,3]` each: at most `most`,
+    and only those whose photographs can be read.
+
+    Args:
+        shards: table → class → paths of its files, of members, images and regions at least.
+        analyzed: gives the square uint8 [S, S, 3] that the classifier sees of a photograph, or raises `Unreadable`.
+        cluster: of the summary, as in the table `summaries`.
+
+    Raises:
+        Unreadable: none of the photographs can be read.
+        StoreError: a table cannot be read.
+    """
+    columns = ["image_id", *EDGES, "rank", "hull", "regions", "kept"]
+    rows = store.read("members", shards["members"][label], columns, ("cluster", [cluster]))
+    members = sorted((row for row in rows.to_pylist() if row["kept"]), key=lambda row: row["rank"])
+    members = members[:most]
+    wanted = ("image_id", [member["image_id"] for member in members])
+    places = store.read("images", shards["images"][label], ["image_id", "uri"], wanted).to_pylist()
+    uris = {row["image_id"]: row["uri"] for row in places}
+    regions = {
+        (row["image_id"], row["region"]): row["run_length"]
+        for row in store.read(
+            "regions", shards["regions"][label], ["image_id", "region", "run_length"], wanted
+        ).to_pylist()
+    }
+    drawn, unreadable = [], None
+    for member in members:
+        image_id = member["image_id"]
+        try:
+            image = analyzed(Photograph(image_id, uris[image_id], label))
+        except Unreadable as error:
+            unreadable = error
+            continue
+        mask = np.zeros(image.shape[:2], dtype=bool)
+        for number in member["regions"]:
+            mask |= decode_run_length(regions[image_id, number], image.shape[:2])
+        hull, box = np.array(member["hull"]).reshape(-1, 2), [member[edge] for edge in EDGES]
+        drawn.append(pictures.member_picture(image, mask, hull, box, MEMBER_SIDE))
+    if not drawn:
+        raise unreadable or Unreadable("the summary has no members")
+    return drawn
 
 
 def explanation(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:

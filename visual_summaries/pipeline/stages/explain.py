@@ -22,6 +22,7 @@ from visual_summaries.pipeline.stages.constants import effective_settings
 from visual_summaries.pipeline.stages.context import WorkerContext, chunks, decoded_images
 from visual_summaries.pipeline.store.tables import digest
 
+NOT_FINITE = "the explanation is not finite (NaN or infinity): check the image and the network"
 NO_PREDICTION = "no class has a score of at least ½, so that there is no prediction to explain: explain.target=label"
 
 
@@ -100,18 +101,9 @@ class ExplainStage(Stage):
     ) -> None:
         """One image's explanation as a row of `maps`, or of `errors`."""
         settings = worker.config.explain
-        before = float(explanation.score_before)
-        figures = {
-            "score_before": before,
-            "area": float(explanation.saliency.mean()),
-            "binarization_error": float(binarization_error(explanation.saliency)),
-        }
-        if explanation.score_after is not None:
-            after = float(explanation.score_after)
-            figures |= {"score_after": after, "drop": (before - after) / before if before else math.nan}
+        figures = figures_of(explanation)
         if not all(math.isfinite(value) for value in figures.values()):
-            reason = "the explanation is not finite (NaN or infinity): check the image and the network"
-            output.errors.append(error_row(self.name, label, reason, row["image_id"], row["uri"]))
+            output.errors.append(error_row(self.name, label, NOT_FINITE, row["image_id"], row["uri"]))
             return
         stored = stored_saliency(explanation)
         output.rows.append(
@@ -128,6 +120,21 @@ class ExplainStage(Stage):
             }
             | figures
         )
+
+
+def figures_of(explanation: Explanation) -> dict[str, float]:
+    """One image's figures as the table `maps` names them: `score_before`, `area`, `binarization_error`, and where the
+    method perturbs the image by its map `score_after` and `drop`. Any of them may not be finite."""
+    before = float(explanation.score_before)
+    figures = {
+        "score_before": before,
+        "area": float(explanation.saliency.mean()),
+        "binarization_error": float(binarization_error(explanation.saliency)),
+    }
+    if explanation.score_after is not None:
+        after = float(explanation.score_after)
+        figures |= {"score_after": after, "drop": (before - after) / before if before else math.nan}
+    return figures
 
 
 def stored_saliency(explanation: Explanation) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What a person calls from Python; `visual_summaries` names it."""
