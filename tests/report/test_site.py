@@ -56,7 +56,7 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
         index(
             title=EVIL_LABEL, model=EVIL_LABEL, weights=EVIL_LABEL, explainer=EVIL_LABEL, started=EVIL_LABEL,
             classes=[card], metrics=[metric], stages=[stage], errors=[error], configuration=EVIL_LABEL,
-            versions=EVIL_LABEL, evaluation=[metric], ratings=[metric],
+            versions=EVIL_LABEL, evaluation=[metric], ratings=[metric], methods=[(EVIL_LABEL, EVIL_LABEL)],
             plots=[Plot("<svg></svg>", EVIL_LABEL, EVIL_LABEL)],
         ),
     )
@@ -66,8 +66,8 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
         (Page(path), 5, 0),
         (Page(tmp_path / "plots.html"), 12, 0),
         (Page(tmp_path / "errors.html"), 6, 1),
-        (Page(tmp_path / "methods.html"), 5, 0),
-        (Page(tmp_path / card.page), 15, 1),
+        (Page(tmp_path / "methods.html"), 7, 0),
+        (Page(tmp_path / card.page), 13, 1),
         (Page(folder / "summary-01.html"), 5, 0),
         (Page(folder / "photographs.html"), 3, 1),
     ):

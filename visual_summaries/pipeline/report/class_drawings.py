@@ -20,8 +20,9 @@ STRIP_SIDE = 160
 STRIP_COLUMNS = 3
 STRIP_GAP = 4
 
-MEMBERS_SHOWN = 12
-"""Members of a summary that the class's page shows; the summary's own page shows the others too."""
+MEMBERS_SHOWN = 8
+"""Members of a summary that the class's page shows, a row of the paper's Figure 1; the summary's own page shows the
+others too."""
 
 
 def draw_class(writer: FolderWriter, content: ClassContent) -> dict[str, Any]:

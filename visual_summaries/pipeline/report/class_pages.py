@@ -17,6 +17,7 @@ from visual_summaries.pipeline.report.class_drawings import draw_class
 from visual_summaries.pipeline.report.content import ClassCard, ClassContent, ToldContent
 from visual_summaries.pipeline.report.files import FolderWriter, slug
 from visual_summaries.pipeline.report.rendering import render
+from visual_summaries.pipeline.report.story import in_words, shares
 
 ERRORS_SHOWN = 200
 """Errors that a page lists; it counts the others."""
@@ -94,13 +95,17 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
     """Write pages and card around pictures that are there."""
     content, kept, pruned, examples = (drawn[name] for name in ("content", "kept", "pruned", "examples"))
     for view in (*kept, *pruned):
-        view["summary"]["names"] = told.names.get(view["summary"]["number"], ())
+        summary = view["summary"]
+        summary["names"] = told.names.get(summary["number"], ())
+        view["words"] = in_words(summary, content["explained"], content["resamples"])
     common = {
         "content": content,
         "told": told,
         "name": content["class_name"] or content["label"],
         "root": "../../",
         "examples": examples,
+        "left": [view for view in examples if "unaccounted" in view["pictures"]],
+        "shares": shares([view["summary"] for view in kept]),
         "previous": _neighbor(told.previous),
         "next": _neighbor(told.next),
     }

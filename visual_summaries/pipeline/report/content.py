@@ -66,7 +66,8 @@ class SummaryContent:
         class_ssim: median of the medians of the class's clusters, -1..1.
         drop: mean drop of the kept members.
         source: what found it: regions or factors and how many there were, or proposals.
-        coverage: salient pixels of the class that its members hold, share.
+        coverage: salient pixels of the class that its members hold, share; `added` those that it adds to the summaries
+            before it.
         necessity, sufficiency: means over `measured` members; `random_…` of random salient places of the same shape in
             the same images; `region_sufficiency` of the whole salient regions that the members touch.
         intervals: 95 % intervals of support, necessity and sufficiency, by name.
@@ -90,6 +91,7 @@ class SummaryContent:
     drop: float | None = None
     source: str = ""
     coverage: float | None = None
+    added: float | None = None
     necessity: float | None = None
     random_necessity: float | None = None
     sufficiency: float | None = None
@@ -220,6 +222,7 @@ class ClassContent:
         images: images of the class, decoded or not.
         explained: images that were explained.
         head: kind of the network's head, see `pipeline.models.heads`.
+        resamples: of the photographs, in which each summary was sought again.
         accuracy: share of the decoded images that are predicted as this class.
         drop: mean drop of the explained images.
         area: mean saliency of the explained images, share of pixels.
@@ -237,6 +240,7 @@ class ClassContent:
     explained: int
     accuracy: float | None = None
     head: str = "softmax"
+    resamples: int = 0
     drop: float | None = None
     area: float | None = None
     binarization_error: float | None = None
@@ -293,6 +297,7 @@ class IndexContent:
         classes: the cards that the class pages returned, in the order to show.
         metrics: figures over all classes.
         evaluation: figures of the job `evaluate` over all classes, if it ran.
+        methods: how the figures of classes were computed: name of a figure, and the method in words.
         plots: of the run, as `plots.Plot`s.
         ratings: what people answered, as figures.
         stages: stages in the order they ran.
@@ -311,6 +316,7 @@ class IndexContent:
     classes: Sequence[ClassCard] = ()
     metrics: Sequence[MetricContent] = ()
     evaluation: Sequence[MetricContent] = ()
+    methods: Sequence[tuple[str, str]] = ()
     ratings: Sequence[MetricContent] = ()
     plots: Sequence[Any] = ()
     stages: Sequence[StageContent] = ()

@@ -34,9 +34,9 @@ IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_nam
 DISTRIBUTIONS = ("drop", "area", "binarization_error")
 MEMBER_FIGURES = ("similarity", "ssim", "drop", "necessity", "sufficiency", "kept", "reason")
 SUMMARY_FIGURES = (
-    *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop", "coverage"),
-    *("necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency", "measured"),
-    *("alone", "coherence", "chance", "found_again"),
+    *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop"),
+    *("coverage", "added", "necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency"),
+    *("measured", "alone", "coherence", "chance", "found_again"),
 )
 
 
@@ -72,6 +72,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         images=len(images),
         explained=len(maps),
         head=worker.setup.head,
+        resamples=worker.config.summaries.resamples,
         accuracy=float(np.mean(right)) if right else None,
         **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "binarization_error")},
         accounted=_accounted(worker, unit),

@@ -210,6 +210,8 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     last = state.stage_rows[-1]
     facts = {**json.loads(last["versions"]), **json.loads(last["host"])}
     stages = stage_rows(store, {stage.name for stage in state.stages if not stage.wanted(config)})
+    figures = store.read_all("metrics").to_pylist()
+    measured = evaluation(store, config.seed)
     content = IndexContent(
         title="Visual summaries",
         model=state.inputs.classifier_name,
@@ -219,8 +221,10 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         head=state.inputs.head,
         started=stages[0]["started"].strftime("%Y-%m-%d %H:%M UTC"),
         classes=sorted(cards, key=lambda card: card.label),
-        metrics=metrics(row for row in store.read_all("metrics").to_pylist() if not row["label"]),
-        evaluation=evaluation(store, config.seed),
+        metrics=metrics(row for row in figures if not row["label"]),
+        evaluation=measured,
+        methods=figure_methods([*((row["metric"], row["method"]) for row in figures if row["label"]),
+                                *((figure.name, figure.method) for figure in measured)]),
         ratings=ratings(store, config.seed),
         plots=run_plots(store, cards),
         stages=[StageContent(**{name: row[name] for name in StageContent.__dataclass_fields__}) for row in stages],
@@ -231,6 +235,14 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     # A page in an object store is refused if another run has taken over.
     write = state.write if isinstance(store.root, ObjectPath) else write_file
     return str(write_site(store.root / FOLDER, content, write))
+
+
+def figure_methods(said: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names of figures with their methods, each method once, by the first figure that has it."""
+    first: dict[str, str] = {}
+    for name, method in said:
+        first.setdefault(method, name)
+    return [(name, method) for method, name in first.items()]
 
 
 def stage_rows(store: TableStore, without: Collection[str] = ()) -> list[dict[str, Any]]:
