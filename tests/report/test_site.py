@@ -26,7 +26,7 @@ def test_whole_report_is_complete(tmp_path: Path) -> None:
     assert path == tmp_path / "index.html"
     pages = {page.relative_to(tmp_path).as_posix(): Page(page) for page in tmp_path.rglob("*.html")}
     own = [f"classes/robin/{name}.html" for name in ("index", "photographs", "summary-01", "summary-02")]
-    assert set(pages) == {"index.html", "plots.html", "errors.html", "methods.html", *own, cards[1].page}
+    assert set(pages) == {"index.html", "worries.html", "plots.html", "errors.html", "methods.html", *own, cards[1].page}
     for page in pages.values():
         assert_complete(page)
     assert [a["href"] for a in pages["index.html"].all("a")][-2:] == [card.page for card in cards]

@@ -18,6 +18,7 @@ from visual_summaries.pipeline.report.content import ClassCard, ClassContent, To
 from visual_summaries.pipeline.report.files import FolderWriter, slug
 from visual_summaries.pipeline.report.rendering import render
 from visual_summaries.pipeline.report.story import in_words, shares
+from visual_summaries.pipeline.report.worries import signs_in_words
 
 ERRORS_SHOWN = 200
 """Errors that a page lists; it counts the others."""
@@ -97,6 +98,7 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
     for view in (*kept, *pruned):
         summary = view["summary"]
         summary["names"] = told.names.get(summary["number"], ())
+        view["worry"] = signs_in_words(summary["signs"])
         view["words"] = in_words(summary, content["explained"], content["resamples"])
     common = {
         "content": content,
@@ -142,9 +144,29 @@ def _card(drawn: Mapping[str, Any], told: ToldContent) -> ClassCard:
         errors=len(told.errors),
         deletion=next((figure.value for figure in told.evaluation if figure.name == "deletion"), None),
         words=_words([view["summary"] for view in drawn["kept"]]),
+        worries=_worries(drawn, place),
         supports=[float(view["summary"]["support"]) for view in drawn["kept"]],
         **{name: content[name] for name in same},
     )
+
+
+def _worries(drawn: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    """The kept summaries with something suspicious, for the pages about the run."""
+    content = drawn["content"]
+    found = []
+    for view in drawn["kept"]:
+        summary, shown = view["summary"], view["shown"]
+        if summary["signs"]:
+            picture = shown[0]["picture"] if shown else None
+            found.append(
+                {
+                    **{name: content[name] for name in ("label", "class_name")},
+                    **{name: summary[name] for name in ("number", "signs", "coverage")},
+                    "page": place + view["page"],
+                    "picture": picture and {**picture, "path": place + picture["path"]},
+                }
+            )
+    return found
 
 
 def _neighbor(beside: tuple[str, str] | None) -> dict[str, str] | None:

@@ -76,6 +76,7 @@ class SummaryContent:
         alone: images with a member of no other kept summary.
         relatives: other candidates that lie on it: what they are to it and how many.
         tags: what the classifier calls the members seen alone, each with the share of members that have it.
+        signs: what is suspicious about it, fields of `pipeline.evaluate.suspicion.Sign`.
     """
 
     number: int
@@ -105,6 +106,7 @@ class SummaryContent:
     found_again: float | None = None
     relatives: Sequence[tuple[str, int]] = ()
     tags: Sequence[tuple[str, float]] = ()
+    signs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +260,8 @@ class ClassCard:
     (the contact sheet of all kept summaries; None without) are paths relative to the report's folder, with
     forward slashes. `strip_width` and `strip_height` are in pixels. `deletion` is the mean deletion metric, where it
     was measured; `words` are tags and names of the summaries, for the search; `supports` are those of the kept
-    summaries; `distributions` are as in `ClassContent`.
+    summaries; `distributions` are as in `ClassContent`. `worries` are the kept summaries that have signs of something
+    suspicious: label and class_name, number, page, picture of the exemplar (None without), signs and coverage.
     """
 
     label: str
@@ -280,6 +283,7 @@ class ClassCard:
     words: Sequence[str] = ()
     supports: Sequence[float] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    worries: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -298,6 +302,7 @@ class IndexContent:
         metrics: figures over all classes.
         evaluation: figures of the job `evaluate` over all classes, if it ran.
         methods: how the figures of classes were computed: name of a figure, and the method in words.
+        boxes: whether boxes of the objects were known.
         plots: of the run, as `plots.Plot`s.
         ratings: what people answered, as figures.
         stages: stages in the order they ran.
@@ -317,6 +322,7 @@ class IndexContent:
     metrics: Sequence[MetricContent] = ()
     evaluation: Sequence[MetricContent] = ()
     methods: Sequence[tuple[str, str]] = ()
+    boxes: bool = False
     ratings: Sequence[MetricContent] = ()
     plots: Sequence[Any] = ()
     stages: Sequence[StageContent] = ()

@@ -25,6 +25,7 @@ from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.context import WorkerContext, apart, decode_saliency
 from visual_summaries.pipeline.stages.members import member_pixels
 from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.stages.report.signs import class_signs
 from visual_summaries.pipeline.stages.studies.figures import figures
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
 from visual_summaries.pipeline.summarize.regions import decode_run_length
@@ -124,7 +125,7 @@ def _summaries(
     pictures: _Pictures,
     masks: Mapping[str, Mapping[int, np.ndarray]],
 ) -> list[SummaryContent]:
-    tags, relatives = _tags(worker, unit), _relatives(worker, unit)
+    tags, relatives, signs = _tags(worker, unit), _relatives(worker, unit), class_signs(worker, unit)
     members = defaultdict(list)
     for row in worker.read(unit, "members"):
         members[row["cluster"]].append(row)
@@ -165,6 +166,7 @@ def _summaries(
                     for name in ("support", "necessity", "sufficiency")
                     if row[f"{name}_low"] is not None
                 },
+                signs=[asdict(sign) for sign in signs.get(row["summary"], ())],
                 relatives=relatives.get(row["cluster"], ()),
                 **{name: row[name] for name in SUMMARY_FIGURES},
             )

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from visual_summaries.pipeline.config import RunConfig, annotated_default
+from visual_summaries.pipeline.evaluate.suspicion import same_place_sign
 from visual_summaries.pipeline.objects import ObjectPath
 from visual_summaries.pipeline.report import plots
 from visual_summaries.pipeline.report.class_pages import drawn_class, tell_class, write_class_page, written_card
@@ -20,6 +21,7 @@ from visual_summaries.pipeline.review.export import current_ratings
 from visual_summaries.pipeline.runtime.records import RunState
 from visual_summaries.pipeline.runtime.stage import Plan, Stage
 from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.explain import explainer_name
 from visual_summaries.pipeline.stages.report.content import (
@@ -32,6 +34,7 @@ from visual_summaries.pipeline.stages.report.content import (
     ratings,
     rows_of_class,
 )
+from visual_summaries.pipeline.stages.report.signs import object_boxes
 from visual_summaries.pipeline.stages.studies.figures import curves
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
 
@@ -161,7 +164,8 @@ class ReportStage(Stage):
 def drawn_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pictures of a class are drawn from."""
     name = worker.setup.class_names[unit.payload.class_index]
-    settings = [worker.config.report.model_dump(), worker.config.seed]
+    boxes, _ = object_boxes(worker.config)
+    settings = [worker.config.report.model_dump(), worker.config.seed, boxes, constants(__name__, same_place_sign)]
     beside = [unit.label, name, unit.payload.class_index, worker.setup.head]
     return digest(look(), unit.payload.contents, settings, beside)
 
@@ -226,6 +230,7 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         methods=figure_methods([*((row["metric"], row["method"]) for row in figures if row["label"]),
                                 *((figure.name, figure.method) for figure in measured)]),
         ratings=ratings(store, config.seed),
+        boxes=bool(object_boxes(config)[1]),
         plots=run_plots(store, cards),
         stages=[StageContent(**{name: row[name] for name in StageContent.__dataclass_fields__}) for row in stages],
         errors=errors(store.read_all("errors").to_pylist()),
