@@ -26,7 +26,8 @@ def test_whole_report_is_complete(tmp_path: Path) -> None:
     assert path == tmp_path / "index.html"
     pages = {page.relative_to(tmp_path).as_posix(): Page(page) for page in tmp_path.rglob("*.html")}
     own = [f"classes/robin/{name}.html" for name in ("index", "photographs", "summary-01", "summary-02")]
-    assert set(pages) == {"index.html", "worries.html", "plots.html", "errors.html", "methods.html", *own, cards[1].page}
+    about = [f"{name}.html" for name in ("index", "worries", "mistakes", "plots", "errors", "methods")]
+    assert set(pages) == {*about, *own, cards[1].page}
     for page in pages.values():
         assert_complete(page)
     assert [a["href"] for a in pages["index.html"].all("a")][-2:] == [card.page for card in cards]
@@ -185,7 +186,8 @@ def test_failed_writing_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk is full"):
         site.write_site(tmp_path, index(title="Another"))
     assert (tmp_path / "index.html").read_bytes() == before
-    names = ["errors.html", "icon.svg", "index.html", "methods.html", "plots.html", "style.css"]
+    names = ["errors.html", "icon.svg", "index.html", "methods.html", "mistakes.html", "plots.html"]
+    names += ["style.css", "worries.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 

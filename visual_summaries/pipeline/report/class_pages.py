@@ -16,6 +16,7 @@ from typing import Any
 from visual_summaries.pipeline.report.class_drawings import draw_class
 from visual_summaries.pipeline.report.content import ClassCard, ClassContent, ToldContent
 from visual_summaries.pipeline.report.files import FolderWriter, slug
+from visual_summaries.pipeline.report.mistake_views import confused, confusion_views
 from visual_summaries.pipeline.report.rendering import render
 from visual_summaries.pipeline.report.story import in_words, shares
 from visual_summaries.pipeline.report.worries import signs_in_words
@@ -95,6 +96,7 @@ def _read(path: Path, state: str) -> dict[str, Any] | None:
 def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldContent, state: str) -> ClassCard:
     """Write pages and card around pictures that are there."""
     content, kept, pruned, examples = (drawn[name] for name in ("content", "kept", "pruned", "examples"))
+    confusions = confusion_views(drawn, told, "../../")
     for view in (*kept, *pruned):
         summary = view["summary"]
         summary["names"] = told.names.get(summary["number"], ())
@@ -106,6 +108,7 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
         "name": content["class_name"] or content["label"],
         "root": "../../",
         "examples": examples,
+        "confusions": confusions,
         "left": [view for view in examples if "unaccounted" in view["pictures"]],
         "shares": shares([view["summary"] for view in kept]),
         "previous": _neighbor(told.previous),
@@ -119,6 +122,8 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
         writer.file(view["page"], render("summary.html", view=view, **common, **beside))
     if examples:
         writer.file("photographs.html", render("photographs.html", **common))
+    if confusions:
+        writer.file("mistakes.html", render("mistaken.html", **common))
     sheet = drawn["sheet"]
     own = render("class.html", kept=kept, pruned=pruned, sheet=sheet, **common, **error_view(told.errors))
     writer.file("index.html", own)
@@ -145,6 +150,8 @@ def _card(drawn: Mapping[str, Any], told: ToldContent) -> ClassCard:
         deletion=next((figure.value for figure in told.evaluation if figure.name == "deletion"), None),
         words=_words([view["summary"] for view in drawn["kept"]]),
         worries=_worries(drawn, place),
+        confused=confused(told, place + "mistakes.html"),
+        **{name: getattr(told.mistakes, name) for name in ("asked", "show")},
         supports=[float(view["summary"]["support"]) for view in drawn["kept"]],
         **{name: content[name] for name in same},
     )

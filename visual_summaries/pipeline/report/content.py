@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from visual_summaries.pipeline.report.mistakes import MistakeContent, Mistakes
+
 
 @dataclass(frozen=True, eq=False)
 class MemberContent:
@@ -202,6 +204,7 @@ class ToldContent:
         evaluation: figures of the job `evaluate`, if it ran; those of each summary are means over its class.
         errors: what was left out of the class.
         names: what people call the part of each summary, by its number, each name with the raters who gave it.
+        mistakes: photographs that are called something else.
         previous, next: labels and names of the classes before and after, if there are any.
     """
 
@@ -209,6 +212,7 @@ class ToldContent:
     evaluation: Sequence[MetricContent] = ()
     errors: Sequence[ErrorContent] = ()
     names: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    mistakes: Mistakes = Mistakes()
     previous: tuple[str, str] | None = None
     next: tuple[str, str] | None = None
 
@@ -232,6 +236,7 @@ class ClassContent:
         accounted: share of the class's salient pixels that the kept summaries hold, where it is known.
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
+        mistakes: photographs that are called something else, to be shown.
         distributions: `plots.Histogram`s over the explained images, as dictionaries, by the name of the figure.
     """
 
@@ -249,6 +254,7 @@ class ClassContent:
     accounted: float | None = None
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
+    mistakes: Sequence[MistakeContent] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -260,8 +266,13 @@ class ClassCard:
     (the contact sheet of all kept summaries; None without) are paths relative to the report's folder, with
     forward slashes. `strip_width` and `strip_height` are in pixels. `deletion` is the mean deletion metric, where it
     was measured; `words` are tags and names of the summaries, for the search; `supports` are those of the kept
-    summaries; `distributions` are as in `ClassContent`. `worries` are the kept summaries that have signs of something
-    suspicious: label and class_name, number, page, picture of the exemplar (None without), signs and coverage.
+    summaries; `distributions` are as in `ClassContent`.
+
+    `worries` are the kept summaries that have signs of something suspicious: label and class_name, number, page,
+    picture of the exemplar (None without), signs and coverage. `confused` is what the class's photographs are called
+    instead: index (`called`), name and label (None outside the run) of that class, their count, its summary that most
+    of them show first and how many do (None where none does), and the page. Of `asked` photographs that are called
+    rightly and took no part in the summaries, `show` show one.
     """
 
     label: str
@@ -284,6 +295,9 @@ class ClassCard:
     supports: Sequence[float] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     worries: Sequence[Mapping[str, Any]] = ()
+    confused: Sequence[Mapping[str, Any]] = ()
+    asked: int = 0
+    show: int = 0
 
 
 @dataclass(frozen=True)

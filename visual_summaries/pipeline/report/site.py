@@ -4,6 +4,7 @@
     <directory>/plots.html   distributions and curves
     <directory>/errors.html  what was left out, and why
     <directory>/worries.html what is suspicious, the most suspicious first
+    <directory>/mistakes.html pairs of confused classes
     <directory>/methods.html how each figure is computed, stages, settings, versions
     <directory>/style.css, icon.svg
     <directory>/classes/     see `class_pages`
@@ -22,6 +23,7 @@ from visual_summaries.pipeline.report.class_drawings import STRIP_COLUMNS, STRIP
 from visual_summaries.pipeline.report.content import ClassCard, IndexContent
 from visual_summaries.pipeline.report.drawing import Plot
 from visual_summaries.pipeline.report.files import write_file
+from visual_summaries.pipeline.report.mistake_views import PAIRS_AT_ONCE, run_mistakes
 from visual_summaries.pipeline.report.rendering import render, shared_files
 from visual_summaries.pipeline.report.worries import most_suspicious, signs_in_words
 
@@ -67,7 +69,9 @@ def write_site(
     ]
     shown = {"worries": worries[:WORRIES_SHOWN], "found": len(worries)}
     write(directory / "worries.html", render("worries.html", **shown, **common))
+    write(directory / "mistakes.html", render("mistakes.html", **run_mistakes(content.classes), **common))
     cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
+    common |= run_mistakes(content.classes, PAIRS_AT_ONCE)
     common |= {"worries": worries[:WORRIES_AT_ONCE], "worries_not_shown": max(0, len(worries) - WORRIES_AT_ONCE)}
     page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
     write(directory / "index.html", page)

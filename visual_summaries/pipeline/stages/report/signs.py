@@ -74,9 +74,10 @@ def class_signs(worker: WorkerContext, unit: Unit) -> dict[int, list[Sign]]:
         shown = {row["image_id"] for row in rows}
         sizes = {image_id: f"{row['width']} × {row['height']}" for image_id, row in images.items()}
         seed = int(digest(worker.config.seed, unit.label, number, "same place")[:12], 16)
+        every = np.concatenate(others)
         signs = (
-            corner_sign(boxes, np.concatenate(others)),
-            border_sign(boxes, np.concatenate(others)),
+            # What lies in a corner lies at its borders, too.
+            corner_sign(boxes, every) or border_sign(boxes, every),
             same_place_sign(boxes, others, seed=seed),
             outside_sign(boxes[known], [objects[rows[at]["image_id"]] for at in known]),
             source_sign(list(sizes.values()), np.array([image_id in shown for image_id in sizes], bool)),

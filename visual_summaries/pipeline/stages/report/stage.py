@@ -31,9 +31,11 @@ from visual_summaries.pipeline.stages.report.content import (
     errors,
     evaluation,
     metrics,
+    names_of,
     ratings,
     rows_of_class,
 )
+from visual_summaries.pipeline.stages.report.mistakes import OtherClass
 from visual_summaries.pipeline.stages.report.signs import object_boxes
 from visual_summaries.pipeline.stages.studies.figures import curves
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
@@ -41,6 +43,7 @@ from visual_summaries.pipeline.store.tables import StoreError, TableStore, diges
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
 SHARED = ("metrics", "errors")
+SPECIALISTS = "specialists"
 # The job `evaluate` writes it, so a run may lack it.
 MEASURED = "measurements"
 
@@ -58,7 +61,8 @@ class Place(Drawn):
     """A class among the others: labels and names of those beside it, and what else is said of it.
 
     `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
-    path. `ratings`: what people said of it.
+    path. `ratings`: what people said of it. `others`: all classes by their index, which its photographs may be called,
+    and `others_state` a hash of what is known of them.
     """
 
     previous: tuple[str, str] | None
@@ -66,6 +70,8 @@ class Place(Drawn):
     measured: Sequence[str]
     said: Mapping[str, list[dict[str, Any]]]
     ratings: Sequence[Mapping[str, Any]]
+    others: Mapping[int, OtherClass]
+    others_state: str
 
 
 class PagesStage(Stage):
@@ -110,7 +116,7 @@ class ReportStage(Stage):
     """Completes the pages of each class unless they are whole; its units give `ClassCard`s instead of shards."""
 
     name = "report"
-    reads = (*BY_CLASS, *SHARED)
+    reads = (*BY_CLASS, *SHARED, SPECIALISTS)
     writes = ""
     by_class = False
 
@@ -119,7 +125,7 @@ class ReportStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         # What is about all classes is read once, not for each of them.
-        own = {table: plan.shards[table] for table in BY_CLASS}
+        own = {table: plan.shards[table] for table in (*BY_CLASS, SPECIALISTS)}
         own[MEASURED] = list(plan.store.listed(MEASURED).values())
         shards = {table: _by_label((shard.label, shard.path) for shard in found) for table, found in own.items()}
         contents = {table: _by_label((shard.label, shard.content) for shard in found) for table, found in own.items()}
@@ -127,6 +133,9 @@ class ReportStage(Stage):
         for table in SHARED:
             shards[table] = _shared(plan.store, table, said)
         ratings = _by_label((row["label"], row) for row in current_ratings(plan.store))
+        others = _others(plan, shards[SPECIALISTS], ratings)
+        known = [[index, other.label, other.names] for index, other in others.items()]
+        others_state = digest(known, [shard.content for shard in plan.shards[SPECIALISTS]])
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
         beside = {own[0]: (before, after) for (before, own), (_, after) in pairwise(pairwise(line))}
@@ -143,6 +152,8 @@ class ReportStage(Stage):
                     contents[MEASURED].get(group.label, ()),
                     said.get(group.label, {}),
                     ratings.get(group.label, ()),
+                    others,
+                    others_state,
                 ),
                 size=len(group.entries),
             )
@@ -175,7 +186,21 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     place = unit.payload
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
     said = json.dumps(rows, default=str, sort_keys=True)
-    return digest(drawn_state(worker, unit), said, place.measured, [place.previous, place.next])
+    beside = [place.previous, place.next, place.others_state]
+    return digest(drawn_state(worker, unit), said, place.measured, beside)
+
+
+def _others(
+    plan: Plan, specialists: Mapping[str, Sequence[str]], ratings: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[int, OtherClass]:
+    """The run's classes by index; of several labels with one index the first."""
+    found: dict[int, OtherClass] = {}
+    for group in plan.inputs.classes:
+        own = ratings.get(group.label, ())
+        named = names_of(own, plan.config.seed) if own else {}
+        names = {number: tags[0][0] for number, tags in named.items()}
+        found.setdefault(group.class_index, OtherClass(group.label, specialists.get(group.label, ()), names))
+    return found
 
 
 def with_pages(stages: Sequence[Stage]) -> list[Stage]:
