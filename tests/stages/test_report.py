@@ -166,7 +166,8 @@ def test_pages_are_drawn_of_a_class_alone_and_completed_once_all_is_known(tmp_pa
     card = ReportStage().compute(run.worker, units[label], (label,)).value
     assert card.errors == 2 and "torn" in page.read_text()
     # Told, not drawn again: of what pictures are drawn from, what photographs are called and their features alone.
-    assert set(run.store.counts) & set(BY_CLASS) == {"images"} and page.with_name("drawn.json").stat().st_mtime_ns == drawn
+    assert set(run.store.counts) & set(BY_CLASS) == {"images"}
+    assert page.with_name("drawn.json").stat().st_mtime_ns == drawn
     run.store.counts.clear()
     stage.compute(run.worker, early, early.items)
     assert not run.store.counts and "torn" in page.read_text()
