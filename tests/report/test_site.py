@@ -26,7 +26,7 @@ def test_whole_report_is_complete(tmp_path: Path) -> None:
     assert path == tmp_path / "index.html"
     pages = {page.relative_to(tmp_path).as_posix(): Page(page) for page in tmp_path.rglob("*.html")}
     own = [f"classes/robin/{name}.html" for name in ("index", "photographs", "summary-01", "summary-02")]
-    about = [f"{name}.html" for name in ("index", "worries", "mistakes", "plots", "errors", "methods")]
+    about = [f"{name}.html" for name in ("index", "worries", "mistakes", "map", "plots", "errors", "methods")]
     assert set(pages) == {*about, *own, cards[1].page}
     for page in pages.values():
         assert_complete(page)
@@ -186,7 +186,7 @@ def test_failed_writing_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk is full"):
         site.write_site(tmp_path, index(title="Another"))
     assert (tmp_path / "index.html").read_bytes() == before
-    names = ["errors.html", "icon.svg", "index.html", "methods.html", "mistakes.html", "plots.html"]
+    names = ["errors.html", "icon.svg", "index.html", "map.html", "methods.html", "mistakes.html", "plots.html"]
     names += ["style.css", "worries.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 

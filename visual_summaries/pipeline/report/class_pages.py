@@ -17,6 +17,7 @@ from visual_summaries.pipeline.report.class_drawings import draw_class
 from visual_summaries.pipeline.report.content import ClassCard, ClassContent, ToldContent
 from visual_summaries.pipeline.report.files import FolderWriter, slug
 from visual_summaries.pipeline.report.mistake_views import confused, confusion_views
+from visual_summaries.pipeline.report.near import carded, near_view
 from visual_summaries.pipeline.report.rendering import render
 from visual_summaries.pipeline.report.story import in_words, shares
 from visual_summaries.pipeline.report.worries import signs_in_words
@@ -109,6 +110,7 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
         "root": "../../",
         "examples": examples,
         "confusions": confusions,
+        "near": near_view(told.near, "../../"),
         "left": [view for view in examples if "unaccounted" in view["pictures"]],
         "shares": shares([view["summary"] for view in kept]),
         "previous": _neighbor(told.previous),
@@ -150,6 +152,7 @@ def _card(drawn: Mapping[str, Any], told: ToldContent) -> ClassCard:
         deletion=next((figure.value for figure in told.evaluation if figure.name == "deletion"), None),
         words=_words([view["summary"] for view in drawn["kept"]]),
         worries=_worries(drawn, place),
+        near=carded(told.near, drawn, place),
         confused=confused(told, place + "mistakes.html"),
         **{name: getattr(told.mistakes, name) for name in ("asked", "show")},
         supports=[float(view["summary"]["support"]) for view in drawn["kept"]],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from visual_summaries.pipeline.report.mistakes import MistakeContent, Mistakes
+from visual_summaries.pipeline.report.near import Near
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,7 @@ class ToldContent:
         errors: what was left out of the class.
         names: what people call the part of each summary, by its number, each name with the raters who gave it.
         mistakes: photographs that are called something else.
+        near: where the class is among the others.
         previous, next: labels and names of the classes before and after, if there are any.
     """
 
@@ -213,6 +215,7 @@ class ToldContent:
     errors: Sequence[ErrorContent] = ()
     names: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict)
     mistakes: Mistakes = Mistakes()
+    near: Near = Near()
     previous: tuple[str, str] | None = None
     next: tuple[str, str] | None = None
 
@@ -272,7 +275,7 @@ class ClassCard:
     picture of the exemplar (None without), signs and coverage. `confused` is what the class's photographs are called
     instead: index (`called`), name and label (None outside the run) of that class, their count, its summary that most
     of them show first and how many do (None where none does), and the page. Of `asked` photographs that are called
-    rightly and took no part in the summaries, `show` show one.
+    rightly and took no part in the summaries, `show` show one. `near` is as `near.carded` gives it.
     """
 
     label: str
@@ -298,6 +301,7 @@ class ClassCard:
     confused: Sequence[Mapping[str, Any]] = ()
     asked: int = 0
     show: int = 0
+    near: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

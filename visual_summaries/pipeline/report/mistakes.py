@@ -86,7 +86,8 @@ def most_shown(confusion: Confusion) -> tuple[int, int] | None:
 
 
 def pairs(cards: Sequence[Any]) -> list[dict[str, Any]]:
-    """Pairs of confused classes, from the `confused` of class cards: those with most mistakes, either way, first.
+    """Pairs of confused classes, from the `confused` of class cards: those of two classes of the run first, then those
+    with most mistakes, either way.
 
     Each has `sides`, one or two, those with more mistakes first: what a class's card says of the confusion, with the
     card.
@@ -98,7 +99,12 @@ def pairs(cards: Sequence[Any]) -> list[dict[str, Any]]:
             found.setdefault(tuple(sorted((card.label, other))), []).append({"card": card, **one})
     for sides in found.values():
         sides.sort(key=lambda side: (-side["count"], side["card"].label))
-    ordered = sorted(found.items(), key=lambda one: (-sum(side["count"] for side in one[1]), one[0]))
+
+    def order(one: tuple[tuple[str, str], list[dict[str, Any]]]) -> tuple[Any, ...]:
+        key, sides = one
+        return sides[0]["label"] is None, -sum(side["count"] for side in sides), key
+
+    ordered = sorted(found.items(), key=order)
     return [{"sides": sides, "count": sum(side["count"] for side in sides)} for _, sides in ordered]
 
 

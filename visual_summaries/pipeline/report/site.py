@@ -5,6 +5,7 @@
     <directory>/errors.html  what was left out, and why
     <directory>/worries.html what is suspicious, the most suspicious first
     <directory>/mistakes.html pairs of confused classes
+    <directory>/map.html     all summaries by what the classifier sees in them
     <directory>/methods.html how each figure is computed, stages, settings, versions
     <directory>/style.css, icon.svg
     <directory>/classes/     see `class_pages`
@@ -24,6 +25,7 @@ from visual_summaries.pipeline.report.content import ClassCard, IndexContent
 from visual_summaries.pipeline.report.drawing import Plot
 from visual_summaries.pipeline.report.files import write_file
 from visual_summaries.pipeline.report.mistake_views import PAIRS_AT_ONCE, run_mistakes
+from visual_summaries.pipeline.report.near import map_view
 from visual_summaries.pipeline.report.rendering import render, shared_files
 from visual_summaries.pipeline.report.worries import most_suspicious, signs_in_words
 
@@ -70,6 +72,7 @@ def write_site(
     shown = {"worries": worries[:WORRIES_SHOWN], "found": len(worries)}
     write(directory / "worries.html", render("worries.html", **shown, **common))
     write(directory / "mistakes.html", render("mistakes.html", **run_mistakes(content.classes), **common))
+    write(directory / "map.html", render("map.html", scripts=("map.js",), **map_view(content.classes), **common))
     cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
     common |= run_mistakes(content.classes, PAIRS_AT_ONCE)
     common |= {"worries": worries[:WORRIES_AT_ONCE], "worries_not_shown": max(0, len(worries) - WORRIES_AT_ONCE)}

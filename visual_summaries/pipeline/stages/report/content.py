@@ -97,6 +97,7 @@ def class_told(worker: WorkerContext, unit: Unit) -> ToldContent:
         errors=errors(rows_of_class(worker, unit, "errors")),
         names=names_of(unit.payload.ratings, worker.config.seed),
         mistakes=told_mistakes(worker, unit, unit.payload.others),
+        near=unit.payload.near,
         previous=unit.payload.previous,
         next=unit.payload.next,
     )
@@ -194,7 +195,7 @@ def _relatives(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, i
 def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]]]:
     """What the classifier calls the members of each summary."""
     found = defaultdict(list)
-    for row in worker.read(unit, "tags"):
+    for row in worker.read(unit, "tags", ["summary", "tag", "share"]):
         found[row["summary"]].append((row["tag"], row["share"]))
     return found
 

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from visual_summaries.pipeline.report import plots
 from visual_summaries.pipeline.report.class_pages import drawn_class, tell_class, write_class_page, written_card
 from visual_summaries.pipeline.report.content import ClassCard, IndexContent, StageContent
 from visual_summaries.pipeline.report.files import write_file
+from visual_summaries.pipeline.report.near import Near
 from visual_summaries.pipeline.report.rendering import look
 from visual_summaries.pipeline.report.site import write_site
 from visual_summaries.pipeline.review.export import current_ratings
@@ -36,6 +37,7 @@ from visual_summaries.pipeline.stages.report.content import (
     rows_of_class,
 )
 from visual_summaries.pipeline.stages.report.mistakes import OtherClass
+from visual_summaries.pipeline.stages.report.nearness import classes_near
 from visual_summaries.pipeline.stages.report.signs import object_boxes
 from visual_summaries.pipeline.stages.studies.figures import curves
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
@@ -62,7 +64,7 @@ class Place(Drawn):
 
     `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
     path. `ratings`: what people said of it. `others`: all classes by their index, which its photographs may be called,
-    and `others_state` a hash of what is known of them.
+    and `others_state` a hash of what is known of them. `near`: where the class is among them.
     """
 
     previous: tuple[str, str] | None
@@ -72,6 +74,7 @@ class Place(Drawn):
     ratings: Sequence[Mapping[str, Any]]
     others: Mapping[int, OtherClass]
     others_state: str
+    near: Near
 
 
 class PagesStage(Stage):
@@ -136,6 +139,7 @@ class ReportStage(Stage):
         others = _others(plan, shards[SPECIALISTS], ratings)
         known = [[index, other.label, other.names] for index, other in others.items()]
         others_state = digest(known, [shard.content for shard in plan.shards[SPECIALISTS]])
+        near = classes_near(plan, shards["tags"], shards["summaries"])
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
         beside = {own[0]: (before, after) for (before, own), (_, after) in pairwise(pairwise(line))}
@@ -154,6 +158,7 @@ class ReportStage(Stage):
                     ratings.get(group.label, ()),
                     others,
                     others_state,
+                    near.get(group.label, Near()),
                 ),
                 size=len(group.entries),
             )
@@ -186,7 +191,7 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     place = unit.payload
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
     said = json.dumps(rows, default=str, sort_keys=True)
-    beside = [place.previous, place.next, place.others_state]
+    beside = [place.previous, place.next, place.others_state, asdict(place.near)]
     return digest(drawn_state(worker, unit), said, place.measured, beside)
 
 
