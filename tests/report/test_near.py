@@ -74,6 +74,13 @@ def test_runs_without_features_have_an_empty_map(tmp_path: Path) -> None:
     assert "no summaries to compare" in page.text and not page.all("svg")
 
 
+def test_where_parts_are_not_known_alone_the_map_says_so(tmp_path: Path) -> None:
+    own = Near([Point(1, 0.5, 0.5, "wren", "Wren", 1, 0.75)], least=0.5, recognized=0.25)
+    site.write_site(tmp_path, index(classes=[written(tmp_path, "robin", "Robin", own)]))
+    words = words_of(Page(tmp_path / "map.html"))
+    assert "is the most common name of 25% of the summaries" in words and "Parts that classes share" not in words
+
+
 def test_a_map_of_very_many_summaries_stays_small(tmp_path: Path) -> None:
     card = written(tmp_path, "robin", "an unusually long name of a class", Near(
         [Point(n, n / 11, n / 11, "robin", "an unusually long name of a class", 1, **SHARED) for n in range(1, 11)]

@@ -50,6 +50,8 @@ class Near:
         label, name: of that class; None and empty where no class shares anything.
         share: of the evidence that the class's summaries hold, 0..1.
         least: likeness from which two summaries count as the same part.
+        recognized: share of the run's summaries whose members, seen alone, have no name more often than that of their
+            own class; where it is small, none counts as shared.
     """
 
     points: Sequence[Point] = ()
@@ -57,6 +59,7 @@ class Near:
     name: str = ""
     share: float = 0.0
     least: float = 0.0
+    recognized: float = 1.0
 
 
 def near_view(near: Near, root: str) -> dict[str, Any] | None:
@@ -110,6 +113,7 @@ def map_view(cards: Sequence[Any]) -> dict[str, Any]:
             {"card": card, "page": f"classes/{slug(card.near['label'])}/index.html"} for card in classes[:CLASSES_SHOWN]
         ],
         "classes_not_shown": max(0, len(classes) - CLASSES_SHOWN),
+        "recognized": min((card.near.get("recognized", 1) for card in cards), default=1),
         "least": max((card.near.get("least", 0) for card in cards), default=0),
     }
 

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from visual_summaries.pipeline.evaluate.nearness import AT_ONCE, SHARED, coordinates, nearest, shared_evidence
+from visual_summaries.pipeline.evaluate.nearness import AT_ONCE, SHARED, Likeness, described, nearest, shared_evidence
 from visual_summaries.pipeline.report.near import Near, Point
 from visual_summaries.pipeline.runtime.stage import Plan
 from visual_summaries.pipeline.store.tables import TableStore
+
+LEAST_RECOGNIZED = 0.5
+"""Share of the summaries whose members the classifier must know alone, or their likeness tells nothing of parts."""
 
 
 def classes_near(
@@ -21,23 +24,30 @@ def classes_near(
     labels = [group.label for group in plan.inputs.classes]
     keys: list[tuple[int, int]] = []
     evidence: list[float] = []
+    members: list[int] = []
+    recognized: list[bool] = []
+    names = [plan.inputs.class_names[group.class_index] or group.label for group in plan.inputs.classes]
     for at, label in enumerate(labels):
-        columns = ["summary", "kept", "added", "support"]
+        columns = ["summary", "kept", "added", "support", "members"]
         kept = {row["summary"]: row for row in _rows(plan.store, "summaries", summaries.get(label, ()), columns)
                 if row["kept"]}  # fmt: skip
-        for number in _described(plan.store, tags.get(label, ())):
+        for number, own_name in _described(plan.store, tags.get(label, ()), names[at]):
             keys.append((at, number))
+            recognized.append(own_name)
             # Of clusters of proposals it is not known what they hold: how many photographs show them.
-            row = kept.get(number, {"added": 0.0, "support": 0.0})
+            row = kept.get(number, {"added": 0.0, "support": 0.0, "members": 1})
+            members.append(max(1, row["members"]))
             evidence.append(row["support"] if row["added"] is None else max(0.0, row["added"]))
-    places = coordinates(lambda: _features(plan.store, [tags.get(label, ()) for label in labels]))
-    if not len(keys) == len(places) > 0:
+    summarized = described(lambda: _features(plan.store, [tags.get(label, ()) for label in labels]))
+    if not keys:
         return {}
     classes = np.array([at for at, _ in keys])
-    alike = nearest(places, classes)
-    shared = shared_evidence(places, classes, np.array(evidence), len(labels))
-    left, top = _spread(places)
-    names = [plan.inputs.class_names[group.class_index] or group.label for group in plan.inputs.classes]
+    likeness = Likeness(summarized, classes, np.array(members))
+    alike = nearest(likeness, len(keys))
+    shared = shared_evidence(likeness, classes, np.array(evidence), len(labels))
+    left, top = _spread(summarized.places)
+    alone = sum(recognized) / len(recognized)
+    told = alone >= LEAST_RECOGNIZED
     points: list[list[Point]] = [[] for _ in labels]
     for number, (at, summary) in enumerate(keys):
         place = {"number": summary + 1, "x": round(float(left[number]), 4), "y": round(float(top[number]), 4)}
@@ -46,13 +56,14 @@ def classes_near(
             likeness = round(float(alike.likeness[number]), 4)
             other, its = keys[to]
             place |= {"label": labels[other], "name": names[other], "other": its + 1, "likeness": likeness}
-            place["shared"] = bool(alike.likeness[number] >= SHARED)
+            place["shared"] = told and bool(alike.likeness[number] >= SHARED)
         points[at].append(Point(**place))
     found = {}
     for at, label in enumerate(labels):
-        one = shared[at]
+        one = shared[at] if told else None
         beside = {} if one is None else {"label": labels[one.other], "name": names[one.other]}
-        found[label] = Near(points[at], **beside, share=round(one.share, 4) if one else 0.0, least=SHARED)
+        found[label] = Near(points[at], **beside, share=round(one.share, 4) if one else 0.0, least=SHARED,
+                            recognized=alone)  # fmt: skip
     return found
 
 
@@ -65,9 +76,13 @@ def _spread(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scaled[:, 0], 1 - scaled[:, 1]
 
 
-def _described(store: TableStore, paths: Sequence[str]) -> list[int]:
-    rows = _rows(store, "tags", paths, ["summary", "rank"])
-    return [row["summary"] for row in rows if row["rank"] == 0]
+def _described(store: TableStore, paths: Sequence[str], name: str) -> list[tuple[int, bool]]:
+    """Number of each summary that has tags, and whether none is more common than the name of its own class."""
+    rows = _rows(store, "tags", paths, ["summary", "rank", "tag", "share"])
+    best = {row["summary"]: row["share"] for row in rows if row["rank"] == 0}
+    # Of several classes with one name each has its WordNet id behind it.
+    own = {row["summary"] for row in rows if row["share"] == best[row["summary"]] and row["tag"].startswith(name)}
+    return [(number, number in own) for number in best]
 
 
 def _features(store: TableStore, paths: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
