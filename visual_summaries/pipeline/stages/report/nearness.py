@@ -77,9 +77,10 @@ def _spread(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _described(store: TableStore, paths: Sequence[str], name: str) -> list[tuple[int, bool]]:
-    """Number of each summary that has tags, and whether none is more common than the name of its own class."""
-    rows = _rows(store, "tags", paths, ["summary", "rank", "tag", "share"])
-    best = {row["summary"]: row["share"] for row in rows if row["rank"] == 0}
+    """Number of each summary whose features are known, and whether no tag is more common than its own class's name."""
+    rows = _rows(store, "tags", paths, ["summary", "rank", "tag", "share", "features"])
+    best = {row["summary"]: row["share"] for row in rows if row["features"]}
+    rows = [row for row in rows if row["summary"] in best]
     # Of several classes with one name each has its WordNet id behind it.
     own = {row["summary"] for row in rows if row["share"] == best[row["summary"]] and row["tag"].startswith(name)}
     return [(number, number in own) for number in best]
@@ -88,8 +89,8 @@ def _described(store: TableStore, paths: Sequence[str], name: str) -> list[tuple
 def _features(store: TableStore, paths: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
     waiting: list[np.ndarray] = []
     for own in paths:
-        rows = _rows(store, "tags", own, ["rank", "features"])
-        waiting += [np.frombuffer(row["features"], np.float16) for row in rows if row["rank"] == 0]
+        rows = _rows(store, "tags", own, ["features"])
+        waiting += [np.frombuffer(row["features"], np.float16) for row in rows if row["features"]]
         if len(waiting) >= AT_ONCE:
             yield np.array(waiting)
             waiting = []
