@@ -7,6 +7,7 @@ from math import comb
 import numpy as np
 import pytest
 
+from visual_summaries.pipeline.evaluate import suspicion
 from visual_summaries.pipeline.evaluate.suspicion import (
     at_borders,
     border_sign,
@@ -53,9 +54,11 @@ def test_a_mark_in_a_corner_is_found_with_its_chance() -> None:
     inside = int(in_corners(others)[:, 3].sum())
     chance = max(Fraction(inside + 1, 64), Fraction(1, 16))
     assert sign.chance == pytest.approx(float(chance))
-    assert sign.p == pytest.approx(4 * binomial_tail(38, 40, chance), rel=1e-9)
+    assert sign.p == pytest.approx(4 * binomial_tail(38, 40, chance), rel=1e-9, abs=0)
     # Where everything that is salient lies in that corner, a summary there is nothing special.
     assert corner_sign(boxes, boxes_at([[0.9, 0.9]] * 40)) is None
+    # Nor where three fifths of it do, though 38 of 40 are far more than that.
+    assert corner_sign(boxes, boxes_at([[0.9, 0.9]] * 36 + [[0.5, 0.5]] * 24)) is None
 
 
 def test_a_frame_at_the_lower_border_is_found() -> None:
@@ -66,7 +69,7 @@ def test_a_frame_at_the_lower_border_is_found() -> None:
     assert border_sign(boxes - [0, 0.1, 0, 0.1], scattered(40, 3)) is None
 
 
-def test_the_same_place_is_judged_by_all_draws_of_other_regions() -> None:
+def test_the_same_place_is_judged_by_all_draws_of_other_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven of eight in one place. Each photograph has two other regions: all 2⁸ draws can be counted.
     boxes = np.concatenate([boxes_at([[0.5, 0.4]] * 7), boxes_at([[0.2, 0.8]])])
     generator = np.random.default_rng(4)
@@ -81,6 +84,13 @@ def test_the_same_place_is_judged_by_all_draws_of_other_regions() -> None:
     assert sign.chance == pytest.approx(np.mean(counts) / 8, abs=0.01)
     assert sign.p == pytest.approx(1 / 20_001) and max(counts) < 7
     assert same_place_sign(boxes, others, draws=20_000) == sign
+    for name in ("LEAST_SHARE", "TIMES_CHANCE"):
+        monkeypatch.setattr(suspicion, name, 0)
+    monkeypatch.setattr(suspicion, "LEVEL", 1)
+    few = boxes_at(generator.uniform(0.1, 0.9, (8, 2)))
+    few[:3] = few[0]
+    chance = same_place_sign(few, others, draws=20_000)
+    assert chance.p == pytest.approx(np.mean([count >= chance.count for count in counts]), abs=0.01) and chance.p < 0.9
 
 
 def test_what_moves_with_its_content_is_in_no_place() -> None:
