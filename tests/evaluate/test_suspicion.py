@@ -87,10 +87,11 @@ def test_the_same_place_is_judged_by_all_draws_of_other_regions(monkeypatch: pyt
     for name in ("LEAST_SHARE", "TIMES_CHANCE"):
         monkeypatch.setattr(suspicion, name, 0)
     monkeypatch.setattr(suspicion, "LEVEL", 1)
-    few = boxes_at(generator.uniform(0.1, 0.9, (8, 2)))
-    few[:3] = few[0]
+    ring = [[0.1, 0.1], [0.9, 0.9], [0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.8, 0.2]]
+    few = boxes_at([*ring, [0.5, 0.5], [0.51, 0.5]])
     chance = same_place_sign(few, others, draws=20_000)
-    assert chance.p == pytest.approx(np.mean([count >= chance.count for count in counts]), abs=0.01) and chance.p < 0.9
+    assert chance.p == pytest.approx(np.mean([count >= chance.count for count in counts]), abs=0.01)
+    assert chance.count == 2 and 0.001 < chance.p < 0.9
 
 
 def test_what_moves_with_its_content_is_in_no_place() -> None:
