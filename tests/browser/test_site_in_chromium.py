@@ -21,7 +21,8 @@ def site(named_run: Path) -> Path:
 def pages(site: Path) -> list[Path]:
     """A page of each kind."""
     found = {path.name if path.parent == site else f"class {path.name}": path for path in sorted(site.rglob("*.html"))}
-    kinds = {"index.html", "plots.html", "errors.html", "methods.html", "class index.html", "class photographs.html"}
+    kinds = {"index.html", "worries.html", "mistakes.html", "map.html", "plots.html", "errors.html", "methods.html"}
+    kinds |= {"class index.html", "class photographs.html"}
     assert kinds | {"class summary-01.html"} <= set(found)
     return list(found.values())
 

@@ -111,7 +111,8 @@ def test_absent_figures_are_dashes(tmp_path: Path) -> None:
     bare = member(0, similarity=None, ssim=None, drop=float("nan"), exemplar=True)
     content = robin(accuracy=None, drop=None, area=None, binarization_error=None, examples=[],
                     summaries=[replace(summary(), members=[bare])])
-    words = re.sub(r"\s+", " ", class_page(tmp_path, content).text)
+    page = class_page(tmp_path, content)
+    words = re.sub(r"\s+", " ", page.text + Page(page.path.with_name("summary-01.html")).text)
     assert "similarity– SSIM– drop–" in words and "Accuracy –" in words
     assert "nan" not in words.lower() and "None" not in words
 
@@ -199,7 +200,7 @@ def test_names_and_tags_are_shown_and_found(tmp_path: Path) -> None:
     told = ToldContent(names={1: [("the head", 3)]})
     card = class_pages.write_class_page(tmp_path, robin(summaries=[named, pruned]), told)
     words = re.sub(r"\s+", " ", Page(tmp_path / card.page).text)
-    assert "People call it the head 3×" in words and "The classifier calls it beak 75%, ant 25%" in words
+    assert "the head 3×: in 3 of 40 photographs" in words and "The classifier calls it beak 75%, ant 25%" in words
     assert card.words == ["the head", "beak"]
 
 

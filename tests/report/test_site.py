@@ -26,7 +26,8 @@ def test_whole_report_is_complete(tmp_path: Path) -> None:
     assert path == tmp_path / "index.html"
     pages = {page.relative_to(tmp_path).as_posix(): Page(page) for page in tmp_path.rglob("*.html")}
     own = [f"classes/robin/{name}.html" for name in ("index", "photographs", "summary-01", "summary-02")]
-    assert set(pages) == {"index.html", "plots.html", "errors.html", "methods.html", *own, cards[1].page}
+    about = [f"{name}.html" for name in ("index", "worries", "mistakes", "map", "plots", "errors", "methods")]
+    assert set(pages) == {*about, *own, cards[1].page}
     for page in pages.values():
         assert_complete(page)
     assert [a["href"] for a in pages["index.html"].all("a")][-2:] == [card.page for card in cards]
@@ -56,7 +57,7 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
         index(
             title=EVIL_LABEL, model=EVIL_LABEL, weights=EVIL_LABEL, explainer=EVIL_LABEL, started=EVIL_LABEL,
             classes=[card], metrics=[metric], stages=[stage], errors=[error], configuration=EVIL_LABEL,
-            versions=EVIL_LABEL, evaluation=[metric], ratings=[metric],
+            versions=EVIL_LABEL, evaluation=[metric], ratings=[metric], methods=[(EVIL_LABEL, EVIL_LABEL)],
             plots=[Plot("<svg></svg>", EVIL_LABEL, EVIL_LABEL)],
         ),
     )
@@ -66,8 +67,8 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
         (Page(path), 5, 0),
         (Page(tmp_path / "plots.html"), 12, 0),
         (Page(tmp_path / "errors.html"), 6, 1),
-        (Page(tmp_path / "methods.html"), 5, 0),
-        (Page(tmp_path / card.page), 15, 1),
+        (Page(tmp_path / "methods.html"), 7, 0),
+        (Page(tmp_path / card.page), 13, 1),
         (Page(folder / "summary-01.html"), 5, 0),
         (Page(folder / "photographs.html"), 3, 1),
     ):
@@ -185,7 +186,8 @@ def test_failed_writing_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk is full"):
         site.write_site(tmp_path, index(title="Another"))
     assert (tmp_path / "index.html").read_bytes() == before
-    names = ["errors.html", "icon.svg", "index.html", "methods.html", "plots.html", "style.css"]
+    names = ["errors.html", "icon.svg", "index.html", "map.html", "methods.html", "mistakes.html", "plots.html"]
+    names += ["style.css", "worries.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 

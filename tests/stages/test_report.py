@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up import MadeUp
 
@@ -68,6 +69,42 @@ def test_a_class_is_told_all_that_is_about_it_in_order(small: MadeUp) -> None:
         assert content.summaries[0].number == 1 and told.names == {1: [(f"wing of {unit.label}", 1)]}
 
 
+def test_each_mistake_is_told_by_the_machines_of_both_classes(small: MadeUp) -> None:
+    machines = small.store.read_all("specialists").to_pylist()
+    images = small.store.read_all("images").to_pylist()
+
+    def decision(row: dict, machine: dict) -> float:
+        features = np.frombuffer(row["features"], np.float16).astype(float)
+        weights = np.frombuffer(machine["coefficients"], np.float32).astype(float)
+        return features @ weights / np.linalg.norm(features) + machine["intercept"]
+
+    told_of = 0
+    for at, unit in enumerate(small.units(ReportStage())):
+        found = class_told(small.worker, unit).mistakes
+        counts = [confusion.count for confusion in found.confusions]
+        own = [row for row in images if row["label"] == unit.label]
+        assert counts == sorted(counts, reverse=True) and sum(counts) == sum(row["prediction"] != at for row in own)
+        for confusion in found.confusions:
+            assert confusion.label == small.labels[confusion.called]
+            for row in own:
+                if row["prediction"] != confusion.called:
+                    assert row["image_id"] not in confusion.shows
+                    continue
+                shows, has = (
+                    [one["summary"] + 1 for one in machines if one["label"] == label and decision(row, one) > 0]
+                    for label in (confusion.label, unit.label)
+                )
+                assert sorted(confusion.shows[row["image_id"]]) == shows
+                assert {*confusion.own} - {*confusion.lacks[row["image_id"]]} == {*has}
+                told_of += 1
+        apart = [row for row in own if row["split"] != "fit" and row["prediction"] == at]
+        mine = [one for one in machines if one["label"] == unit.label]
+        assert (found.asked, found.show) == (
+            (len(apart), sum(any(decision(row, one) > 0 for one in mine) for row in apart)) if mine else (0, 0)
+        )
+    assert told_of > 8
+
+
 def test_what_changes_of_a_class_draws_its_pages_again(small: MadeUp, tmp_path: Path) -> None:
     def states(run: MadeUp) -> list[str]:
         return [class_state(run.worker, unit) for unit in run.units(ReportStage())]
@@ -90,7 +127,7 @@ def test_what_changes_of_a_class_draws_its_pages_again(small: MadeUp, tmp_path: 
 
 
 def test_what_is_read_for_the_report_grows_with_the_number_of_classes(tmp_path: Path) -> None:
-    counts, inputs = {}, {}
+    counts, inputs, machines = {}, {}, {}
     for classes in (4, 8, 16):
         run = told(tmp_path / str(classes), classes)
         run.store.counts.clear()
@@ -101,9 +138,12 @@ def test_what_is_read_for_the_report_grows_with_the_number_of_classes(tmp_path: 
             ReportStage().compute(run.worker, unit, unit.items)
             assert run.store.counts["manifest"] == 0
             assert written_card(tmp_path / str(classes) / FOLDER, unit.label, class_state(run.worker, unit)) is not None
+        # Its own specialists, and those of each class that one of its six photographs is called.
+        machines[classes] = run.store.counts.pop("specialists")
         counts[classes] = sum(run.store.counts.values())
         inputs[classes] = sum(len(paths) for unit in units for paths in unit.inputs.values())
         assert planned["manifest"] <= 8
+    assert all(0 < machines[classes] <= 7 * classes for classes in counts)
     assert counts[16] - counts[8] == 2 * (counts[8] - counts[4])
     assert inputs[16] - inputs[8] == 2 * (inputs[8] - inputs[4])
 
@@ -133,8 +173,9 @@ def test_pages_are_drawn_of_a_class_alone_and_completed_once_all_is_known(tmp_pa
     drawn, run.store.counts = page.with_name("drawn.json").stat().st_mtime_ns, Counter()
     card = ReportStage().compute(run.worker, units[label], (label,)).value
     assert card.errors == 2 and "torn" in page.read_text()
-    # Told, not drawn again: no table that pictures are drawn from was read.
-    assert not set(run.store.counts) & set(BY_CLASS) and page.with_name("drawn.json").stat().st_mtime_ns == drawn
+    # Told, not drawn again: of what pictures are drawn from, what photographs are called and their features alone.
+    assert set(run.store.counts) & set(BY_CLASS) == {"images"}
+    assert page.with_name("drawn.json").stat().st_mtime_ns == drawn
     run.store.counts.clear()
     stage.compute(run.worker, early, early.items)
     assert not run.store.counts and "torn" in page.read_text()

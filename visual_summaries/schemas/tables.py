@@ -275,6 +275,8 @@ _ALL = [
         column("rank", pa.int32(), "0 for the most common"),
         column("tag", pa.string(), "the label"),
         column("share", pa.float32(), "members that have it among their best labels", "share"),
+        column("features", pa.binary(), "mean over the members' crops of the classifier's features, each of length 1, "
+                "float16 [D]; in the summary's first row alone", nullable=True),
     ),
     table(
         "negatives",

@@ -350,7 +350,8 @@ SELECT
     NULL::INTEGER AS "summary",
     NULL::INTEGER AS "rank",
     NULL::VARCHAR AS "tag",
-    NULL::FLOAT AS "share"
+    NULL::FLOAT AS "share",
+    NULL::BLOB AS "features"
 WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('tags'));

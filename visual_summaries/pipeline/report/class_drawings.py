@@ -9,6 +9,7 @@ import numpy as np
 from visual_summaries.pipeline.report import pictures
 from visual_summaries.pipeline.report.content import ClassContent, ExampleContent, MemberContent, SummaryContent
 from visual_summaries.pipeline.report.files import FolderWriter, Picture
+from visual_summaries.pipeline.report.mistakes import MistakeContent
 from visual_summaries.pipeline.report.rendering import count, file_name
 
 PICTURE_SIDE = 224
@@ -20,8 +21,9 @@ STRIP_SIDE = 160
 STRIP_COLUMNS = 3
 STRIP_GAP = 4
 
-MEMBERS_SHOWN = 12
-"""Members of a summary that the class's page shows; the summary's own page shows the others too."""
+MEMBERS_SHOWN = 8
+"""Members of a summary that the class's page shows, a row of the paper's Figure 1; the summary's own page shows the
+others too."""
 
 
 def draw_class(writer: FolderWriter, content: ClassContent) -> dict[str, Any]:
@@ -35,10 +37,11 @@ def draw_class(writer: FolderWriter, content: ClassContent) -> dict[str, Any]:
     kept = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if summary.kept]
     pruned = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if not summary.kept]
     return {
-        "content": _said(content, ("summaries", "examples")),
+        "content": _said(content, ("summaries", "examples", "mistakes")),
         "kept": kept,
         "pruned": pruned,
         "examples": [_example_view(writer, number, example) for number, example in enumerate(content.examples, 1)],
+        "mistakes": [_mistake_view(writer, number, mistake) for number, mistake in enumerate(content.mistakes, 1)],
         "strip": _as_json(_write_strip(writer, content, drawn)),
         "sheet": _as_json(_write_sheet(writer, content, drawn)),
     }
@@ -137,6 +140,15 @@ def _example_view(writer: FolderWriter, number: int, example: ExampleContent) ->
         },
         "number": number,
         "pictures": {name: asdict(writer.picture(f"{stem}-{name}.webp", *one)) for name, one in drawn.items()},
+    }
+
+
+def _mistake_view(writer: FolderWriter, number: int, mistake: MistakeContent) -> dict[str, Any]:
+    picture = pictures.photograph(mistake.image, PICTURE_SIDE)
+    alt = f"Photograph {file_name(mistake.uri)}"
+    return {
+        "mistake": _said(mistake, ("image",)),
+        "picture": asdict(writer.picture(f"mistake-{number:02d}.webp", picture, alt)),
     }
 
 

@@ -16,7 +16,11 @@ from typing import Any
 from visual_summaries.pipeline.report.class_drawings import draw_class
 from visual_summaries.pipeline.report.content import ClassCard, ClassContent, ToldContent
 from visual_summaries.pipeline.report.files import FolderWriter, slug
+from visual_summaries.pipeline.report.mistake_views import confused, confusion_views
+from visual_summaries.pipeline.report.near import carded, near_view
 from visual_summaries.pipeline.report.rendering import render
+from visual_summaries.pipeline.report.story import in_words, shares
+from visual_summaries.pipeline.report.worries import signs_in_words
 
 ERRORS_SHOWN = 200
 """Errors that a page lists; it counts the others."""
@@ -93,14 +97,22 @@ def _read(path: Path, state: str) -> dict[str, Any] | None:
 def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldContent, state: str) -> ClassCard:
     """Write pages and card around pictures that are there."""
     content, kept, pruned, examples = (drawn[name] for name in ("content", "kept", "pruned", "examples"))
+    confusions = confusion_views(drawn, told, "../../")
     for view in (*kept, *pruned):
-        view["summary"]["names"] = told.names.get(view["summary"]["number"], ())
+        summary = view["summary"]
+        summary["names"] = told.names.get(summary["number"], ())
+        view["worry"] = signs_in_words(summary["signs"])
+        view["words"] = in_words(summary, content["explained"], content["resamples"])
     common = {
         "content": content,
         "told": told,
         "name": content["class_name"] or content["label"],
         "root": "../../",
         "examples": examples,
+        "confusions": confusions,
+        "near": near_view(told.near, "../../"),
+        "left": [view for view in examples if "unaccounted" in view["pictures"]],
+        "shares": shares([view["summary"] for view in kept]),
         "previous": _neighbor(told.previous),
         "next": _neighbor(told.next),
     }
@@ -112,6 +124,8 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
         writer.file(view["page"], render("summary.html", view=view, **common, **beside))
     if examples:
         writer.file("photographs.html", render("photographs.html", **common))
+    if confusions:
+        writer.file("mistakes.html", render("mistaken.html", **common))
     sheet = drawn["sheet"]
     own = render("class.html", kept=kept, pruned=pruned, sheet=sheet, **common, **error_view(told.errors))
     writer.file("index.html", own)
@@ -137,9 +151,32 @@ def _card(drawn: Mapping[str, Any], told: ToldContent) -> ClassCard:
         errors=len(told.errors),
         deletion=next((figure.value for figure in told.evaluation if figure.name == "deletion"), None),
         words=_words([view["summary"] for view in drawn["kept"]]),
+        worries=_worries(drawn, place),
+        near=carded(told.near, drawn, place),
+        confused=confused(told, place + "mistakes.html"),
+        **{name: getattr(told.mistakes, name) for name in ("asked", "show")},
         supports=[float(view["summary"]["support"]) for view in drawn["kept"]],
         **{name: content[name] for name in same},
     )
+
+
+def _worries(drawn: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    """The kept summaries with something suspicious, for the pages about the run."""
+    content = drawn["content"]
+    found = []
+    for view in drawn["kept"]:
+        summary, shown = view["summary"], view["shown"]
+        if summary["signs"]:
+            picture = shown[0]["picture"] if shown else None
+            found.append(
+                {
+                    **{name: content[name] for name in ("label", "class_name")},
+                    **{name: summary[name] for name in ("number", "signs", "coverage")},
+                    "page": place + view["page"],
+                    "picture": picture and {**picture, "path": place + picture["path"]},
+                }
+            )
+    return found
 
 
 def _neighbor(beside: tuple[str, str] | None) -> dict[str, str] | None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from visual_summaries.pipeline.report.mistakes import MistakeContent, Mistakes
+from visual_summaries.pipeline.report.near import Near
+
 
 @dataclass(frozen=True, eq=False)
 class MemberContent:
@@ -66,7 +69,8 @@ class SummaryContent:
         class_ssim: median of the medians of the class's clusters, -1..1.
         drop: mean drop of the kept members.
         source: what found it: regions or factors and how many there were, or proposals.
-        coverage: salient pixels of the class that its members hold, share.
+        coverage: salient pixels of the class that its members hold, share; `added` those that it adds to the summaries
+            before it.
         necessity, sufficiency: means over `measured` members; `random_…` of random salient places of the same shape in
             the same images; `region_sufficiency` of the whole salient regions that the members touch.
         intervals: 95 % intervals of support, necessity and sufficiency, by name.
@@ -75,6 +79,7 @@ class SummaryContent:
         alone: images with a member of no other kept summary.
         relatives: other candidates that lie on it: what they are to it and how many.
         tags: what the classifier calls the members seen alone, each with the share of members that have it.
+        signs: what is suspicious about it, fields of `pipeline.evaluate.suspicion.Sign`.
     """
 
     number: int
@@ -90,6 +95,7 @@ class SummaryContent:
     drop: float | None = None
     source: str = ""
     coverage: float | None = None
+    added: float | None = None
     necessity: float | None = None
     random_necessity: float | None = None
     sufficiency: float | None = None
@@ -103,6 +109,7 @@ class SummaryContent:
     found_again: float | None = None
     relatives: Sequence[tuple[str, int]] = ()
     tags: Sequence[tuple[str, float]] = ()
+    signs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +205,8 @@ class ToldContent:
         evaluation: figures of the job `evaluate`, if it ran; those of each summary are means over its class.
         errors: what was left out of the class.
         names: what people call the part of each summary, by its number, each name with the raters who gave it.
+        mistakes: photographs that are called something else.
+        near: where the class is among the others.
         previous, next: labels and names of the classes before and after, if there are any.
     """
 
@@ -205,6 +214,8 @@ class ToldContent:
     evaluation: Sequence[MetricContent] = ()
     errors: Sequence[ErrorContent] = ()
     names: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    mistakes: Mistakes = Mistakes()
+    near: Near = Near()
     previous: tuple[str, str] | None = None
     next: tuple[str, str] | None = None
 
@@ -220,6 +231,7 @@ class ClassContent:
         images: images of the class, decoded or not.
         explained: images that were explained.
         head: kind of the network's head, see `pipeline.models.heads`.
+        resamples: of the photographs, in which each summary was sought again.
         accuracy: share of the decoded images that are predicted as this class.
         drop: mean drop of the explained images.
         area: mean saliency of the explained images, share of pixels.
@@ -227,6 +239,7 @@ class ClassContent:
         accounted: share of the class's salient pixels that the kept summaries hold, where it is known.
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
+        mistakes: photographs that are called something else, to be shown.
         distributions: `plots.Histogram`s over the explained images, as dictionaries, by the name of the figure.
     """
 
@@ -237,12 +250,14 @@ class ClassContent:
     explained: int
     accuracy: float | None = None
     head: str = "softmax"
+    resamples: int = 0
     drop: float | None = None
     area: float | None = None
     binarization_error: float | None = None
     accounted: float | None = None
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
+    mistakes: Sequence[MistakeContent] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -255,6 +270,12 @@ class ClassCard:
     forward slashes. `strip_width` and `strip_height` are in pixels. `deletion` is the mean deletion metric, where it
     was measured; `words` are tags and names of the summaries, for the search; `supports` are those of the kept
     summaries; `distributions` are as in `ClassContent`.
+
+    `worries` are the kept summaries that have signs of something suspicious: label and class_name, number, page,
+    picture of the exemplar (None without), signs and coverage. `confused` is what the class's photographs are called
+    instead: index (`called`), name and label (None outside the run) of that class, their count, its summary that most
+    of them show first and how many do (None where none does), and the page. Of `asked` photographs that are called
+    rightly and took no part in the summaries, `show` show one. `near` is as `near.carded` gives it.
     """
 
     label: str
@@ -276,6 +297,11 @@ class ClassCard:
     words: Sequence[str] = ()
     supports: Sequence[float] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    worries: Sequence[Mapping[str, Any]] = ()
+    confused: Sequence[Mapping[str, Any]] = ()
+    asked: int = 0
+    show: int = 0
+    near: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -293,6 +319,8 @@ class IndexContent:
         classes: the cards that the class pages returned, in the order to show.
         metrics: figures over all classes.
         evaluation: figures of the job `evaluate` over all classes, if it ran.
+        methods: how the figures of classes were computed: name of a figure, and the method in words.
+        boxes: whether boxes of the objects were known.
         plots: of the run, as `plots.Plot`s.
         ratings: what people answered, as figures.
         stages: stages in the order they ran.
@@ -311,6 +339,8 @@ class IndexContent:
     classes: Sequence[ClassCard] = ()
     metrics: Sequence[MetricContent] = ()
     evaluation: Sequence[MetricContent] = ()
+    methods: Sequence[tuple[str, str]] = ()
+    boxes: bool = False
     ratings: Sequence[MetricContent] = ()
     plots: Sequence[Any] = ()
     stages: Sequence[StageContent] = ()

@@ -14,7 +14,8 @@ from visual_summaries.pipeline.report import pictures
 
 _RESERVED_BY_WINDOWS = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 _OURS = re.compile(
-    r"((summary|photograph|example)-\d+(-\w+)?|strip|summaries)\.webp|(summary-\d+|photographs)\.html|(card|drawn)\.json"
+    r"((summary|photograph|example|mistake)-\d+(-\w+)?|strip|summaries)\.webp"
+    r"|(summary-\d+|photographs|mistakes)\.html|(card|drawn)\.json"
 )
 
 

@@ -74,8 +74,8 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _share(value: float | None, digits: int = 1) -> str:
-    """In percent; near the whole with a digit more, where the distance to it is what matters."""
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in percent; near the whole with a digit more, where the distance to it is what matters."""
     if value is not None and 0.995 <= value < 1:
         digits += 1
     # Adding zero turns a rounded −0 into 0.
@@ -87,7 +87,7 @@ def _figure(value: float | None, unit: str = "") -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if unit == "share":
-        return _share(value)
+        return percent(value)
     if ".." in unit:
         return f"{round(value, 3) + 0.0:.3f}"
     size = abs(value)
@@ -118,7 +118,7 @@ def _environment() -> jinja2.Environment:
         finalize=_without_controls,
     )
     environment.filters.update(
-        share=_share, figure=_figure, count=count, file_name=file_name, shortened=_shortened, mark=_mark
+        share=percent, figure=_figure, count=count, file_name=file_name, shortened=_shortened, mark=_mark
     )
     return environment
 

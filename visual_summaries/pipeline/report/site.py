@@ -3,6 +3,9 @@
     <directory>/index.html   overview: a card for each class
     <directory>/plots.html   distributions and curves
     <directory>/errors.html  what was left out, and why
+    <directory>/worries.html what is suspicious, the most suspicious first
+    <directory>/mistakes.html pairs of confused classes
+    <directory>/map.html     all summaries by what the classifier sees in them
     <directory>/methods.html how each figure is computed, stages, settings, versions
     <directory>/style.css, icon.svg
     <directory>/classes/     see `class_pages`
@@ -21,10 +24,18 @@ from visual_summaries.pipeline.report.class_drawings import STRIP_COLUMNS, STRIP
 from visual_summaries.pipeline.report.content import ClassCard, IndexContent
 from visual_summaries.pipeline.report.drawing import Plot
 from visual_summaries.pipeline.report.files import write_file
+from visual_summaries.pipeline.report.mistake_views import PAIRS_AT_ONCE, run_mistakes
+from visual_summaries.pipeline.report.near import map_view
 from visual_summaries.pipeline.report.rendering import render, shared_files
+from visual_summaries.pipeline.report.worries import most_suspicious, signs_in_words
 
 ALL_ERRORS_SHOWN = 2000
 """Errors on the page of errors; it counts the others, and the table has them all."""
+
+WORRIES_AT_ONCE = 5
+"""Summaries that the overview warns of; the page of worries has `WORRIES_SHOWN`."""
+
+WORRIES_SHOWN = 500
 
 GLANCE = 3
 """Plots that the overview shows at most; all are on their own page."""
@@ -54,7 +65,17 @@ def write_site(
     errors = {"reasons": reasons.most_common(), "errors": content.errors[:ALL_ERRORS_SHOWN]}
     hidden = max(0, len(content.errors) - ALL_ERRORS_SHOWN)
     write(directory / "errors.html", render("errors.html", errors_not_shown=hidden, **errors, **common))
+    worries = [
+        {**worry, "words": signs_in_words(worry["signs"])}
+        for worry in most_suspicious([worry for card in content.classes for worry in card.worries])
+    ]
+    shown = {"worries": worries[:WORRIES_SHOWN], "found": len(worries)}
+    write(directory / "worries.html", render("worries.html", **shown, **common))
+    write(directory / "mistakes.html", render("mistakes.html", **run_mistakes(content.classes), **common))
+    write(directory / "map.html", render("map.html", scripts=("map.js",), **map_view(content.classes), **common))
     cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
+    common |= run_mistakes(content.classes, PAIRS_AT_ONCE)
+    common |= {"worries": worries[:WORRIES_AT_ONCE], "worries_not_shown": max(0, len(worries) - WORRIES_AT_ONCE)}
     page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
     write(directory / "index.html", page)
     return directory / "index.html"

@@ -1,8 +1,11 @@
-"""Stage `tags`: summaries → `tags`: what the classifier itself calls the members of each kept summary, seen alone."""
+"""Stage `tags`: summaries → `tags`: what the classifier itself calls the members of each kept summary, seen alone, and
+what it sees in them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from visual_summaries.pipeline.config import RunConfig
 from visual_summaries.pipeline.export.contents import KEPT_COLUMNS, kept_clusters
@@ -11,6 +14,7 @@ from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.crops import described_crops, tags_of
+from visual_summaries.pipeline.summarize.specialists import normalized
 from visual_summaries.pipeline.summarize.tags import label_tags
 from visual_summaries.schemas import EDGES
 
@@ -23,6 +27,7 @@ class TagsStage(Stage):
     writes = "tags"
     resources = Resources(gpu=True)
     depends_on = ("classifier", "class names")
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
         return [config.evaluation.tags, constants(label_tags)]
@@ -38,7 +43,7 @@ class TagsStage(Stage):
             for row in worker.read(unit, "members", ["cluster", "image_id", *EDGES, "kept"])
             if row["kept"] and row["cluster"] in summaries
         ]
-        described, scores, _ = described_crops(worker, self.name, unit, members, output)
+        described, scores, features = described_crops(worker, self.name, unit, members, output)
         if not described:
             return output
         tags = tags_of(worker, scores)
@@ -47,8 +52,10 @@ class TagsStage(Stage):
             groups[summaries[member["cluster"]]].append(number)
         for summary, group in sorted(groups.items()):
             common = tags.most_common(group)[: worker.config.evaluation.tags]
+            mean = normalized(features[group]).mean(axis=0).astype(np.float16).tobytes()
             output.rows += [
-                {"label": unit.label, "summary": summary, "rank": rank, "tag": tag, "share": share}
+                {"label": unit.label, "summary": summary, "rank": rank, "tag": tag, "share": share,
+                 "features": None if rank else mean}
                 for rank, (tag, share) in enumerate(common)
             ]
         return output

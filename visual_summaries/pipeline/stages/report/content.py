@@ -19,24 +19,28 @@ from visual_summaries.pipeline.report.content import (
     SummaryContent,
     ToldContent,
 )
+from visual_summaries.pipeline.report.mistakes import MistakeContent
 from visual_summaries.pipeline.report.plots import Histogram
 from visual_summaries.pipeline.review.export import current_ratings
 from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.context import WorkerContext, apart, decode_saliency
 from visual_summaries.pipeline.stages.members import member_pixels
 from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.stages.report.mistakes import MISTAKES_DRAWN, mistaken, told_mistakes
+from visual_summaries.pipeline.stages.report.signs import class_signs
 from visual_summaries.pipeline.stages.studies.figures import figures
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
 from visual_summaries.pipeline.summarize.regions import decode_run_length
 from visual_summaries.schemas import EDGES
 
-IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_name", "explained", "decode_error"]
+IMAGE_COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_name", "prediction_score", "score"]
+IMAGE_COLUMNS += ["explained", "decode_error"]
 DISTRIBUTIONS = ("drop", "area", "binarization_error")
 MEMBER_FIGURES = ("similarity", "ssim", "drop", "necessity", "sufficiency", "kept", "reason")
 SUMMARY_FIGURES = (
-    *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop", "coverage"),
-    *("necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency", "measured"),
-    *("alone", "coherence", "chance", "found_again"),
+    *("kept", "reason", "source", "members_before", "support", "similarity", "ssim", "class_ssim", "drop"),
+    *("coverage", "added", "necessity", "random_necessity", "sufficiency", "random_sufficiency", "region_sufficiency"),
+    *("measured", "alone", "coherence", "chance", "found_again"),
 )
 
 
@@ -72,11 +76,13 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         images=len(images),
         explained=len(maps),
         head=worker.setup.head,
+        resamples=worker.config.summaries.resamples,
         accuracy=float(np.mean(right)) if right else None,
         **{name: _mean(row[name] for row in maps.values()) for name in ("drop", "area", "binarization_error")},
         accounted=_accounted(worker, unit),
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
+        mistakes=_mistakes(images, pictures),
         distributions={
             name: asdict(Histogram().add([row[name] for row in maps.values()])) for name in DISTRIBUTIONS
         },
@@ -89,7 +95,9 @@ def class_told(worker: WorkerContext, unit: Unit) -> ToldContent:
         metrics=metrics(rows_of_class(worker, unit, "metrics")),
         evaluation=evaluation(worker.store, worker.config.seed, unit.label, unit.inputs["measurements"]),
         errors=errors(rows_of_class(worker, unit, "errors")),
-        names=_names(worker, unit),
+        names=names_of(unit.payload.ratings, worker.config.seed),
+        mistakes=told_mistakes(worker, unit, unit.payload.others),
+        near=unit.payload.near,
         previous=unit.payload.previous,
         next=unit.payload.next,
     )
@@ -123,7 +131,7 @@ def _summaries(
     pictures: _Pictures,
     masks: Mapping[str, Mapping[int, np.ndarray]],
 ) -> list[SummaryContent]:
-    tags, relatives = _tags(worker, unit), _relatives(worker, unit)
+    tags, relatives, signs = _tags(worker, unit), _relatives(worker, unit), class_signs(worker, unit)
     members = defaultdict(list)
     for row in worker.read(unit, "members"):
         members[row["cluster"]].append(row)
@@ -164,6 +172,7 @@ def _summaries(
                     for name in ("support", "necessity", "sufficiency")
                     if row[f"{name}_low"] is not None
                 },
+                signs=[asdict(sign) for sign in signs.get(row["summary"], ())],
                 relatives=relatives.get(row["cluster"], ()),
                 **{name: row[name] for name in SUMMARY_FIGURES},
             )
@@ -186,14 +195,14 @@ def _relatives(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, i
 def _tags(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, float]]]:
     """What the classifier calls the members of each summary."""
     found = defaultdict(list)
-    for row in worker.read(unit, "tags"):
+    for row in worker.read(unit, "tags", ["summary", "tag", "share"]):
         found[row["summary"]].append((row["tag"], row["share"]))
     return found
 
 
-def _names(worker: WorkerContext, unit: Unit) -> dict[int, list[tuple[str, int]]]:
-    """What people call the part of each summary, by its number; nothing where nobody was asked."""
-    found = study_results(list(unit.payload.ratings), worker.config.seed)
+def names_of(ratings: Sequence[Mapping[str, Any]], seed: int) -> dict[int, list[tuple[str, int]]]:
+    """What people call the part of each summary of a class, by its number; nothing where nobody was asked."""
+    found = study_results(list(ratings), seed)
     return {own.summary + 1: list(own.tags) for own in found.names if own.tags}
 
 
@@ -239,6 +248,16 @@ def _examples(
                 **{name: row[name] for name in figures},
             )
         )
+    return contents
+
+
+def _mistakes(images: Sequence[Mapping[str, Any]], pictures: _Pictures) -> list[MistakeContent]:
+    contents = []
+    for row in mistaken(images)[:MISTAKES_DRAWN]:
+        image = pictures.get(row["image_id"])
+        if image is not None:
+            scores = row["prediction_score"], row["score"]
+            contents.append(MistakeContent(image, row["image_id"], row["uri"], row["prediction"], *scores))
     return contents
 
 

@@ -3,23 +3,26 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 from visual_summaries.pipeline.config import RunConfig, annotated_default
+from visual_summaries.pipeline.evaluate.suspicion import same_place_sign
 from visual_summaries.pipeline.objects import ObjectPath
 from visual_summaries.pipeline.report import plots
 from visual_summaries.pipeline.report.class_pages import drawn_class, tell_class, write_class_page, written_card
 from visual_summaries.pipeline.report.content import ClassCard, IndexContent, StageContent
 from visual_summaries.pipeline.report.files import write_file
+from visual_summaries.pipeline.report.near import Near
 from visual_summaries.pipeline.report.rendering import look
 from visual_summaries.pipeline.report.site import write_site
 from visual_summaries.pipeline.review.export import current_ratings
 from visual_summaries.pipeline.runtime.records import RunState
 from visual_summaries.pipeline.runtime.stage import Plan, Stage
 from visual_summaries.pipeline.runtime.units import Output, Unit
+from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.explain import explainer_name
 from visual_summaries.pipeline.stages.report.content import (
@@ -29,15 +32,20 @@ from visual_summaries.pipeline.stages.report.content import (
     errors,
     evaluation,
     metrics,
+    names_of,
     ratings,
     rows_of_class,
 )
+from visual_summaries.pipeline.stages.report.mistakes import OtherClass
+from visual_summaries.pipeline.stages.report.nearness import classes_near
+from visual_summaries.pipeline.stages.report.signs import object_boxes
 from visual_summaries.pipeline.stages.studies.figures import curves
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
 
 FOLDER = "report"
 BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
 SHARED = ("metrics", "errors")
+SPECIALISTS = "specialists"
 # The job `evaluate` writes it, so a run may lack it.
 MEASURED = "measurements"
 
@@ -55,7 +63,8 @@ class Place(Drawn):
     """A class among the others: labels and names of those beside it, and what else is said of it.
 
     `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
-    path. `ratings`: what people said of it.
+    path. `ratings`: what people said of it. `others`: all classes by their index, which its photographs may be called,
+    and `others_state` a hash of what is known of them. `near`: where the class is among them.
     """
 
     previous: tuple[str, str] | None
@@ -63,6 +72,9 @@ class Place(Drawn):
     measured: Sequence[str]
     said: Mapping[str, list[dict[str, Any]]]
     ratings: Sequence[Mapping[str, Any]]
+    others: Mapping[int, OtherClass]
+    others_state: str
+    near: Near
 
 
 class PagesStage(Stage):
@@ -107,7 +119,7 @@ class ReportStage(Stage):
     """Completes the pages of each class unless they are whole; its units give `ClassCard`s instead of shards."""
 
     name = "report"
-    reads = (*BY_CLASS, *SHARED)
+    reads = (*BY_CLASS, *SHARED, SPECIALISTS)
     writes = ""
     by_class = False
 
@@ -116,7 +128,7 @@ class ReportStage(Stage):
 
     def units(self, plan: Plan) -> list[Unit]:
         # What is about all classes is read once, not for each of them.
-        own = {table: plan.shards[table] for table in BY_CLASS}
+        own = {table: plan.shards[table] for table in (*BY_CLASS, SPECIALISTS)}
         own[MEASURED] = list(plan.store.listed(MEASURED).values())
         shards = {table: _by_label((shard.label, shard.path) for shard in found) for table, found in own.items()}
         contents = {table: _by_label((shard.label, shard.content) for shard in found) for table, found in own.items()}
@@ -124,6 +136,10 @@ class ReportStage(Stage):
         for table in SHARED:
             shards[table] = _shared(plan.store, table, said)
         ratings = _by_label((row["label"], row) for row in current_ratings(plan.store))
+        others = _others(plan, shards[SPECIALISTS], ratings)
+        known = [[index, other.label, other.names] for index, other in others.items()]
+        others_state = digest(known, [shard.content for shard in plan.shards[SPECIALISTS]])
+        near = classes_near(plan, shards["tags"], shards["summaries"])
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
         beside = {own[0]: (before, after) for (before, own), (_, after) in pairwise(pairwise(line))}
@@ -140,6 +156,9 @@ class ReportStage(Stage):
                     contents[MEASURED].get(group.label, ()),
                     said.get(group.label, {}),
                     ratings.get(group.label, ()),
+                    others,
+                    others_state,
+                    near.get(group.label, Near()),
                 ),
                 size=len(group.entries),
             )
@@ -161,7 +180,8 @@ class ReportStage(Stage):
 def drawn_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pictures of a class are drawn from."""
     name = worker.setup.class_names[unit.payload.class_index]
-    settings = [worker.config.report.model_dump(), worker.config.seed]
+    boxes, _ = object_boxes(worker.config)
+    settings = [worker.config.report.model_dump(), worker.config.seed, boxes, constants(__name__, same_place_sign)]
     beside = [unit.label, name, unit.payload.class_index, worker.setup.head]
     return digest(look(), unit.payload.contents, settings, beside)
 
@@ -171,7 +191,21 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     place = unit.payload
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
     said = json.dumps(rows, default=str, sort_keys=True)
-    return digest(drawn_state(worker, unit), said, place.measured, [place.previous, place.next])
+    beside = [place.previous, place.next, place.others_state, asdict(place.near)]
+    return digest(drawn_state(worker, unit), said, place.measured, beside)
+
+
+def _others(
+    plan: Plan, specialists: Mapping[str, Sequence[str]], ratings: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[int, OtherClass]:
+    """The run's classes by index; of several labels with one index the first."""
+    found: dict[int, OtherClass] = {}
+    for group in plan.inputs.classes:
+        own = ratings.get(group.label, ())
+        named = names_of(own, plan.config.seed) if own else {}
+        names = {number: tags[0][0] for number, tags in named.items()}
+        found.setdefault(group.class_index, OtherClass(group.label, specialists.get(group.label, ()), names))
+    return found
 
 
 def with_pages(stages: Sequence[Stage]) -> list[Stage]:
@@ -210,6 +244,8 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     last = state.stage_rows[-1]
     facts = {**json.loads(last["versions"]), **json.loads(last["host"])}
     stages = stage_rows(store, {stage.name for stage in state.stages if not stage.wanted(config)})
+    figures = store.read_all("metrics").to_pylist()
+    measured = evaluation(store, config.seed)
     content = IndexContent(
         title="Visual summaries",
         model=state.inputs.classifier_name,
@@ -219,9 +255,12 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
         head=state.inputs.head,
         started=stages[0]["started"].strftime("%Y-%m-%d %H:%M UTC"),
         classes=sorted(cards, key=lambda card: card.label),
-        metrics=metrics(row for row in store.read_all("metrics").to_pylist() if not row["label"]),
-        evaluation=evaluation(store, config.seed),
+        metrics=metrics(row for row in figures if not row["label"]),
+        evaluation=measured,
+        methods=figure_methods([*((row["metric"], row["method"]) for row in figures if row["label"]),
+                                *((figure.name, figure.method) for figure in measured)]),
         ratings=ratings(store, config.seed),
+        boxes=bool(object_boxes(config)[1]),
         plots=run_plots(store, cards),
         stages=[StageContent(**{name: row[name] for name in StageContent.__dataclass_fields__}) for row in stages],
         errors=errors(store.read_all("errors").to_pylist()),
@@ -231,6 +270,14 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
     # A page in an object store is refused if another run has taken over.
     write = state.write if isinstance(store.root, ObjectPath) else write_file
     return str(write_site(store.root / FOLDER, content, write))
+
+
+def figure_methods(said: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names of figures with their methods, each method once, by the first figure that has it."""
+    first: dict[str, str] = {}
+    for name, method in said:
+        first.setdefault(method, name)
+    return [(name, method) for method, name in first.items()]
 
 
 def stage_rows(store: TableStore, without: Collection[str] = ()) -> list[dict[str, Any]]:
