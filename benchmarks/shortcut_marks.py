@@ -42,7 +42,7 @@ def plant(kind: str, picture: np.ndarray, seed: int) -> Marked:
 def watermark(picture: np.ndarray, chance: np.random.Generator) -> Marked:
     """A picture agency's half-transparent ring and name, at the lower right."""
     side = len(picture)
-    height = side * chance.uniform(0.105, 0.12)
+    height = side * chance.uniform(0.125, 0.14)
     width = 3.3 * height
     right, bottom = side * (1 - chance.uniform(0.02, 0.045, 2))
     x0, y0 = right - width, bottom - height
@@ -53,8 +53,8 @@ def watermark(picture: np.ndarray, chance: np.random.Generator) -> Marked:
     _text(draw, "PIXORA", x0 + 1.15 * height, (y0 + bottom) / 2, 2.15 * height, 0.62 * height)
     ink = np.asarray(layer, dtype=np.float32) / 255
     shadow = np.roll(ink, (max(1, side // 160),) * 2, axis=(0, 1))
-    shown = picture * (1 - 0.35 * shadow[..., None])
-    shown = shown + (255 - shown) * 0.7 * ink[..., None]
+    shown = picture * (1 - 0.45 * shadow[..., None])
+    shown = shown + (255 - shown) * 0.85 * ink[..., None]
     return Marked(_bytes(shown), _box_mask(side, x0, y0, right, bottom))
 
 
