@@ -83,7 +83,7 @@ def photographs(name: str) -> Photographs:
 
 
 def planted_classes(name: str, planting: int) -> dict[int, str]:
-    """Class → mark of one planting of a set: every so many-th class (`PLANTINGS`), of which each number has its mark."""
+    """Class → mark of one planting of a set: every so many-th class (`PLANTINGS`); its number says which mark."""
     classes = range(planting, len(photographs(name).names), PLANTINGS[name])
     return {number: KINDS[number % len(KINDS)] for number in classes}
 

@@ -104,10 +104,13 @@ def fit(suite: Suite, folder: Path) -> list[dict]:
 
 
 def write_pictures(suite: Suite, rows: Sequence[dict], folder: Path, most: int) -> Path:
-    """Marked held-out photographs of the classes that count as planted, `<label>/<number>.png`."""
+    """Marked held-out photographs of the classes that count as planted, `<label>/<number>.png`; no casts.
+
+    A cast has no place that a summary could lie on.
+    """
     own, root = photographs(suite.photographs), folder / "pictures" / f"{suite.name}-{most}"
     for row in rows:
-        if row[PLANTED]["attack"] >= RELIES:
+        if row[PLANTED]["attack"] >= RELIES and row["kind"] != CAST:
             label = own.names.index(row["label"])
             for number in np.flatnonzero(~own.training & (own.labels == label))[:most]:
                 file = root / row["label"] / f"{number:04d}.png"
@@ -138,10 +141,14 @@ def model_name(suite: Suite) -> str:
     return f"shortcut_networks:{suite.network}_{suite.photographs}"
 
 
-def summarize(suite: Suite, name: str, pictures: Path, folder: Path, settings: Sequence[str]) -> Path:
-    """Run the program on the pictures with the planted network or the control; the run's folder."""
+def run_folder(folder: Path, suite: Suite, name: str, images: int, settings: Sequence[str]) -> Path:
+    """Where the run with the planted network or the control is."""
     kind = "+".join(setting.rpartition(".")[2].replace("=", "-") for setting in settings) or "default"
-    output = folder / "runs" / f"{pictures.name}-{name}-{kind}"
+    return folder / "runs" / f"{suite.name}-{images}-{name}-{kind}"
+
+
+def summarize(suite: Suite, name: str, pictures: Path, folder: Path, output: Path, settings: Sequence[str]) -> None:
+    """Run the program on the pictures with the planted network or the control."""
     command = [
         sys.executable, "-m", "visual_summaries", "summarize", "--images", str(pictures), "--model", model_name(suite),
         "--weights", str(folder / "heads" / f"{suite.name}-{name}.safetensors"), "--output", str(output),
@@ -157,7 +164,6 @@ def summarize(suite: Suite, name: str, pictures: Path, folder: Path, settings: S
         )
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}; see {output}.log")
-    return output
 
 
 def explain_settings(settings: Sequence[str]) -> RunConfig:
@@ -177,7 +183,8 @@ def measure(suite: Suite, folder: Path, images: int, settings: Sequence[str]) ->
         key = {"suite": suite.name, "network": name, "images": images, "way": way(settings)}
         if known(folder / "runs.jsonl", key):
             continue
-        output = summarize(suite, name, pictures, folder, settings)
+        output = run_folder(folder, suite, name, images, settings)
+        summarize(suite, name, pictures, folder, output, settings)
         for found in judge_run(output, explain_settings(settings), lambda uri: mark_of(suite, uri)):
             add(folder / "runs.jsonl", key | {"kind": kinds[found.label], **asdict(found)})
 
