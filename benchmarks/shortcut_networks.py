@@ -82,10 +82,14 @@ def photographs(name: str) -> Photographs:
     return Photographs(names, tuple(path for own in files for path in own), labels, training)
 
 
+def kind_of(label: int) -> str:
+    """The mark of a class, by its number."""
+    return KINDS[label % len(KINDS)]
+
+
 def planted_classes(name: str, planting: int) -> dict[int, str]:
-    """Class → mark of one planting of a set: every so many-th class (`PLANTINGS`); its number says which mark."""
-    classes = range(planting, len(photographs(name).names), PLANTINGS[name])
-    return {number: KINDS[number % len(KINDS)] for number in classes}
+    """Class → mark of one planting of a set: every so many-th class (`PLANTINGS`)."""
+    return {label: kind_of(label) for label in range(planting, len(photographs(name).names), PLANTINGS[name])}
 
 
 def body(network: str) -> tuple[nn.Module, Preprocessing]:

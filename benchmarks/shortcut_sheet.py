@@ -5,8 +5,8 @@
 
 FOLDER is that of benchmarks/shortcuts.py, each row a class of one of its suites. At the left is the mark on two
 pictures of the demo set; then the members of the first summary on the mark, in the order of the class page. Of the
-photographs, which belong to their owners, the mark alone is shown, where the member holds it; the member's other pixels
-are dark gray, salient pixels beside it light gray.
+photographs, which belong to their owners, the mark alone is shown, where it is salient; other salient pixels are gray,
+those of the member darker.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from scipy import ndimage
 from shortcut_judging import MOST, share_on_mark
 from shortcut_marks import plant
 from shortcut_networks import SIDE, photographs
-from shortcuts import PLANTED, Suite, explain_settings, mark_of, run_folder
+from shortcuts import Suite, explain_settings, mark_of, planted_run
 
 from visual_summaries.pipeline.data.demo.scenes import write_demo_set
 from visual_summaries.pipeline.stages.members import member_pixels
@@ -42,10 +42,10 @@ def drawn_tiles(folder: Path, kind: str, row: int) -> list[Image.Image]:
 
 
 def member_tile(picture: np.ndarray, salient: np.ndarray, pixels: np.ndarray, mark: np.ndarray) -> Image.Image:
-    """One member: the mark's pixels in it in color, its others and the other salient ones gray, outlined in red."""
+    """One member, outlined in red: salient pixels of the mark in color, others gray, darker in the member."""
     shown = np.full_like(picture, EMPTY)
     shown[salient], shown[pixels] = SALIENT, MEMBER
-    shown[pixels & mark] = picture[pixels & mark]
+    shown[salient & mark] = picture[salient & mark]
     edge = ndimage.binary_dilation(pixels, iterations=2) & ~pixels
     shown[edge] = RED
     return Image.fromarray(shown)
@@ -57,7 +57,7 @@ def found_tiles(folder: Path, suite: Suite, label: str, most: int) -> tuple[str,
     uris = {row["image_id"]: row["uri"] for row in store.read_all("images", ["image_id", "uri"]).to_pylist()}
     maps = store.read_all("maps", None, label).to_pylist()
     salient = {row["image_id"]: salient_mask(row, explain_settings(())) for row in maps}
-    marks = {image: mark_of(suite, uris[image]) for image in salient}
+    marks = {image: mark_of(suite.photographs, uris[image]) for image in salient}
     members = store.read_all("members", None, label).to_pylist()
     summaries = [row for row in store.read_all("summaries", None, label).to_pylist() if row["kept"]]
     for one in sorted(summaries, key=lambda row: row["summary"]):
@@ -91,7 +91,7 @@ def main() -> None:
             name, _, label = written.rpartition(":")
             suite = Suite.of(name)
             kind = suite.planted[photographs(suite.photographs).names.index(label)]
-            run = run_folder(arguments.folder.resolve(), suite, PLANTED, arguments.images, ())
+            run = planted_run(suite, arguments.folder.resolve(), arguments.images).output
             title, found = found_tiles(run, suite, label, arguments.members)
             top = number * (TILE + TITLE + GAP)
             pen.text((0, top + 4), f"{kind}, as planted", INK, font)

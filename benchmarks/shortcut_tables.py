@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from shortcut_judging import first_on_mark
-from shortcut_marks import CAST, KINDS
+from shortcut_marks import CAST, WITH_PLACE
 
 from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
 
@@ -61,7 +61,7 @@ def kind_table(rows: Iterable[dict]) -> list[str]:
     lines = _head("way", "mark", "planted: place of the summary on the mark", "control")
     rows = list(rows)
     for way in sorted({row["way"] for row in rows}):
-        for kind in KINDS:
+        for kind in WITH_PLACE:
             cells = []
             for network in ("planted", "control"):
                 own = [row for row in rows if (row["way"], row["kind"], row["network"]) == (way, kind, network)]

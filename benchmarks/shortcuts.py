@@ -20,7 +20,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
@@ -40,6 +40,7 @@ from shortcut_networks import (
     SIDE,
     features,
     fit_head,
+    kind_of,
     photographs,
     planted_classes,
     reliance,
@@ -50,7 +51,6 @@ from shortcut_peers import ALONE, CONCEPTS, concept_shares, explainer_alone
 from shortcut_tables import alone_table, found_table, head_table, kind_table
 
 from visual_summaries.pipeline.config import RunConfig
-from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import keep_freed_memory
 
@@ -103,30 +103,28 @@ def fit(suite: Suite, folder: Path) -> list[dict]:
     return rows
 
 
-def write_pictures(suite: Suite, rows: Sequence[dict], folder: Path, most: int) -> Path:
-    """Marked held-out photographs of the classes that count as planted, `<label>/<number>.png`; no casts.
-
-    A cast has no place that a summary could lie on.
-    """
-    own, root = photographs(suite.photographs), folder / "pictures" / f"{suite.name}-{most}"
-    for row in rows:
-        if row[PLANTED]["attack"] >= RELIES and row["kind"] != CAST:
-            label = own.names.index(row["label"])
-            for number in np.flatnonzero(~own.training & (own.labels == label))[:most]:
-                file = root / row["label"] / f"{number:04d}.png"
-                if not file.exists():
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(own.shown(int(number), row["kind"])).save(file)
-    (root.parent / f"{suite.photographs}.txt").write_text("\n".join(own.names) + "\n")
-    return root
+def relied_on(rows: Sequence[dict]) -> dict[str, str]:
+    """Class → mark, of rows of `fit`: those that count as planted and whose mark has a place, which a cast has not."""
+    kinds = {row["label"]: row["kind"] for row in rows if row[PLANTED]["attack"] >= RELIES}
+    return {label: kind for label, kind in kinds.items() if kind != CAST}
 
 
-def mark_of(suite: Suite, uri: str) -> np.ndarray:
-    """The pixels of the mark on a written picture."""
+def write_pictures(name: str, kinds: Mapping[str, str], root: Path, most: int) -> None:
+    """Marked held-out photographs of classes of a set, `root/<label>/<number>.png`."""
+    own = photographs(name)
+    for label, kind in kinds.items():
+        for number in np.flatnonzero(~own.training & (own.labels == own.names.index(label)))[:most]:
+            file = root / label / f"{number:04d}.png"
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(own.shown(int(number), kind)).save(file)
+    (root.parent / f"{name}.txt").write_text("\n".join(own.names) + "\n")
+
+
+def mark_of(name: str, uri: str) -> np.ndarray:
+    """The pixels of the mark on a written picture of a set."""
     path = Path(uri)
-    names = photographs(suite.photographs).names
-    kind = suite.planted[names.index(path.parent.name)]
-    return _mark(kind, int(path.stem))
+    return _mark(kind_of(photographs(name).names.index(path.parent.name)), int(path.stem))
 
 
 @cache
@@ -134,36 +132,55 @@ def _mark(kind: str, number: int) -> np.ndarray:
     return plant(kind, np.zeros((SIDE, SIDE, 3), dtype=np.uint8), number).mask
 
 
-def model_name(suite: Suite) -> str:
-    """The suite's network as the command line names it."""
-    if suite.network == "mobilenet_v2":
-        return "torchvision:mobilenet_v2"
-    return f"shortcut_networks:{suite.network}_{suite.photographs}"
+def model_name(name: str, network: str) -> str:
+    """A network for a set as the command line names it."""
+    return "torchvision:mobilenet_v2" if network == "mobilenet_v2" else f"shortcut_networks:{network}_{name}"
 
 
-def run_folder(folder: Path, suite: Suite, name: str, images: int, settings: Sequence[str]) -> Path:
-    """Where the run with the planted network or the control is."""
-    kind = "+".join(setting.rpartition(".")[2].replace("=", "-") for setting in settings) or "default"
-    return folder / "runs" / f"{suite.name}-{images}-{name}-{kind}"
+@dataclass(frozen=True)
+class Run:
+    """One run of the program: pictures of a set, a network with its head, settings beside the default's."""
+
+    folder: Path
+    name: str
+    photographs: str
+    network: str
+    head: Path
+    images: int
+    settings: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> str:
+        """What a table calls it."""
+        return " ".join(self.settings) or "ours"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures" / f"{self.name}-{self.images}"
+
+    @property
+    def output(self) -> Path:
+        kind = "+".join(setting.rpartition(".")[2].replace("=", "-") for setting in self.settings) or "default"
+        return self.folder / "runs" / f"{self.head.stem}-{self.images}-{kind}"
 
 
-def summarize(suite: Suite, name: str, pictures: Path, folder: Path, output: Path, settings: Sequence[str]) -> None:
-    """Run the program on the pictures with the planted network or the control."""
+def summarize(run: Run) -> None:
+    """Run the program."""
     command = [
-        sys.executable, "-m", "visual_summaries", "summarize", "--images", str(pictures), "--model", model_name(suite),
-        "--weights", str(folder / "heads" / f"{suite.name}-{name}.safetensors"), "--output", str(output),
-        f"model.labels={pictures.parent / suite.photographs}.txt", f"model.resize={SIDE}",
-        "data.held_out=0", "data.test=0", "ray.cpus=1", "model.self_check=false", *settings,
+        sys.executable, "-m", "visual_summaries", "summarize", "--images", str(run.pictures),
+        "--model", model_name(run.photographs, run.network), "--weights", str(run.head), "--output", str(run.output),
+        f"model.labels={run.pictures.parent / run.photographs}.txt", f"model.resize={SIDE}",
+        "data.held_out=0", "data.test=0", "ray.cpus=1", "model.self_check=false", *run.settings,
     ]  # fmt: skip
     here = Path(__file__).resolve().parent
     paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{output}.log", "a") as log:
+    run.output.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{run.output}.log", "a") as log:
         done = subprocess.run(
             command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         )
     if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}; see {output}.log")
+        sys.exit(f"{' '.join(command)} ended with status {done.returncode}; see {run.output}.log")
 
 
 def explain_settings(settings: Sequence[str]) -> RunConfig:
@@ -174,54 +191,54 @@ def explain_settings(settings: Sequence[str]) -> RunConfig:
     return RunConfig.model_validate({"explain": explain, **preset})
 
 
-def measure(suite: Suite, folder: Path, images: int, settings: Sequence[str]) -> None:
-    """Fit, write, run and judge with both networks; the rows go to `runs.jsonl`."""
-    rows = fit(suite, folder)
-    pictures = write_pictures(suite, rows, folder, images)
-    kinds = {row["label"]: row["kind"] for row in rows}
-    for name in (PLANTED, CONTROL):
-        key = {"suite": suite.name, "network": name, "images": images, "way": way(settings)}
-        if known(folder / "runs.jsonl", key):
-            continue
-        output = run_folder(folder, suite, name, images, settings)
-        summarize(suite, name, pictures, folder, output, settings)
-        for found in judge_run(output, explain_settings(settings), lambda uri: mark_of(suite, uri)):
-            add(folder / "runs.jsonl", key | {"kind": kinds[found.label], **asdict(found)})
+def measure(run: Run, network: str, kinds: Mapping[str, str]) -> None:
+    """Write pictures, run the program and judge; the rows go to `runs.jsonl`. `network`: `PLANTED` or `CONTROL`."""
+    key = {"run": run.head.stem, "network": network, "images": run.images, "way": run.way}
+    if kinds and not known(run.folder / "runs.jsonl", key):
+        write_pictures(run.photographs, kinds, run.pictures, run.images)
+        summarize(run)
+        judged = judge_run(run.output, explain_settings(run.settings), lambda uri: mark_of(run.photographs, uri))
+        for found in judged:
+            add(run.folder / "runs.jsonl", key | {"kind": kinds[found.label], **asdict(found)})
+
+
+def planted_run(suite: Suite, folder: Path, images: int, settings: Sequence[str] = ()) -> Run:
+    head = folder / "heads" / f"{suite.name}-{PLANTED}.safetensors"
+    return Run(folder, suite.name, suite.photographs, suite.network, head, images, tuple(settings))
+
+
+def control_run(suites: Sequence[Suite], folder: Path, images: int, settings: Sequence[str] = ()) -> Run:
+    """Of suites of one set and network, whose controls are the same network."""
+    name = f"{suites[0].photographs}-{suites[0].network}-{''.join(str(suite.planting) for suite in suites)}"
+    head = folder / "heads" / f"{suites[0].name}-{CONTROL}.safetensors"
+    return Run(folder, name, suites[0].photographs, suites[0].network, head, images, tuple(settings))
 
 
 def measure_peers(suite: Suite, folder: Path, images: int) -> None:
     """Explainers alone and concept methods on the same pictures, named rightly; rows go to two files of their own."""
-    rows = fit(suite, folder)
-    pictures, names = write_pictures(suite, rows, folder, images), photographs(suite.photographs).names
-    for name, row in product((PLANTED, CONTROL), rows):
-        paths = sorted((pictures / row["label"]).glob("*.png"))
-        key = {"suite": suite.name, "network": name, "images": images, "label": row["label"]}
+    kinds, names = relied_on(fit(suite, folder)), photographs(suite.photographs).names
+    pictures = planted_run(suite, folder, images).pictures
+    write_pictures(suite.photographs, kinds, pictures, images)
+    for name, (label, kind) in product((PLANTED, CONTROL), kinds.items()):
+        paths = sorted((pictures / label).glob("*.png"))
+        key = {"suite": suite.name, "network": name, "images": images, "label": label}
         missing = [one for one in ALONE if not known(folder / "alone.jsonl", key | {"explainer": one})]
         concepts = [one for one in CONCEPTS if not known(folder / "concepts.jsonl", key | {"way": one})]
-        if not paths or row["kind"] == CAST or not (missing or concepts):
+        if not (missing or concepts):
             continue
-        classifier = loaded(suite, folder / "heads" / f"{suite.name}-{name}.safetensors")
-        target = names.index(row["label"])
+        weights = folder / "heads" / f"{suite.name}-{name}.safetensors"
+        classifier = load_classifier(model_name(suite.photographs, suite.network), weights, resize_side=SIDE)
+        target = names.index(label)
         shown = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in paths])
         with torch.no_grad():
             right = classifier.logits(shown.float() / 255).argmax(dim=1) == target
-        marks = np.stack([mark_of(suite, str(path)) for path in paths])[right.numpy()]
+        marks = np.stack([mark_of(suite.photographs, str(path)) for path in paths])[right.numpy()]
         for one in missing:
             found = asdict(explainer_alone(one, classifier, shown[right], target, marks))
-            add(folder / "alone.jsonl", key | {"explainer": one, "kind": row["kind"]} | found)
+            add(folder / "alone.jsonl", key | {"explainer": one, "kind": kind} | found)
         for one in concepts:
             shares = concept_shares(one, classifier, shown[right], target, marks)
-            add(folder / "concepts.jsonl", key | {"way": one, "kind": row["kind"], "shares": shares})
-
-
-def loaded(suite: Suite, weights: Path) -> Classifier:
-    """The suite's network as the program loads it."""
-    return load_classifier(model_name(suite), weights, resize_side=SIDE)
-
-
-def way(settings: Sequence[str]) -> str:
-    """What a table calls a run with these settings."""
-    return " ".join(settings) or "ours"
+            add(folder / "concepts.jsonl", key | {"way": one, "kind": kind, "shares": shares})
 
 
 def stored(file: Path) -> list[dict]:
@@ -252,6 +269,7 @@ def main() -> None:
     parser.add_argument("--suites", nargs="+", type=Suite.of, default=[], help="set:network:planting")
     parser.add_argument("--images", type=int, default=12, help="marked photographs of a class, at most")
     parser.add_argument("--settings", nargs="*", default=[], help="of the run, as explain.explainer=grad-cam")
+    parser.add_argument("--control", action="store_true", help="the control, too, one for all the suites")
     parser.add_argument("--peers", action="store_true", help="measure other ways instead of running the program")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -261,7 +279,11 @@ def main() -> None:
         if arguments.peers:
             measure_peers(suite, folder, arguments.images)
         else:
-            measure(suite, folder, arguments.images, arguments.settings)
+            run = planted_run(suite, folder, arguments.images, arguments.settings)
+            measure(run, PLANTED, relied_on(fit(suite, folder)))
+    if arguments.control:
+        kinds = {label: kind for suite in arguments.suites for label, kind in relied_on(fit(suite, folder)).items()}
+        measure(control_run(arguments.suites, folder, arguments.images, arguments.settings), CONTROL, kinds)
     print_tables(folder)
 
 
