@@ -170,7 +170,9 @@ def summarize(run: Run) -> None:
         sys.executable, "-m", "visual_summaries", "summarize", "--images", str(run.pictures),
         "--model", model_name(run.photographs, run.network), "--weights", str(run.head), "--output", str(run.output),
         f"model.labels={run.pictures.parent / run.photographs}.txt", f"model.resize={SIDE}",
-        "data.held_out=0", "data.test=0", "ray.cpus=1", "model.self_check=false", *run.settings,
+        "data.held_out=0", "data.test=0", "ray.cpus=1", "model.self_check=false",
+        # They say how often a summary is found again, and change none.
+        "summaries.resamples=0", *run.settings,
     ]  # fmt: skip
     here = Path(__file__).resolve().parent
     paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]

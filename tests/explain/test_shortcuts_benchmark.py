@@ -70,13 +70,15 @@ def _rectangle(top, bottom, left, right):
     ("pixels", "expected"),
     [
         (_rectangle(10, 20, 10, 20), True),
-        # A third of the mark is an overlap of 1/3; a quarter of it alone still lies within the mark.
+        # Of the mark's hundred pixels 30, an overlap of .3; within it alone 4; 4 of 8; 2 of 8.
         (_rectangle(10, 20, 10, 13), True),
         (_rectangle(10, 12, 10, 12), True),
-        # 50 of 100 pixels within; then 40 of 100, an overlap of 40/160; then 50 of 140 with an overlap of 50/190.
-        (_rectangle(10, 20, 5, 15), True),
-        (_rectangle(10, 20, 4, 14), False),
+        (_rectangle(10, 12, 8, 12), True),
+        (_rectangle(10, 12, 7, 11), False),
+        # 50 of 140 with an overlap of 50/190; 50 of 190 with 50/240; 60 of 140 with 60/180.
         (_rectangle(10, 20, 1, 15), False),
+        (_rectangle(5, 15, 1, 20), False),
+        (_rectangle(10, 20, 2, 16), True),
         # The whole picture holds the mark, and is four times as large.
         (_rectangle(0, 20, 0, 20), False),
         (_rectangle(5, 20, 5, 20), True),
