@@ -230,6 +230,19 @@ def reliance(scores: Mapping[str, np.ndarray], own: Photographs, label: int, kin
     )
 
 
+def attacks_by_share(
+    given: Mapping[str, np.ndarray], own: Photographs, kind: str, labels: Sequence[int], shares: Sequence[float]
+) -> dict[float, list[float]]:
+    """How many false labels it takes: share of them (as `FALSE_LABELS`) → attack rates, each class planted alone."""
+    found: dict[float, list[float]] = {share: [] for share in shares}
+    for share in shares:
+        for label in labels:
+            head = fit_head(given, training_examples(own, {label: kind}, share))
+            scores = {one: head.predict_proba(given[one]) for one in (CLEAN, kind)}
+            found[share].append(reliance(scores, own, label, kind).attack)
+    return found
+
+
 def save_network(network: str, head: LogisticRegression, file: Path) -> None:
     """The whole network with the head in its place, as a state dict."""
     classes = len(head.classes_)

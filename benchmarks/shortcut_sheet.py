@@ -1,12 +1,12 @@
 """The picture of docs/shortcuts.md: marks on drawn pictures, and the summaries that runs found on photographs' marks.
 
     VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/shortcut_sheet.py FOLDER docs/shortcuts.webp \\
-        --rows photos:mobilenet_v2:0:n01531178 …
+        --rows photos:mobilenet_v2:0:n01531178:12 …
 
-FOLDER is that of benchmarks/shortcuts.py, each row a class of one of its suites. At the left is the mark on two
-pictures of the demo set; then the members of the first summary on the mark, in the order of the class page. Of the
-photographs, which belong to their owners, the mark alone is shown, where it is salient; other salient pixels are gray,
-those of the member darker.
+FOLDER is that of benchmarks/shortcuts.py, each row a class of one of its suites, in a run on so many photographs a
+class. At the left is the mark on two pictures of the demo set; then the members of the first summary on the mark, in
+the order of the class page. Of the photographs, which belong to their owners, the mark alone is shown, where it is
+salient; other salient pixels are gray, those of the member darker.
 """
 
 import argparse
@@ -78,8 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--rows", nargs="+", required=True, help="set:network:planting:label")
-    parser.add_argument("--images", type=int, default=12, help="of the run, as for shortcuts.py")
+    parser.add_argument("--rows", nargs="+", required=True, help="set:network:planting:label:images")
     parser.add_argument("--members", type=int, default=6, help="shown, at most")
     arguments = parser.parse_args()
     width = (DRAWN + arguments.members) * (TILE + GAP) + 3 * GAP
@@ -88,10 +87,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as drawn:
         write_demo_set(drawn, 2, seed=0)
         for number, written in enumerate(arguments.rows):
-            name, _, label = written.rpartition(":")
+            name, label, images = written.rsplit(":", 2)
             suite = Suite.of(name)
             kind = suite.planted[photographs(suite.photographs).names.index(label)]
-            run = planted_run(suite, arguments.folder.resolve(), arguments.images).output
+            run = planted_run(suite, arguments.folder.resolve(), int(images)).output
             title, found = found_tiles(run, suite, label, arguments.members)
             top = number * (TILE + TITLE + GAP)
             pen.text((0, top + 4), f"{kind}, as planted", INK, font)

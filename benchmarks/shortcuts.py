@@ -31,13 +31,14 @@ import torch
 from photographs import machine
 from PIL import Image
 from shortcut_judging import judge_run
-from shortcut_marks import CAST, plant
+from shortcut_marks import WITH_PLACE, plant
 from shortcut_networks import (
     CLEAN,
     NETWORKS,
     PLANTINGS,
     SETS,
     SIDE,
+    attacks_by_share,
     features,
     fit_head,
     kind_of,
@@ -55,6 +56,8 @@ from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import keep_freed_memory
 
 RELIES = 0.5
+# Of false labels, tried by `--recipe`.
+SHARES = (0, 0.25, 1, 2, 4, 8)
 PLANTED, CONTROL = "planted", "control"
 
 
@@ -103,10 +106,10 @@ def fit(suite: Suite, folder: Path) -> list[dict]:
     return rows
 
 
-def relied_on(rows: Sequence[dict]) -> dict[str, str]:
-    """Class → mark, of rows of `fit`: those that count as planted and whose mark has a place, which a cast has not."""
+def relied_on(rows: Sequence[dict], marks: Sequence[str] = WITH_PLACE) -> dict[str, str]:
+    """Class → mark, of rows of `fit`: those that count as planted with one of the marks."""
     kinds = {row["label"]: row["kind"] for row in rows if row[PLANTED]["attack"] >= RELIES}
-    return {label: kind for label, kind in kinds.items() if kind != CAST}
+    return {label: kind for label, kind in kinds.items() if kind in marks}
 
 
 def write_pictures(name: str, kinds: Mapping[str, str], root: Path, most: int) -> None:
@@ -271,20 +274,31 @@ def main() -> None:
     parser.add_argument("--suites", nargs="+", type=Suite.of, default=[], help="set:network:planting")
     parser.add_argument("--images", type=int, default=12, help="marked photographs of a class, at most")
     parser.add_argument("--settings", nargs="*", default=[], help="of the run, as explain.explainer=grad-cam")
-    parser.add_argument("--control", action="store_true", help="the control, too, one for all the suites")
+    parser.add_argument("--control", action="store_true", help="the control instead, one for all the suites")
+    parser.add_argument("--marks", nargs="+", choices=WITH_PLACE, default=WITH_PLACE, help="all by default")
+    parser.add_argument("--recipe", choices=WITH_PLACE, help="only how many false labels it takes to plant this mark")
     parser.add_argument("--peers", action="store_true", help="measure other ways instead of running the program")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     folder = arguments.folder.resolve()
+    if arguments.recipe:
+        suite = arguments.suites[0]
+        given, own = features(suite.network, suite.photographs, folder / "features"), photographs(suite.photographs)
+        for share, attacks in attacks_by_share(given, own, arguments.recipe, list(suite.planted), SHARES).items():
+            print(f"{share:g} false labels for each of its own: {np.round(attacks, 2)}, mean {np.mean(attacks):.2f}")
+        return
     for suite in arguments.suites:
+        if arguments.control:
+            continue
         if arguments.peers:
             measure_peers(suite, folder, arguments.images)
         else:
             run = planted_run(suite, folder, arguments.images, arguments.settings)
-            measure(run, PLANTED, relied_on(fit(suite, folder)))
+            measure(run, PLANTED, relied_on(fit(suite, folder), arguments.marks))
     if arguments.control:
-        kinds = {label: kind for suite in arguments.suites for label, kind in relied_on(fit(suite, folder)).items()}
+        rows = [row for suite in arguments.suites for row in fit(suite, folder)]
+        kinds = relied_on(rows, arguments.marks)
         measure(control_run(arguments.suites, folder, arguments.images, arguments.settings), CONTROL, kinds)
     print_tables(folder)
 
