@@ -231,6 +231,22 @@ def test_tags_names_and_errors(measured_run: Path) -> None:
     assert error["example"] == own.uri and error["retry"] is False
 
 
+def test_places_of_summaries(measured_run: Path) -> None:
+    members, summaries = frame(measured_run, "members"), frame(measured_run, "summaries")
+    found = rows_of(opened(measured_run), "FROM places_of_summaries")
+    assert [row["spread"] for row in found] == sorted(row["spread"] for row in found)
+    assert {(row["label"], row["summary"]) for row in found} == set(
+        summaries[summaries.kept][["label", "summary"]].itertuples(index=False, name=None)
+    )
+    clusters = summaries.set_index(["label", "summary"]).cluster
+    for row in found:
+        own = members[(members.label == row["label"]) & (members.cluster == clusters[row["label"], row["summary"]])]
+        own = own[own.kept]
+        x, y = (own.x0 + own.x1) / 2, (own.y0 + own.y1) / 2
+        assert (row["x"], row["y"]) == (pytest.approx(x.median()), pytest.approx(y.median()))
+        assert row["spread"] == pytest.approx(((x - x.median()).abs() + (y - y.median()).abs()).mean())
+
+
 def test_stage_costs(measured_run: Path) -> None:
     found = rows_of(opened(measured_run), "FROM stage_costs")
     own = sorted(TableStore(measured_run).read_all("runs").to_pylist(), key=lambda row: row["started"])

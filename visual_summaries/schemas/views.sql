@@ -743,6 +743,29 @@ FROM tags
 LEFT JOIN summaries USING (folder, label, summary)
 ORDER BY tags.folder, tags.label, tags.summary, tags.rank;
 
+-- Places of summaries: whose members lie at one place of the photographs, as logos, captions and stickers do, and objects
+-- seldom? The spread is the mean distance of the members' middles from their median, in pixels of the square that the
+-- classifier sees, horizontally and vertically together; x and y are that median.
+CREATE OR REPLACE VIEW places_of_summaries AS
+SELECT
+    summaries.folder, summaries.label, summaries.summary, summaries.members, summaries.support,
+    avg(abs(places.x - middle.x) + abs(places.y - middle.y)) AS spread,
+    any_value(middle.x) AS x, any_value(middle.y) AS y,
+    summaries.necessity, summaries.sufficiency
+FROM summaries
+JOIN (
+    SELECT folder, label, cluster, (x0 + x1) / 2 AS x, (y0 + y1) / 2 AS y FROM members WHERE kept
+) AS places USING (folder, label, cluster)
+JOIN (
+    SELECT folder, label, cluster, median((x0 + x1) / 2) AS x, median((y0 + y1) / 2) AS y
+    FROM members
+    WHERE kept
+    GROUP BY folder, label, cluster
+) AS middle USING (folder, label, cluster)
+WHERE summaries.kept
+GROUP BY ALL
+ORDER BY spread, folder, label, summary;
+
 -- Names by people: what do those who looked at a summary in the review server call it?
 CREATE OR REPLACE VIEW names_by_people AS
 SELECT
