@@ -216,6 +216,11 @@ class SpecialistSettings(Section):
     regularization: float = Field(1.0, gt=0, description="C of the linear support vector machines")
     negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
     negatives: int = Field(5000, ge=1, description="negative images drawn from all classes together at most")
+    fusion: Literal["logarithmic", "convex"] = Field(
+        "logarithmic",
+        description="add their decision values, times a strength, to the network's logits, or scores to its "
+        "probabilities (the paper's way); the strength is chosen on the images that data.held_out sets aside",
+    )
 
 
 class EvaluationSettings(Section):
