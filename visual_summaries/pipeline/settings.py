@@ -24,7 +24,7 @@ class DataSettings(Section):
     )
     classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
     images_per_class: int | None = Field(None, ge=1, description="images per class, all splits together; default: all")
-    held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
+    held_out: Share = Field(0.15, description="share of a class set aside to choose how strongly specialists are heard")
     test: Share = Field(0.15, description="share of a class set aside to report accuracy")
     parts: Location | None = Field(
         None, description="list of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
