@@ -58,6 +58,7 @@ COMPONENTS = 250
 FOLDS = 3
 Decisions = dict[str, np.ndarray]
 SPLITS = ("held-out", "test")
+WAY = "logarithmic"
 
 
 class Run:
@@ -287,34 +288,36 @@ def measured(folder: Path, layer: str | None) -> dict[str, Any]:
             together[f"{name} | {mixture}"] = gains(run, decisions, MIXTURES[mixture])
         if name.startswith("summary"):
             finite = np.where(np.isfinite(decisions), decisions, decisions[np.isfinite(decisions)].min())
-            top = gains(run, between_the_first_two(run, finite), MIXTURES["logarithmic"])
+            top = gains(run, between_the_first_two(run, finite), MIXTURES[WAY])
             together[f"{name} | top two"] = top
     return together
 
 
 def printed(files: list[Path]) -> None:
     runs = [json.loads(file.read_text()) for file in files]
-    print("\n| decision values | together | strength | all: corrected, spoiled | gain, points | first half ", end="")
-    print("| second half | own: corrected, spoiled | gain, points |\n|---|---|--:|--:|--:|--:|--:|--:|--:|")
-    for way in runs[0]:
+    columns = ["decision values", "together", "strength", "n", "all: corrected, spoiled", "gain, points", "first half"]
+    columns += ["second half", "own: corrected, spoiled", "gain, points"]
+    print(f"\n| {' | '.join(columns)} |\n|---|---|{'--:|' * (len(columns) - 2)}")
+    for way in dict.fromkeys(way for run in runs for way in run):
+        there = [run[way] for run in runs if way in run]
         own = defaultdict(list)
-        for run in runs:
-            for image_id, figures in run[way]["photographs"].items():
+        for one in there:
+            for image_id, figures in one["photographs"].items():
                 own[image_id].append(figures)
-        ids = sorted(own)
-        each = np.array([np.mean(own[image_id], axis=0) for image_id in ids])
-        half = np.array([int(digest(image_id, "half"), 16) % 2 for image_id in ids])
+        each = np.array([np.mean(own[image_id], axis=0) for image_id in sorted(own)])
+        half = np.array([int(digest(image_id, "half"), 16) % 2 for image_id in sorted(own)])
         gained, among = each[:, 2] - each[:, 0], each[:, 3] - each[:, 1]
-        strengths = [f"{run[way]['strength']:.2g}" for run in runs]
-        cells = [*way.split(" | "), ", ".join(dict.fromkeys(strengths)), _counts(gained), _points(gained)]
+        strengths = dict.fromkeys(f"{one['strength']:.2g}" for one in there)
+        cells = [*way.split(" | "), ", ".join(strengths), str(len(each)), _counts(gained), _points(gained)]
         cells += [_points(gained[half == side]) for side in (0, 1)]
         print(f"| {' | '.join([*cells, _counts(among), _points(among)])} |")
-    alone = f"{each[:, 0].mean():.1%} of all classes, {each[:, 1].mean():.1%} of the run's"
-    print(f"\n{len(ids)} photographs; the network alone: {alone}")
+        if way == f"summary | {WAY}":
+            alone = f"{each[:, 0].mean():.1%} of all classes, {each[:, 1].mean():.1%} of the run's"
+    print(f"\nThe network alone: {alone}")
 
 
 def _counts(gained: np.ndarray) -> str:
-    return f"{gained[gained > 0].sum():.3g}, {-gained[gained < 0].sum():.3g}"
+    return f"{gained[gained > 0].sum():.3g}, {abs(gained[gained < 0].sum()):.3g}"
 
 
 def _points(gained: np.ndarray) -> str:
