@@ -24,7 +24,7 @@ Decision values of each class:
 - *image and part*: on both vectors, the window being the one that `part` chooses
 
 *All photographs*: the three without summaries again, so that each of a run's photographs is tested once, by machines of
-three fifths of them and a strength chosen on another fifth.
+three fifths of them and a strength chosen on another fifth. A run that has no more than its table `images` will do.
 
 How they decide together: *logarithmic* and *convex* as `specialists.fusion`; *top two*: logarithmic, but only between
 the network's two best of the run's classes.
@@ -70,7 +70,7 @@ class Run:
     """A finished run's photographs: N by their numbers, S classes by theirs; and its summaries' members."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.config = folder, stored_run(str(folder)).config
+        self.folder = folder
         store = TableStore(folder)
         rows = [row for row in store.read_all("images").to_pylist() if row["features"] is not None]
         self.ids = [row["image_id"] for row in rows]
@@ -180,7 +180,7 @@ def of_logits(run: Run) -> np.ndarray:
 
 def part_vectors(run: Run, layer: str) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray]]:
     """Of every photograph its windows `[N,W,D]`, of every summary its members `[P,D]`, in principal components."""
-    classifier = classifier_of(run.config)
+    classifier = classifier_of(stored_run(str(run.folder)).config)
     layers = layers_of(classifier, (layer,))
     cells, maps = layers[0].shape[-1], []
     for uri in run.uris:
@@ -298,10 +298,12 @@ def measured(folder: Path, layer: str | None) -> dict[str, Any]:
     }
     found: dict[str, np.ndarray] = {}
     for name, way in ways.items():
+        if name.startswith("summary") and not run.stored:
+            continue
         start = time.process_time()
         found[name] = way(run)
         print(f"{folder.name}: {name}, {time.process_time() - start:.1f} s", flush=True)
-    if layer:
+    if layer and run.stored:
         start = time.process_time()
         found |= of_parts(run, layer)
         print(f"{folder.name}: parts, {time.process_time() - start:.1f} s", flush=True)
@@ -336,9 +338,8 @@ def printed(files: list[Path]) -> None:
         cells = [*way.split(" | "), ", ".join(strengths), str(len(each)), _counts(gained), _points(gained)]
         cells += [_points(gained[half == side]) for side in (0, 1)]
         print(f"| {' | '.join([*cells, _counts(among), _points(among)])} |")
-        if way == f"summary | {WAY}":
-            alone = f"{each[:, 0].mean():.1%} of all classes, {each[:, 1].mean():.1%} of the run's"
-    print(f"\nThe network alone: {alone}")
+        alone = f"{each[:, 0].mean():.1%} of all classes, {each[:, 1].mean():.1%} of the run's"
+    print(f"\nThe network alone, on the {len(each)} photographs of the last row: {alone}")
 
 
 def _counts(gained: np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """The stage `metrics`: class by class the same as of all tables at once, whatever the number of classes."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from visual_summaries.pipeline.stages.fusion import fused_predictions
 from visual_summaries.pipeline.stages.metrics import MetricsStage
 from visual_summaries.pipeline.stages.negatives import NegativesStage
 from visual_summaries.pipeline.stages.specialize import SpecializeStage
+from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
 from visual_summaries.pipeline.summarize.mixtures import MIXTURES
 from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses
 
@@ -83,6 +85,24 @@ def test_among_the_classes_of_the_run_no_other_is_predicted(run: MadeUp) -> None
     assert found.before_among.tolist() == probabilities.argmax(axis=1).tolist() != found.before.tolist()
     inside = found.after != 1
     assert inside.any() and (found.after_among[inside] == found.after[inside]).all() and 1 not in found.after_among
+
+
+def test_the_study_tells_of_each_test_photograph(run: MadeUp) -> None:
+    (unit,) = run.units(MetricsStage())
+    found = fused_predictions(run.worker, unit, unit.payload.labels)
+    stage = StudiesStage([STUDIES["specialists"]])
+    (unit,) = run.units(stage)
+    rows = stage.compute(run.worker, unit, unit.items).table.to_pylist()
+    told = {(row["image_id"], row["variant"]): row["value"] for row in rows}
+    pairs = {"": (found.before, found.after), " among the classes of the run": (found.before_among, found.after_among)}
+    for which, (before, after) in pairs.items():
+        for number, image_id in enumerate(found.image_ids):
+            was, now = before[number] == found.truth[number], after[number] == found.truth[number]
+            expected = [was, now, float(now) - float(was)]
+            assert [told[image_id, f"{name}{which}"] for name in ("right before", "right after", "gained")] == expected
+    assert len(told) == len(rows) == 8 * len(found.image_ids)
+    protocol = json.loads(rows[0]["protocol"])
+    assert (protocol["fusion"], protocol["strength"]) == ("logarithmic", found.strength)
 
 
 def test_the_figures_are_those_of_all_rows_together(run: MadeUp) -> None:
