@@ -1,5 +1,6 @@
 """The stage `metrics`: class by class the same as of all tables at once, whatever the number of classes."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from visual_summaries.pipeline.stages.fusion import fused_predictions
 from visual_summaries.pipeline.stages.metrics import MetricsStage
 from visual_summaries.pipeline.stages.negatives import NegativesStage
 from visual_summaries.pipeline.stages.specialize import SpecializeStage
-from visual_summaries.pipeline.summarize.specialists import Specialist, choose_alpha, class_scores, fuse
+from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
+from visual_summaries.pipeline.summarize.mixtures import MIXTURES
+from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses
 
 CLASSES = 7
 
@@ -31,6 +34,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
     return specialized(tmp_path_factory.mktemp("run"), CLASSES)
 
 
+@pytest.fixture(scope="module")
+def convex_run(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
+    return specialized(tmp_path_factory.mktemp("convex"), CLASSES, "specialists.fusion=convex")
+
+
 def everything(run: MadeUp, split: str) -> tuple[np.ndarray, ...]:
     """Probabilities, features and classes of a split, all at once."""
     rows = [row for row in run.store.read_all("images").to_pylist() if row["split"] == split]
@@ -39,10 +47,12 @@ def everything(run: MadeUp, split: str) -> tuple[np.ndarray, ...]:
     return probabilities, features, np.array([row["class_index"] for row in rows])
 
 
+@pytest.mark.parametrize("way", MIXTURES)
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
 def test_fusion_is_the_same_in_batches_of_any_size(
-    run: MadeUp, at_once: int, monkeypatch: pytest.MonkeyPatch
+    run: MadeUp, convex_run: MadeUp, at_once: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = {"logarithmic": run, "convex": convex_run}[way]
     monkeypatch.setattr(fusion, "AT_ONCE", at_once)
     (unit,) = run.units(MetricsStage())
     found = fused_predictions(run.worker, unit, unit.payload.labels)
@@ -52,16 +62,47 @@ def test_fusion_is_the_same_in_batches_of_any_size(
         machines[run.labels.index(row["label"])].append(Specialist(coefficients, row["intercept"], 1.0))
     classes = np.array(sorted(machines))
     assert classes.tolist() == [0, 2, 4, 6]
-    own = [machines[index] for index in classes]
+    judged, mixture = SpecializedClasses([machines[index] for index in classes]), MIXTURES[way]
     probabilities, features, truth = everything(run, "held-out")
-    alpha = choose_alpha(probabilities, class_scores(features, own), classes, truth)
-    assert (found.alpha, found.held_out) == (alpha, len(truth)) and alpha < 1
+    strength = mixture.best(mixture.costs(probabilities, judged.decisions(features), classes, truth))
+    assert (found.way, found.strength, found.held_out) == (way, strength, len(truth)) and strength > 0
     probabilities, features, truth = everything(run, "test")
-    after = fuse(probabilities, class_scores(features, own), classes, alpha).argmax(axis=1)
+    together = mixture.together(probabilities, judged.decisions(features), classes, strength)
+    after = together.argmax(axis=1)
     assert found.truth.tolist() == truth.tolist() and found.after.tolist() == after.tolist()
     assert found.before.tolist() == probabilities.argmax(axis=1).tolist() != after.tolist()
     expected = [(run.labels[index], 0) if index in machines else None for index in after]
     assert found.deciding == expected and None in expected
+
+
+def test_among_the_classes_of_the_run_no_other_is_predicted(run: MadeUp) -> None:
+    """Of a network with more classes than the run: all but two labels are asked about."""
+    (unit,) = run.units(MetricsStage())
+    kept = [(label, index) for label, index in unit.payload.labels if index != 1]
+    found = fused_predictions(run.worker, unit, kept)
+    probabilities, _, _ = everything(run, "test")
+    probabilities[:, 1] = 0
+    assert found.before_among.tolist() == probabilities.argmax(axis=1).tolist() != found.before.tolist()
+    inside = found.after != 1
+    assert inside.any() and (found.after_among[inside] == found.after[inside]).all() and 1 not in found.after_among
+
+
+def test_the_study_tells_of_each_test_photograph(run: MadeUp) -> None:
+    (unit,) = run.units(MetricsStage())
+    found = fused_predictions(run.worker, unit, unit.payload.labels)
+    stage = StudiesStage([STUDIES["specialists"]])
+    (unit,) = run.units(stage)
+    rows = stage.compute(run.worker, unit, unit.items).table.to_pylist()
+    told = {(row["image_id"], row["variant"]): row["value"] for row in rows}
+    pairs = {"": (found.before, found.after), " among the classes of the run": (found.before_among, found.after_among)}
+    for which, (before, after) in pairs.items():
+        for number, image_id in enumerate(found.image_ids):
+            was, now = before[number] == found.truth[number], after[number] == found.truth[number]
+            expected = [was, now, float(now) - float(was)]
+            assert [told[image_id, f"{name}{which}"] for name in ("right before", "right after", "gained")] == expected
+    assert len(told) == len(rows) == 8 * len(found.image_ids)
+    protocol = json.loads(rows[0]["protocol"])
+    assert (protocol["fusion"], protocol["strength"]) == ("logarithmic", found.strength)
 
 
 def test_the_figures_are_those_of_all_rows_together(run: MadeUp) -> None:

@@ -2,14 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from visual_summaries.pipeline.summarize.specialists import (
-    Specialist,
-    choose_alpha,
-    class_scores,
-    fuse,
-    normalized,
-    train_specialist,
-)
+from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses, normalized, train_specialist
 
 
 def random_machines(counts: list[int], dimensions: int) -> list[list[Specialist]]:
@@ -21,10 +14,6 @@ def random_machines(counts: list[int], dimensions: int) -> list[list[Specialist]
         ]
         for count in counts
     ]
-
-
-def random_probabilities(count: int, classes: int) -> np.ndarray:
-    return np.random.default_rng(1).dirichlet(np.full(classes, 0.3), count).astype(np.float32)
 
 
 def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -85,105 +74,19 @@ def test_specialist_needs_both_sides(positives: int, negatives: int) -> None:
         train_specialist(np.ones((positives, 4)), np.ones((negatives, 4)))
 
 
-def test_class_scores_equal_a_loop() -> None:
-    machines = random_machines([2, 1, 0, 3], 6)
+def test_decisions_equal_a_loop() -> None:
+    machines = random_machines([2, 1, 3], 6)
     features = np.random.default_rng(2).normal(size=(9, 6)) * 10
     features[4] = 0
-    result = class_scores(features, machines)
-    for row, scores in zip(features, result, strict=True):
+    result = SpecializedClasses(machines).decisions(features)
+    for row, decisions in zip(features, result, strict=True):
         unit = row / (np.linalg.norm(row) or 1)
-        highest = [
-            max((float(unit @ machine.coefficients) + machine.intercept for machine in own), default=None)
-            for own in machines
-        ]
-        lowest = min(value for value in highest if value is not None)
-        powers = [np.exp(lowest if value is None else value) for value in highest]
-        np.testing.assert_allclose(scores, np.array(powers) / sum(powers), rtol=1e-5)
-    np.testing.assert_allclose(result.sum(axis=1), 1, rtol=1e-12)
+        highest = [max(float(unit @ machine.coefficients) + machine.intercept for machine in own) for own in machines]
+        np.testing.assert_allclose(decisions, highest, rtol=1e-5)
 
 
-def test_large_decisions_do_not_overflow() -> None:
-    machines = [[Specialist(np.array([1.0, 0.0], np.float32), offset, 1.0)] for offset in (2000.0, 1999.0, -2000.0)]
-    scores = class_scores(np.array([[1.0, 0.0]]), machines)
-    np.testing.assert_allclose(scores, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0]], atol=1e-12)
-
-
-@pytest.mark.filterwarnings("error")
-def test_without_any_machine_all_classes_score_the_same() -> None:
-    features = np.ones((3, 5))
-    assert class_scores(features, [[], []]).tolist() == [[0.5, 0.5]] * 3
-    assert class_scores(features, []).shape == (3, 0)
-    assert class_scores(features[:0], random_machines([1, 2], 5)).shape == (0, 2)
-
-
-def test_fusion_equals_its_formula() -> None:
-    probabilities = random_probabilities(8, 7)
-    classes = np.array([5, 0, 3])
-    scores = class_scores(np.random.default_rng(3).normal(size=(8, 6)), random_machines([1, 0, 2], 6))
-    fused = fuse(probabilities, scores, classes, 0.3)
-    for image in range(8):
-        mass = sum(float(probabilities[image, index]) for index in classes)
-        for index in range(7):
-            expected = float(probabilities[image, index])
-            if index in classes:
-                position = classes.tolist().index(index)
-                expected = 0.3 * expected + 0.7 * scores[image, position] * mass
-            assert fused[image, index] == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0])
-def test_fusion_moves_mass_only_within_the_specialized_set(alpha: float) -> None:
-    probabilities = random_probabilities(20, 9)
-    before = probabilities.copy()
-    classes, others = np.array([1, 8, 4]), [0, 2, 3, 5, 6, 7]
-    scores = class_scores(np.random.default_rng(3).normal(size=(20, 6)), random_machines([2, 1, 1], 6))
-    fused = fuse(probabilities, scores, classes, alpha)
-    np.testing.assert_array_equal(fused[:, others], probabilities[:, others])
-    np.testing.assert_allclose(fused[:, classes].sum(axis=1), probabilities[:, classes].sum(axis=1), rtol=1e-6)
-    assert (fused >= 0).all()
-    np.testing.assert_array_equal(probabilities, before)
-    if alpha == 1:
-        np.testing.assert_array_equal(fused, probabilities)
-    if alpha == 0:
-        np.testing.assert_array_equal(fused[:, classes].argmax(axis=1), scores.argmax(axis=1))
-
-
-def test_fusion_with_no_specialized_class_is_the_network() -> None:
-    probabilities = random_probabilities(4, 5)
-    fused = fuse(probabilities, class_scores(np.ones((4, 3)), []), np.zeros(0, int), 0.2)
-    np.testing.assert_array_equal(fused, probabilities)
-
-
-def test_alpha_is_the_highest_of_the_most_accurate() -> None:
-    classes = np.array([0, 1])
-    probabilities = np.array([[0.52, 0.38, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]])
-    scores = np.array([[0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-    # The first image flips where 0.52·α + 0.2·0.9·(1−α) < 0.38·α + 0.8·0.9·(1−α), that is for α < 0.79…
-    assert choose_alpha(probabilities, scores, classes, np.array([1, 1, 2])) == pytest.approx(0.75)
-    # Specialists that help nothing or harm leave the network alone.
-    assert choose_alpha(probabilities, scores, classes, np.array([0, 1, 2])) == 1
-    assert choose_alpha(probabilities, scores, classes, np.array([2, 1, 0])) == 1
-    assert choose_alpha(probabilities[:0], scores[:0], classes, np.zeros(0, int)) == 1
-
-
-def test_alpha_equals_a_loop() -> None:
-    generator = np.random.default_rng(4)
-    probabilities, classes = random_probabilities(60, 6), np.array([2, 4, 5])
-    truth = generator.integers(0, 6, 60)
-    scores = generator.dirichlet([0.4] * 3, 60)
-    for position, index in enumerate(classes):
-        scores[truth == index, position] += 0.5
-    scores /= scores.sum(axis=1, keepdims=True)
-    best_right, best_alpha = -1, None
-    for step in range(10, -1, -1):
-        alpha = step / 10
-        right = 0
-        for row, score, label in zip(probabilities.astype(float), scores, truth, strict=True):
-            changed = row.copy()
-            for position, index in enumerate(classes):
-                changed[index] = alpha * row[index] + (1 - alpha) * score[position] * row[classes].sum()
-            right += changed.argmax() == label
-        if right > best_right:
-            best_right, best_alpha = right, alpha
-    assert 0 < best_alpha < 1
-    assert choose_alpha(probabilities, scores, classes, truth, steps=10) == pytest.approx(best_alpha)
+def test_every_specialized_class_has_a_specialist() -> None:
+    assert SpecializedClasses([]).decisions(np.ones((3, 5))).shape == (3, 0)
+    assert SpecializedClasses(random_machines([1, 2], 5)).decisions(np.ones((0, 5))).shape == (0, 2)
+    with pytest.raises(ValueError, match="without specialists"):
+        SpecializedClasses(random_machines([1, 0], 5))

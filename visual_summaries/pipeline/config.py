@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "explain": {"preset": "authors"},
         "summaries": {"sources": ["proposals"], "selection": "similarity"},
         "proposals": {"search": "published", "limit": 500, "descriptor": "hog", "components": None},
+        "specialists": {"fusion": "convex"},
     },
 }
 """What a preset sets; everything else that is given wins over it."""

@@ -24,7 +24,7 @@ class DataSettings(Section):
     )
     classes: tuple[str, ...] | None = Field(None, description="labels to keep; default: all")
     images_per_class: int | None = Field(None, ge=1, description="images per class, all splits together; default: all")
-    held_out: Share = Field(0.15, description="share of a class set aside to choose the fusion weight")
+    held_out: Share = Field(0.15, description="share of a class set aside to choose how strongly specialists are heard")
     test: Share = Field(0.15, description="share of a class set aside to report accuracy")
     parts: Location | None = Field(
         None, description="list of true part boxes (file, class, part, x0, y0, x1, y1, discriminative), if known"
@@ -216,6 +216,11 @@ class SpecialistSettings(Section):
     regularization: float = Field(1.0, gt=0, description="C of the linear support vector machines")
     negatives_per_class: int = Field(50, ge=1, description="negative images drawn from each other class at most")
     negatives: int = Field(5000, ge=1, description="negative images drawn from all classes together at most")
+    fusion: Literal["logarithmic", "convex"] = Field(
+        "logarithmic",
+        description="add their decision values, times a strength, to the network's logits, or scores to its "
+        "probabilities (the paper's way); the strength is chosen on the images that data.held_out sets aside",
+    )
 
 
 class EvaluationSettings(Section):

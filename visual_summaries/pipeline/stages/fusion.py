@@ -10,14 +10,8 @@ import pyarrow.compute as compute
 
 from visual_summaries.pipeline.runtime.units import Unit
 from visual_summaries.pipeline.stages.context import WorkerContext
-from visual_summaries.pipeline.summarize.specialists import (
-    ScoredClasses,
-    Specialist,
-    best_alpha,
-    fuse,
-    normalized,
-    right_by_alpha,
-)
+from visual_summaries.pipeline.summarize.mixtures import MIXTURES
+from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses, normalized
 
 IMAGE_COLUMNS = ("image_id", "label", "class_index", "split", "probabilities", "features")
 AT_ONCE = 512
@@ -25,14 +19,17 @@ AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Fusion:
-    """Predictions of n test images, which took part neither in the summaries nor in the choice of α.
+    """Predictions of n test images, which took part neither in the summaries nor in the choice of the strength.
 
     Attributes:
         image_ids, labels: `[n]`.
-        truth, before, after: `[n]` int64 class indices: true, of the network, of α·network + (1−α)·specialists.
+        truth, before, after: `[n]` int64 class indices: true, of the network, of the network and its specialists.
+        before_among, after_among: the same where the run's classes alone are asked about. Of the other classes there
+            are no photographs, so no specialist can correct what the network takes for one of them.
         deciding: `[n]`, of the class predicted after, the (label, summary) whose specialist is surest; None without.
-        alpha: weight of the network.
-        held_out: images that α was chosen on.
+        way: `logarithmic` or `convex`, see `pipeline.summarize.mixtures`.
+        strength: of the specialists, 0 for the network alone.
+        held_out: images that the strength was chosen on.
     """
 
     image_ids: list[str]
@@ -40,9 +37,19 @@ class Fusion:
     truth: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    before_among: np.ndarray
+    after_among: np.ndarray
     deciding: list[tuple[str, int] | None]
-    alpha: float
+    way: str
+    strength: float
     held_out: int
+
+    @property
+    def said(self) -> str:
+        """How network and specialists decide together, in words."""
+        if self.way == "convex":
+            return f"α·network + (1−α)·specialists, α = {1 - self.strength:.4g}"
+        return f"network · exp(β·decision values of the specialists), β = {self.strength:.4g}"
 
 
 def fused_predictions(worker: WorkerContext, unit: Unit, labels: Sequence[tuple[str, int]]) -> Fusion | None:
@@ -65,26 +72,31 @@ def fused_predictions(worker: WorkerContext, unit: Unit, labels: Sequence[tuple[
         machines[index].append(Specialist(coefficients, row["intercept"], row["fit_accuracy"]))
         names[index].append((row["label"], row["summary"]))
     classes = np.array(sorted(machines), dtype=int)
-    scored = ScoredClasses([machines[index] for index in classes])
-    right, held_out = np.zeros(1, int), 0
+    among = np.array(sorted({*index_of.values()}), dtype=int)
+    specialized = SpecializedClasses([machines[index] for index in classes])
+    way = worker.config.specialists.fusion
+    mixture = MIXTURES[way]
+    costs, held_out = np.zeros(len(mixture.strengths)), 0
     for batch in _batches(worker, unit, "held-out"):
         held_out += len(batch.truth)
-        if machines:
-            right = right + right_by_alpha(batch.probabilities, scored.scores(batch.features), classes, batch.truth)
-    alpha = best_alpha(right)
+        decisions = specialized.decisions(batch.features)
+        costs += mixture.costs(batch.probabilities, decisions, classes, batch.truth)
+    strength = mixture.best(costs)
     image_ids: list[str] = []
     deciding: list[tuple[str, int] | None] = []
-    columns: list[tuple[np.ndarray, ...]] = []
+    found: list[tuple[np.ndarray, ...]] = []
     for batch in _batches(worker, unit, "test"):
-        after = fuse(batch.probabilities, scored.scores(batch.features), classes, alpha).argmax(axis=1)
-        columns.append((np.array(batch.labels), batch.truth, batch.probabilities.argmax(axis=1), after))
+        before = batch.probabilities
+        together = mixture.together(before, specialized.decisions(batch.features), classes, strength)
+        after = together.argmax(axis=1)
+        of_the_run = (among[each[:, among].argmax(axis=1)] for each in (before, together))
+        found.append((np.array(batch.labels), batch.truth, before.argmax(axis=1), after, *of_the_run))
         image_ids += batch.image_ids
         decided = zip(batch.features, after.tolist(), strict=True)
         deciding += [_surest(image, machines.get(index, ()), names.get(index, ())) for image, index in decided]
     if not image_ids:
         return None
-    told, truth, before, after = map(np.concatenate, zip(*columns, strict=True))
-    return Fusion(image_ids, told, truth, before, after, deciding, alpha, held_out)
+    return Fusion(image_ids, *map(np.concatenate, zip(*found, strict=True)), deciding, way, strength, held_out)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from visual_summaries.pipeline.stages.fusion import fused_predictions
 from visual_summaries.pipeline.stages.label_figures import label_rows
 from visual_summaries.pipeline.stages.metric_rows import mean_row, metric_row
 from visual_summaries.pipeline.stages.part_truth import class_truths, known_parts, truth_digest, truth_rows
-from visual_summaries.pipeline.summarize.specialists import choose_alpha
+from visual_summaries.pipeline.summarize.mixtures import Mixture
 
 TABLES_READ = ("images", "maps", "members", "summaries", "specialists")
 
@@ -59,11 +59,11 @@ class MetricsStage(Stage):
     reads = TABLES_READ
     writes = "metrics"
     by_class = False
-    version = 4
+    version = 5
 
     def settings(self, config: RunConfig) -> Any:
-        counted = constants(__name__, class_truths, mean_interval, part_scores, choose_alpha)
-        return [config.seed, config.summaries.selection, counted]
+        counted = constants(__name__, class_truths, mean_interval, part_scores, Mixture)
+        return [config.seed, config.summaries.selection, config.specialists.fusion, counted]
 
     def units(self, plan: Plan) -> list[Unit]:
         inputs, contents = plan.over_all(TABLES_READ)
@@ -152,15 +152,14 @@ class MetricsStage(Stage):
             return []
         before, after = found.before == found.truth, found.after == found.truth
         share = (
-            "over test images, which took part neither in the summaries nor in the choice of α; 95 % bootstrap "
-            "interval over images"
+            "over test images, which took part neither in the summaries nor in the choice of their strength; 95 % "
+            "bootstrap interval over images"
         )
         figures = {
             "accuracy before specialists": (before, f"top-1 accuracy of the network alone {share}"),
             "accuracy after specialists": (
                 after,
-                f"top-1 accuracy of α·network + (1−α)·specialists, α = {found.alpha:g} chosen on "
-                f"{found.held_out} held-out images, {share}",
+                f"top-1 accuracy of {found.said}, chosen on {found.held_out} held-out images, {share}",
             ),
             "accuracy gained by specialists": (
                 after.astype(float) - before,

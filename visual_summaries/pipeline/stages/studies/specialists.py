@@ -13,18 +13,22 @@ from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext, chunks
 from visual_summaries.pipeline.stages.fusion import AT_ONCE, Fusion, fused_predictions
 from visual_summaries.pipeline.stages.studies.study import StudiesStage, Study
-from visual_summaries.pipeline.summarize.specialists import choose_alpha
+from visual_summaries.pipeline.summarize.mixtures import Mixture
 from visual_summaries.schemas import make_table
+
+AMONG = "among the classes of the run"
 
 
 class SpecialistsStudy(Study):
-    """Accuracy before and after fusion, and which test photographs were corrected or spoiled, by which summary."""
+    """Accuracy before and after fusion, of all the network's classes and among those of the run, and which test
+    photographs were corrected or spoiled, by which summary."""
 
     name = "specialists"
     reads = ("images", "maps", "specialists")
+    version = 2
 
     def settings(self, config: RunConfig) -> Any:
-        return [constants(choose_alpha)]
+        return [config.specialists.fusion, constants(Mixture)]
 
     def units(self, plan: Plan) -> list[Unit]:
         inputs, contents = plan.over_all(("images", "specialists"))
@@ -53,9 +57,12 @@ class SpecialistsStudy(Study):
         for number in numbers:
             image_id, own = found.image_ids[number], replace(unit, label=str(found.labels[number]))
             before, after = int(found.before[number]), int(found.after[number])
-            right = before == found.truth[number], after == found.truth[number]
+            truth = found.truth[number]
+            right = before == truth, after == truth
+            among = found.before_among[number] == truth, found.after_among[number] == truth
             protocol: dict[str, Any] = {
-                "alpha": found.alpha,
+                "fusion": found.way,
+                "strength": found.strength,
                 "chosen on": found.held_out,
                 "before": names[before],
                 "after": names[after],
@@ -65,8 +72,11 @@ class SpecialistsStudy(Study):
             values = {
                 "corrected": right[1] and not right[0],
                 "gained": float(right[1]) - float(right[0]),
+                f"gained {AMONG}": float(among[1]) - float(among[0]),
                 "right after": right[1],
+                f"right after {AMONG}": among[1],
                 "right before": right[0],
+                f"right before {AMONG}": among[0],
                 "spoiled": right[0] and not right[1],
             }
             for variant, value in values.items():
