@@ -15,6 +15,7 @@ from torch import Tensor
 from visual_summaries.pipeline.explain.engine import OptimizingExplainer
 from visual_summaries.pipeline.explain.fgvis_following import GoalFollowing
 from visual_summaries.pipeline.explain.fgvis_games import FGVisMethod
+from visual_summaries.pipeline.explain.fgvis_scales import CoarseToFine
 from visual_summaries.pipeline.explain.fgvis_settings import GAMES, FGVisSettings
 
 
@@ -47,8 +48,9 @@ class FGVis(OptimizingExplainer):
         return sum(len(stage.learning_rates) for stage in self.method().stages)
 
     def method(self) -> FGVisMethod:
-        following = self.settings.sparsity_weight is None and self.settings.search == "following"
-        return GoalFollowing(self.settings) if following else FGVisMethod(self.settings)
+        methods = {"trials": FGVisMethod, "following": GoalFollowing, "scales": CoarseToFine}
+        search = "trials" if self.settings.sparsity_weight is not None else self.settings.search
+        return methods[search](self.settings)
 
 
 def explanation_images(images: Tensor, masks: Tensor, baseline: Tensor) -> Tensor:
