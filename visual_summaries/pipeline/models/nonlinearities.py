@@ -87,6 +87,8 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
     def left(*_: Any) -> None:
         path.pop()
 
+    # Before any hook, which a scripted network would not take: it is refused by name.
+    listing = Listing(module)
     with ExitStack() as stack:
         for name, submodule in module.named_modules():
             if submodule is not module:
@@ -94,7 +96,7 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
                 stack.callback(enter.remove)
                 leave = submodule.register_forward_hook(left)
                 stack.callback(leave.remove)
-        with Listing(module).attached():
+        with listing.attached():
             module(images)
     return [call for _, call in sorted(listed, key=lambda one: one[0])]
 
