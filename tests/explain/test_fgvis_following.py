@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from small_networks import MEAN, Normalizing, linear_case, noise, small_network, sparsest_deletion
-from torch import Tensor, nn
+from torch import nn
 
 from visual_summaries.pipeline.explain.engine import State
 from visual_summaries.pipeline.explain.fgvis import FGVis, explanation_images

@@ -25,7 +25,7 @@ class FGVis(OptimizingExplainer):
     Saliency `[B,3,H,W]` is the mask m where evidence is kept (preservation, generation) and 1 − m where it is removed
     (deletion, repression): larger is more important in every game. `score_after` is the target's score on the
     explanation e. Diagnostics: `reached`, 1 where the goal was reached, else 0 and the map is that of the smallest λ
-    tried, or, where λ follows the goal, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
+    tried, or, in a search that is a single run, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
     where the target is the most likely class of e; `filtered`, calls of nonlinearities in a forward pass whose
     gradients are filtered. No random numbers are drawn.
 
@@ -33,14 +33,17 @@ class FGVis(OptimizingExplainer):
     network that its `logits` calls: a `PreparedClassifier`, in float32.
     """
 
-    def __init__(self, settings: str | FGVisSettings = "deletion", similarity: str | None = None) -> None:
-        """Choose a game by name, with a similarity metric or the usual cross-entropy, or give all settings.
+    def __init__(
+        self, settings: str | FGVisSettings = "deletion", similarity: str | None = None, search: str | None = None
+    ) -> None:
+        """Choose a game by name, with a similarity metric or the usual cross-entropy, and a search for λ or the game's
+        own; or give all settings.
 
         Raises:
-            ValueError: unknown game or similarity metric.
+            ValueError: unknown game, similarity metric or search.
         """
         if isinstance(settings, str):
-            settings = FGVisSettings(game=settings, similarity=similarity or "cross-entropy")
+            settings = FGVisSettings(game=settings, similarity=similarity or "cross-entropy", search=search)
         self.settings = settings
 
     @property

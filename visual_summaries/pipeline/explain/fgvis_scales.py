@@ -1,20 +1,20 @@
 """FGVis's search from coarse to fine: the gradient is averaged over neighborhoods that shrink, and λ follows the goal.
 
-A game minimizes s · (φ(m) + λ · ‖m‖₁), as in `pipeline.explain.fgvis_following`, over masks of single pixels and colors.
-Step by step in the gradient of single pixels, a mask that keeps evidence ends in a pale image: a pattern too fine to see
-takes the evidence of all other classes away, after which every pixel of the image is as good as another. Averaged over a
-neighborhood, ∂φ/∂m says whether the place speaks for the class. In step t the mask moves against
+A game minimizes s · (φ(m) + λ · ‖m‖₁), as in `pipeline.explain.fgvis_following`, over masks of single pixels and
+colors. Step by step in the gradient of single pixels, a mask that keeps evidence ends in a pale image: a pattern too
+fine to see takes the evidence of all other classes away, after which every pixel of the image is as good as another.
+Averaged over a neighborhood, ∂φ/∂m says whether the place speaks for the class. In step t the mask moves against
 
     s · (G ∂φ/∂m + λ(t)),   λ(t) = c(t) · mean |G ∂φ/∂m|,
 
-where G is a Gaussian of the scale that the search has come to, the same for all colors, and at the last scale the identity:
-what is minimized stays the same, and the last masks are again of single pixels and colors. The factor c is
+where G is a Gaussian of the scale that the search has come to, the same for all colors, and at the last scale the
+identity: what is minimized stays the same, and the last steps are again of single pixels and colors. The factor c is
 
     c(t) = SEEKING · c(t−1) until the goal is reached, from START;
     c(t) = RISE_AT_GOAL · c(t−1) at the goal, FALL_OFF_GOAL · c(t−1) off it.
 
-As λ is no less than the mean gradient, a place is kept only if it has more evidence than others. Where the goal is lost
-for LOST steps, or nothing is gained for `patience` steps, the search goes on from the best mask at the next finer scale.
+As λ begins at the mean gradient, a place is kept only if it has more evidence than others. Where the goal is lost for
+LOST steps, or nothing is gained for `patience` steps, the search goes on from the best mask at the next finer scale.
 """
 
 import functools
@@ -35,7 +35,7 @@ FILTERED = 1
 # λ at the start of a scale, in units of the mean magnitude of the averaged gradient.
 START = 1.0
 # Factors of λ from one step to the next.
-SEEKING = 0.97
+SEEKING = 0.9
 RISE_AT_GOAL, FALL_OFF_GOAL = 1.05, 0.8
 # Steps off the goal after which the best mask is taken up again.
 LOST = 6
@@ -137,7 +137,7 @@ class CoarseToFine(FGVisMethod):
 
 
 def neighborhood_means(gradient: Tensor, scales: Tensor) -> Tensor:
-    """G ∂φ/∂m `[B,3,H,W]`: the gradient averaged over colors and, by a Gaussian, over places; at the last scale as it is.
+    """G ∂φ/∂m `[B,3,H,W]`: averaged over colors and, by a Gaussian, over places; at the last scale as it is.
 
     Args:
         gradient: `[B,3,H,W]`.

@@ -21,7 +21,7 @@ def filter_notes(config: RunConfig, classifier: Classifier) -> list[str]:
     image = torch.zeros(1, 3, side, side, device=classifier.device)
     kinds = Counter(call.name for call in intercepted_nonlinearities(classifier.module, image))
     if not kinds:
-        return ["FGVis filters nothing: the network has no nonlinearities, and its maps no defense against made evidence"]
+        return ["FGVis filters nothing: no nonlinearity of the network is known, so evidence that is none may show"]
     listed = ", ".join(f"{count} × {name}" for name, count in kinds.most_common())
     calls = "nonlinearity" if kinds.total() == 1 else "nonlinearities"
     return [f"FGVis filters the gradients of {kinds.total()} {calls} in {classifier.name}: {listed}"]
