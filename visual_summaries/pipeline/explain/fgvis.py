@@ -25,9 +25,9 @@ class FGVis(OptimizingExplainer):
     Saliency `[B,3,H,W]` is the mask m where evidence is kept (preservation, generation) and 1 − m where it is removed
     (deletion, repression): larger is more important in every game. `score_after` is the target's score on the
     explanation e. Diagnostics: `reached`, 1 where the goal was reached, else 0 and the map is that of the smallest λ
-    tried, or, in a search that is a single run, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
-    where the target is the most likely class of e; `filtered`, calls of nonlinearities in a forward pass whose
-    gradients are filtered. No random numbers are drawn.
+    tried, or, in a search that is a single run, the one that came nearest to it; `sparsity_weight`, the λ of the map;
+    `top`, 1 where the target is the most likely class of e; `filtered`, calls of nonlinearities in a forward pass
+    whose gradients are filtered. No random numbers are drawn.
 
     The classifier must have `baseline`, the color that it normalizes to zero, and for the filter `module`, the
     network that its `logits` calls: a `PreparedClassifier`, in float32.
