@@ -60,7 +60,7 @@ class FGVisSettings:
     Attributes:
         game: `preservation`, `deletion`, `generation` or `repression`.
         similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's score;
-            where λ is relative to φ's gradient (`following` until the goal is reached, `scales`), both move a mask alike.
+            where λ is relative to φ's gradient (in `scales`, and in `following` off the goal), both move a mask alike.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
         search: how: `trials`, one λ after the other, each from the first mask; `following`, in a single run in which
