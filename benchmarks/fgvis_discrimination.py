@@ -13,6 +13,7 @@ second run goes on where the first one stopped.
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from torch.nn import functional
 from visual_summaries.pipeline.evaluate.intervals import mean_interval
 from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.fgvis import FGVis
-from visual_summaries.pipeline.explain.fgvis_settings import GAMES, FGVisSettings
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES, SEARCHES, FGVisSettings
 from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 PARTNERS = 30
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[NETWORKS[0]])
     parser.add_argument("--game", choices=GAMES, default="deletion")
+    parser.add_argument("--search", choices=SEARCHES, help="for λ; default: the game's own")
     parser.add_argument("--photographs", type=int, default=200, help="to make pairs of")
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--minimum-score", type=float, default=0.05)
@@ -51,7 +53,8 @@ def main() -> None:
         classifier = network(name)
         prepared = PreparedClassifier(classifier)
         game = f"{arguments.game}{', not filtered' * arguments.unfiltered}"
-        settings = {"network": name, "game": game, "halves": arguments.halves}
+        chosen = FGVisSettings(arguments.game, filtered=not arguments.unfiltered, search=arguments.search)
+        settings = {"network": name, "game": game, "search": chosen.search, "halves": arguments.halves}
         settings |= {"different": arguments.different, "minimum score": arguments.minimum_score}
         done = {(row["pair"], row["side"]) for row in read(arguments.output) if row.items() >= settings.items()}
         found = pairs(prepared, correct_photographs(classifier, arguments.photographs), arguments)
@@ -61,8 +64,7 @@ def main() -> None:
             for side, target in zip(("left", "right"), targets, strict=True)
             if (pair, side) not in done
         ]
-        explainer = FGVis(FGVisSettings(arguments.game, filtered=not arguments.unfiltered))
-        explained = explain_stream(explainer, prepared, stream, prepared.device, arguments.batch_size)
+        explained = explain_stream(FGVis(chosen), prepared, stream, prepared.device, arguments.batch_size)
         with open(arguments.output, "a") as file:
             for (pair, side), explanation in explained:
                 middle = explanation.saliency.shape[-1] // 2
@@ -71,6 +73,7 @@ def main() -> None:
                 row = settings | {"pair": pair, "side": side, "share": own}
                 row |= {"score": explanation.score_before.item(), "score_after": explanation.score_after.item()}
                 row |= {"area": explanation.saliency.mean().item(), "passes": explanation.iterations.item()}
+                row |= {"reached": explanation.diagnostics["reached"].item()}
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 print(f"{name} {pair} {side}: score {row['score']:.3f}, share on its half {own:.3f}", flush=True)
@@ -122,16 +125,21 @@ def half(image: Tensor, halves: str) -> Tensor:
 
 def table(rows: list[dict]) -> str:
     """Markdown: mean share of saliency on the class's own half, with its bootstrap interval."""
-    head = "| network | game | halves | pairs | maps | share on its half | 95 % interval | score ≥ 0.5 | their share |"
-    lines = [head, "|---|---|---|---|--:|--:|--:|--:|--:|"]
-    kinds = ("network", "game", "halves", "different", "minimum score")
+    head = (
+        "| network | game | search | halves | pairs | maps | share on its half | 95 % interval | score ≥ 0.5 "
+        "| their share | goal reached | saliency | passes |"
+    )
+    lines = [head, "|---|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    kinds = ("network", "game", "search", "halves", "different", "minimum score")
     for kind in sorted({tuple(row[name] for name in kinds) for row in rows}):
         group = [row for row in rows if tuple(row[name] for name in kinds) == kind]
         mean, low, high = mean_interval([row["share"] for row in group])
         sure = [row["share"] for row in group if row["score"] >= 0.5]
+        means = {name: sum(row[name] for row in group) / len(group) for name in ("reached", "area", "passes")}
         lines.append(
-            f"| {kind[0]} | {kind[1]} | {kind[2]} | rank ≥ {kind[3]}, scores ≥ {kind[4]:g} | {len(group)} "
-            f"| {mean:.3f} | {low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0]:.3f} |"
+            f"| {' | '.join(kind[:4])} | rank ≥ {kind[4]}, scores ≥ {kind[5]:g} | {len(group)} | {mean:.3f} "
+            f"| {low:.3f} – {high:.3f} | {len(sure)} | {mean_interval(sure)[0] if sure else math.nan:.3f} "
+            f"| {means['reached']:.0%} | {means['area']:.4f} | {means['passes']:.0f} |"
         )
     return "\n".join(lines)
 

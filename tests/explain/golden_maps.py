@@ -39,6 +39,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "fgvis": (
         *(f"game={name}" for name in ("deletion", "preservation", "generation", "repression")),
         "game=generation similarity=score",
+        "game=deletion search=scales",
+        "game=repression search=trials",
     ),
     "glas": ("glas.preset=localize", "glas.preset=fine-grained", "glas.mode=light", "glas.mode=shadow"),
     "meaningful-perturbation": PRESETS,

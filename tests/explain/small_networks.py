@@ -48,3 +48,24 @@ def small_network(seed: int = 0) -> nn.Sequential:
 
 def noise(batch: int, side: int = 8) -> Tensor:
     return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def linear_case(seed: int) -> tuple[Normalizing, Tensor, Tensor]:
+    """Classifier, image `[1,3,8,8]`, and what each mask element contributes to the log odds of class 1, 5 in all."""
+    generator = torch.Generator().manual_seed(seed)
+    # Some strong evidence and much weak evidence, as in a photograph.
+    evidence = torch.rand(3, 8, 8, generator=generator, dtype=torch.float64).pow(6) - 0.01
+    evidence *= 12 / evidence.sum()
+    normalized = torch.full((3, 8, 8), 0.1, dtype=torch.float64)
+    classifier = Normalizing(Weighted(evidence / normalized, bias=-7.0))
+    image = classifier.baseline.view(3, 1, 1) + classifier.scale * normalized
+    return classifier, image[None], evidence
+
+
+def sparsest_deletion(evidence: Tensor, needed: float) -> float:
+    """Least ‖1 − m‖₁ that takes `needed` off the log odds: the strongest evidence first, the last of it in part."""
+    strongest = evidence.flatten().sort(descending=True).values
+    taken = strongest.cumsum(0)
+    whole = int((taken < needed).sum())
+    before = float(taken[whole - 1]) if whole else 0.0
+    return whole + (needed - before) / float(strongest[whole])

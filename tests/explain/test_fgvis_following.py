@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_networks import MEAN, Normalizing, Weighted, noise, small_network
-from torch import Tensor, nn
+from small_networks import MEAN, Normalizing, linear_case, noise, small_network, sparsest_deletion
+from torch import nn
 
 from visual_summaries.pipeline.explain.engine import State
 from visual_summaries.pipeline.explain.fgvis import FGVis, explanation_images
@@ -28,27 +28,6 @@ from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier
 
 TARGET = torch.tensor([1])
-
-
-def linear_case(seed: int) -> tuple[Normalizing, Tensor, Tensor]:
-    """Classifier, image `[1,3,8,8]`, and what each mask element contributes to the log odds of class 1, 5 in all."""
-    generator = torch.Generator().manual_seed(seed)
-    # Some strong evidence and much weak evidence, as in a photograph.
-    evidence = torch.rand(3, 8, 8, generator=generator, dtype=torch.float64).pow(6) - 0.01
-    evidence *= 12 / evidence.sum()
-    normalized = torch.full((3, 8, 8), 0.1, dtype=torch.float64)
-    classifier = Normalizing(Weighted(evidence / normalized, bias=-7.0))
-    image = classifier.baseline.view(3, 1, 1) + classifier.scale * normalized
-    return classifier, image[None], evidence
-
-
-def sparsest_deletion(evidence: Tensor, needed: float) -> float:
-    """Least ‖1 − m‖₁ that takes `needed` off the log odds: the strongest evidence first, the last of it in part."""
-    strongest = evidence.flatten().sort(descending=True).values
-    taken = strongest.cumsum(0)
-    whole = int((taken < needed).sum())
-    before = float(taken[whole - 1]) if whole else 0.0
-    return whole + (needed - before) / float(strongest[whole])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -182,3 +161,4 @@ def test_each_class_of_two_photographs_has_its_map_on_its_half(data_directory: P
 
     assert min(shares(FGVisSettings("deletion"))) > 0.95
     assert max(shares(FGVisSettings("deletion", filtered=False))) < 0.8
+    assert min(shares(FGVisSettings("preservation", iterations=80))) > 0.95

@@ -15,6 +15,7 @@ from torch import Tensor
 from visual_summaries.pipeline.explain.engine import OptimizingExplainer
 from visual_summaries.pipeline.explain.fgvis_following import GoalFollowing
 from visual_summaries.pipeline.explain.fgvis_games import FGVisMethod
+from visual_summaries.pipeline.explain.fgvis_scales import CoarseToFine
 from visual_summaries.pipeline.explain.fgvis_settings import GAMES, FGVisSettings
 
 
@@ -24,22 +25,25 @@ class FGVis(OptimizingExplainer):
     Saliency `[B,3,H,W]` is the mask m where evidence is kept (preservation, generation) and 1 − m where it is removed
     (deletion, repression): larger is more important in every game. `score_after` is the target's score on the
     explanation e. Diagnostics: `reached`, 1 where the goal was reached, else 0 and the map is that of the smallest λ
-    tried, or, where λ follows the goal, the one that came nearest to it; `sparsity_weight`, the λ of the map; `top`, 1
-    where the target is the most likely class of e; `filtered`, calls of nonlinearities in a forward pass whose
-    gradients are filtered. No random numbers are drawn.
+    tried, or, in a search that is a single run, the one that came nearest to it; `sparsity_weight`, the λ of the map;
+    `top`, 1 where the target is the most likely class of e; `filtered`, calls of nonlinearities in a forward pass
+    whose gradients are filtered. No random numbers are drawn.
 
     The classifier must have `baseline`, the color that it normalizes to zero, and for the filter `module`, the
     network that its `logits` calls: a `PreparedClassifier`, in float32.
     """
 
-    def __init__(self, settings: str | FGVisSettings = "deletion", similarity: str | None = None) -> None:
-        """Choose a game by name, with a similarity metric or the usual cross-entropy, or give all settings.
+    def __init__(
+        self, settings: str | FGVisSettings = "deletion", similarity: str | None = None, search: str | None = None
+    ) -> None:
+        """Choose a game by name, with a similarity metric or the usual cross-entropy, and a search for λ or the game's
+        own; or give all settings.
 
         Raises:
-            ValueError: unknown game or similarity metric.
+            ValueError: unknown game, similarity metric or search.
         """
         if isinstance(settings, str):
-            settings = FGVisSettings(game=settings, similarity=similarity or "cross-entropy")
+            settings = FGVisSettings(game=settings, similarity=similarity or "cross-entropy", search=search)
         self.settings = settings
 
     @property
@@ -47,8 +51,9 @@ class FGVis(OptimizingExplainer):
         return sum(len(stage.learning_rates) for stage in self.method().stages)
 
     def method(self) -> FGVisMethod:
-        following = self.settings.sparsity_weight is None and self.settings.search == "following"
-        return GoalFollowing(self.settings) if following else FGVisMethod(self.settings)
+        methods = {"trials": FGVisMethod, "following": GoalFollowing, "scales": CoarseToFine}
+        search = "trials" if self.settings.sparsity_weight is not None else self.settings.search
+        return methods[search](self.settings)
 
 
 def explanation_images(images: Tensor, masks: Tensor, baseline: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ class Game:
     Attributes:
         start: value of every mask element at first.
         keeps: whether the target's evidence is kept (φ is minimized, eq. 2) or removed (maximized, eq. 3).
-        search, first_rate, learning_rate, first_weight, trials, patience: its settings unless others are given.
+        search, first_rate, learning_rate, first_weight, trials, patience: its settings unless others are given; the
+            rates and the patience are not those of the search by scales, which are `BY_SCALES`.
     """
 
     start: float
     keeps: bool
-    search: str = "trials"
+    search: str = "scales"
     first_rate: float = 0.1
     learning_rate: float = 0.1
     first_weight: float = 1e-5
@@ -45,8 +46,11 @@ GAMES = {
     "generation": Game(start=0.0, keeps=True, first_rate=5.0, learning_rate=5.0),
     "repression": Game(start=0.0, keeps=False),
 }
+# Settings of the search by scales; from gray, with 0.1, half of the photographs are not brought back in 120 steps.
+BY_SCALES = {game: {"first_rate": 0.03, "learning_rate": 0.1, "patience": 20} for game in GAMES}
+BY_SCALES["generation"] |= {"first_rate": 0.2, "learning_rate": 0.5}
 SIMILARITIES = ("cross-entropy", "score")
-SEARCHES = ("trials", "following")
+SEARCHES = ("trials", "following", "scales")
 GOALS = ("score", "top")
 
 
@@ -56,12 +60,14 @@ class FGVisSettings:
 
     Attributes:
         game: `preservation`, `deletion`, `generation` or `repression`.
-        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's score.
+        similarity: φ: `cross-entropy` with the target as hard label, or `score`, minus the target's score;
+            where λ is relative to φ's gradient (in `scales`, and in `following` off the goal), both move a mask alike.
         filtered: whether gradients of φ pass the filter against adversarial evidence (§3.2, eq. 6).
         sparsity_weight: λ; None searches for the one with the smallest salient area, image by image.
-        search: how: `trials`, one λ after the other, each from the first mask; or `following`, in a single run in which
-            λ follows the goal (`pipeline.explain.fgvis_following`), for games that do not begin at their goal. None, as
-            for `first_weight`, `trials`, `patience` and the rates: the game's own.
+        search: how: `trials`, one λ after the other, each from the first mask; `following`, in a single run in which
+            λ follows the goal (`pipeline.explain.fgvis_following`), for games that do not begin at their goal; or
+            `scales`, the same from coarse to fine (`pipeline.explain.fgvis_scales`). None, as for `first_weight`,
+            `trials`, `patience` and the rates: the game's own. Where λ is given, it is tried once and not searched for.
         first_weight: λ of the first trial.
         trials: values of λ that are tried.
         iterations: steps per trial, or of the single run, at most.
@@ -76,7 +82,8 @@ class FGVisSettings:
         remaining: the games that remove evidence must bring the target's score to this share of that on the image, and
             so far that the target is no longer predicted.
         patience: a trial ends after this many steps without progress (2 % less salient area at the goal, or 2 % of the
-            odds nearer to it); following, steps without progress once the goal is reached.
+            odds nearer to it); following, steps without progress once the goal is reached; from coarse to fine, such
+            steps at a scale.
     """
 
     game: str = "deletion"
@@ -97,9 +104,13 @@ class FGVisSettings:
 
     def __post_init__(self) -> None:
         self._check("game", GAMES)
-        for name in ("search", "first_rate", "learning_rate", "first_weight", "trials", "patience"):
+        names = ("search", "first_rate", "learning_rate", "first_weight", "trials", "patience")
+        own = {name: getattr(GAMES[self.game], name) for name in names}
+        if (self.search or own["search"]) == "scales" and self.sparsity_weight is None:
+            own |= BY_SCALES[self.game]
+        for name, value in own.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, getattr(GAMES[self.game], name))
+                object.__setattr__(self, name, value)
         self._check("similarity", SIMILARITIES)
         self._check("goal", GOALS)
         self._check("search", SEARCHES)

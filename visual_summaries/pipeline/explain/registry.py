@@ -53,7 +53,7 @@ class Entry:
 FINE = {"smoothing": 5.0, "share": CRISP_SHARE}
 EXPLAINERS = {
     "crisp": Entry(crisp_masks, ("preset", "blur"), preset="robust"),
-    "fgvis": Entry(FGVis, ("game", "similarity"), version=2, **FINE),
+    "fgvis": Entry(FGVis, ("game", "similarity", "search"), version=3, **FINE),
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
     "rise": Entry(

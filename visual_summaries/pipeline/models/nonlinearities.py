@@ -87,6 +87,8 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
     def left(*_: Any) -> None:
         path.pop()
 
+    # Before any hook, which a scripted network would not take: it is refused by name.
+    listing = Listing(module)
     with ExitStack() as stack:
         for name, submodule in module.named_modules():
             if submodule is not module:
@@ -94,7 +96,7 @@ def intercepted_nonlinearities(module: nn.Module, images: Tensor) -> list[Interc
                 stack.callback(enter.remove)
                 leave = submodule.register_forward_hook(left)
                 stack.callback(leave.remove)
-        with Listing(module).attached():
+        with listing.attached():
             module(images)
     return [call for _, call in sorted(listed, key=lambda one: one[0])]
 
@@ -155,7 +157,8 @@ def filtering(module: nn.Module, bounds: Sequence[Tensor]) -> Iterator[None]:
     Args:
         module: the network from which `bounds` were recorded; left as found, also after an exception.
         bounds: from `recording`, N + 1 tensors, for the B images of the forward pass in its order. Best held in the
-            memory format of the forward pass: comparing across formats is slower.
+            memory format of the forward pass: comparing across formats is slower. An image whose tolerances are
+            infinite is not filtered.
 
     Raises:
         ClassifierError: a forward pass calls other nonlinearities than those recorded (in number, or in their output's
@@ -401,11 +404,11 @@ class _Filter(Interception):
                 f"nonlinearity {self.calls} of the network ({name}) gives {list(output.shape)}, but bounds "
                 f"{list(bound.shape)} were recorded; the same images and calls must be recorded and filtered"
             )
+        tolerance = _per_image(self.tolerances[:, self.calls - 1], output)
         # Taken now and not in the backward pass, since the network may go on to change the output in place.
         if activation.nonnegative:
-            within = output <= bound
+            within = (output <= bound) | tolerance.isinf()
         else:
-            tolerance = _per_image(self.tolerances[:, self.calls - 1], output)
             within = output <= torch.maximum(bound, tolerance)
             within &= output >= torch.minimum(bound, -tolerance)
         # On a CPU four times as fast as masked_fill.

@@ -25,6 +25,7 @@ from visual_summaries.pipeline.objects import ObjectError, ObjectPath, is_there
 from visual_summaries.pipeline.runtime.units import error_row
 from visual_summaries.pipeline.stages.annotated import Annotations, annotation_notes, read_annotations
 from visual_summaries.pipeline.stages.classifier import classifier_of
+from visual_summaries.pipeline.stages.filtered import filter_notes
 from visual_summaries.pipeline.stages.networks import network_name
 from visual_summaries.pipeline.stages.self_check import checked
 from visual_summaries.pipeline.suggestions import few
@@ -50,7 +51,7 @@ class Inputs:
         faults: what of archives was left out before any photograph was read.
         doubt: what looks wrong in the classifier's answers on some photographs, where they were asked for.
         empty: label without photographs → what lies in its folder, in words.
-        notes: what a person should know of classes and annotations before anything is done.
+        notes: what a person should know of classes, annotations and the explainer before anything is done.
     """
 
     missing: ClassVar[str] = "there are no images: check data.images or data.manifest"
@@ -135,7 +136,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         source.faults,
         checked(config, classifier, catalog.classes) if self_check else "",
         {group.label: source.passed_over.said_of(group.label) for group in catalog.classes if not group.entries},
-        (*catalog.notes, *annotation_notes(config, known, catalog.classes)),
+        (*catalog.notes, *annotation_notes(config, known, catalog.classes), *filter_notes(config, classifier)),
     )
 
 
