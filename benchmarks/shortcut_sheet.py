@@ -1,6 +1,6 @@
-"""The picture of docs/shortcuts.md: marks on drawn pictures, and the summaries that runs found on photographs' marks.
+"""The picture of the page on shortcuts: marks on drawn pictures, and the summaries that runs found on marks.
 
-    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/shortcut_sheet.py FOLDER docs/shortcuts.webp \\
+    VISUAL_SUMMARIES_DATA=../shared/data python benchmarks/shortcut_sheet.py FOLDER docs/images/shortcuts.webp \\
         --rows photos:mobilenet_v2:0:n01531178:12 …
 
 FOLDER is that of benchmarks/shortcuts.py, each row a class of one of its suites, in a run on so many photographs a

@@ -100,7 +100,7 @@ class ExplainSettings(Section):
     )
     similarity: Literal["cross-entropy", "score"] = Field("cross-entropy", description="of the explainer fgvis")
     search: Literal["scales", "trials"] | None = Field(
-        None, description="for λ by the explainer fgvis; default: the game's own (docs/fgvis.md)"
+        None, description="for λ by the explainer fgvis; default: the game's own (docs/explanation/fgvis.md)"
     )
     policy: Literal["predicted-correctly", "all"] = Field(
         "predicted-correctly", description="which images are explained"

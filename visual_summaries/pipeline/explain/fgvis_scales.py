@@ -30,7 +30,8 @@ from visual_summaries.pipeline.explain.interface import LogitsFunction
 # σ of the Gaussian G in shares of the image's shorter side (16 pixels of 224 at first); 0: single pixels and colors.
 SCALES = (1 / 14, 1 / 28, 1 / 112, 0.0)
 # Number of the first scale at which the gradient is filtered (eq. 6): the average over the first one's neighborhoods
-# makes no evidence that the image lacks, and the filter would leave little of its gradient (docs/fgvis.md).
+# makes no evidence that the image lacks, and the filter would leave little of its gradient
+# (docs/reference/measurements/fgvis.md).
 FILTERED = 1
 # λ at the start of a scale, in units of the mean magnitude of the averaged gradient.
 START = 1.0
