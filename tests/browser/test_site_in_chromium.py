@@ -145,10 +145,12 @@ def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None: 
     pages_of_run.write_site(
         tmp_path, index(title=EVIL_LABEL, classes=[card], errors=errors, metrics=figures, plots=plots)
     )
+    # Of this run they name nothing; tests/report has them with names.
+    empty = {"methods.html", "map.html", "mistakes.html", "worries.html"}
     with watched(chromium) as view:
         for path in sorted(tmp_path.rglob("*.html")):
             view.open(path)
-            assert EVIL_LABEL in view.page.locator("body").text_content() or path.name == "methods.html"
+            assert EVIL_LABEL in view.page.locator("body").text_content() or path.name in empty
         view.open(tmp_path / "index.html")
         view.page.keyboard.press("/")
         view.page.keyboard.type("<script>alert(1)")
