@@ -41,6 +41,12 @@ def mistaken(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(wrong, key=order)
 
 
+def called_otherwise(worker: WorkerContext, unit: Unit) -> list[int]:
+    """Indices of the classes that photographs of the unit's class are called by mistake, in order."""
+    rows = worker.read(unit, "images", ["class_index", "prediction", "decode_error"])
+    return sorted({row["prediction"] for row in mistaken([{**row, "image_id": ""} for row in rows])})
+
+
 def told_mistakes(worker: WorkerContext, unit: Unit, others: Mapping[int, OtherClass]) -> Mistakes:
     """What is said of the mistakes of the unit's class. Reads its own specialists and those of the classes that its
     photographs are called, and no others.

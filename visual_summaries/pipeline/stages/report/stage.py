@@ -36,7 +36,7 @@ from visual_summaries.pipeline.stages.report.content import (
     ratings,
     rows_of_class,
 )
-from visual_summaries.pipeline.stages.report.mistakes import OtherClass
+from visual_summaries.pipeline.stages.report.mistakes import OtherClass, called_otherwise
 from visual_summaries.pipeline.stages.report.nearness import classes_near
 from visual_summaries.pipeline.stages.report.signs import object_boxes
 from visual_summaries.pipeline.stages.studies.figures import curves
@@ -64,7 +64,8 @@ class Place(Drawn):
 
     `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
     path. `ratings`: what people said of it. `others`: all classes by their index, which its photographs may be called,
-    and `others_state` a hash of what is known of them. `near`: where the class is among them.
+    and `others_state` a hash of what is known of them but for the names that people gave. `near`: where the class is
+    among them.
     """
 
     previous: tuple[str, str] | None
@@ -137,7 +138,7 @@ class ReportStage(Stage):
             shards[table] = _shared(plan.store, table, said)
         ratings = _by_label((row["label"], row) for row in current_ratings(plan.store))
         others = _others(plan, shards[SPECIALISTS], ratings)
-        known = [[index, other.label, other.names] for index, other in others.items()]
+        known = [[index, other.label] for index, other in others.items()]
         others_state = digest(known, [shard.content for shard in plan.shards[SPECIALISTS]])
         near = classes_near(plan, shards["tags"], shards["summaries"])
         names = plan.inputs.class_names
@@ -191,7 +192,9 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     place = unit.payload
     rows = [*(rows_of_class(worker, unit, table) for table in SHARED), place.ratings]
     said = json.dumps(rows, default=str, sort_keys=True)
-    beside = [place.previous, place.next, place.others_state, asdict(place.near)]
+    called = [place.others[index] for index in called_otherwise(worker, unit) if index in place.others]
+    names = [[other.label, other.names] for other in called]
+    beside = [place.previous, place.next, place.others_state, names, asdict(place.near)]
     return digest(drawn_state(worker, unit), said, place.measured, beside)
 
 
