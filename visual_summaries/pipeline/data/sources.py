@@ -119,7 +119,7 @@ def _of_archives(
     look, address = (tar_contents, tar_member) if kind == TAR else (parquet_contents, _row_address)
     with ThreadPoolExecutor(TOGETHER) as threads:
         looked = list(threads.map(look, archives))
-    of_several = any(_labels(one) for one in looked)
+    of_several = any(one.several for one in looked)
     if not several_labels:
         looked = [_without_several(one, address) for one in looked]
     one, several = NAMES[kind]
@@ -148,17 +148,9 @@ def _of_archives(
     return Source(listing, said, indices, faults, note, several_labels=of_several, passed_over=passed_over)
 
 
-def _labels(archive: Contents) -> dict[int, list[str]]:
-    """Place → labels of the photographs of an archive that have several."""
-    labels: dict[int, list[str]] = {}
-    for one in archive.photographs:
-        labels.setdefault(one.at, []).append(one.label)
-    return {at: some for at, some in labels.items() if len(some) > 1}
-
-
 def _without_several(archive: Contents, address: Callable[[str, int, int, str], str]) -> Contents:
     """An archive without its photographs of several labels, each of which is told."""
-    several = _labels(archive)
+    several = archive.several
     faults = {
         one.at: Fault(
             "",
@@ -170,7 +162,7 @@ def _without_several(archive: Contents, address: Callable[[str, int, int, str], 
         if one.at in several
     }
     kept = [one for one in archive.photographs if one.at not in several]
-    return replace(archive, photographs=kept, faults=[*archive.faults, *faults.values()])
+    return replace(archive, photographs=kept, faults=[*archive.faults, *faults.values()], several={})
 
 
 def _row_address(archive: str, at: int, size: int, name: str) -> str:
@@ -185,7 +177,7 @@ def _listing(looked: Sequence[Contents], address: Callable[[str, int, int, str],
     counts = Counter((one.label, one.name) for each in looked for one in each.photographs)
     listing: dict[str, list[Found]] = {}
     for each in looked:
-        archive, several = each.address.rpartition("/")[2], _labels(each)
+        archive = each.address.rpartition("/")[2]
         for one in each.photographs:
             if one.name is None:
                 own = f"{archive}/{one.at}"
@@ -193,7 +185,7 @@ def _listing(looked: Sequence[Contents], address: Callable[[str, int, int, str],
                 own = one.name if counts[one.label, one.name] == 1 else f"{archive}/{one.name}"
             shown_name = one.name or str(one.at)
             # A photograph of several labels is one all the same.
-            label = ", ".join(several.get(one.at, [one.label]))
+            label = ", ".join(each.several.get(one.at, [one.label]))
             uri = address(each.address, one.at, one.size, f"{label}/{shown_name}")
             listing.setdefault(one.label, []).append(Found(uri, f"{one.label}/{own}"))
     return dict(sorted(listing.items()))

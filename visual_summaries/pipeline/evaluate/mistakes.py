@@ -6,16 +6,15 @@ Shapes: N images, D features, S summaries.
 
 import numpy as np
 
-from visual_summaries.pipeline.summarize.specialists import Specialist, normalized
+from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses
 
 
 def decisions(features: np.ndarray, machines: list[Specialist]) -> np.ndarray:
     """Decision values `[N,S]` float64 of S specialists on images with features `[N,D]`; above 0 the image shows the
     summary."""
-    if not machines or not len(features):
-        return np.zeros((len(features), len(machines)))
-    weights = np.stack([machine.coefficients for machine in machines]).T.astype(np.float64)
-    return normalized(features).astype(np.float64) @ weights + np.array([machine.intercept for machine in machines])
+    if not len(features):
+        return np.zeros((0, len(machines)))
+    return SpecializedClasses([[machine] for machine in machines]).decisions(features)
 
 
 def shown(values: np.ndarray, numbers: list[int]) -> list[list[int]]:

@@ -53,6 +53,7 @@ class Contents:
         address: of the archive, as `archive_address` names it.
         indices: labels that are class indices themselves.
         named: labels that are text.
+        several: place → labels of photographs that have more than one.
         passed_over: members that are neither photographs nor labels.
         read_again: bytes that are read if each class is read by itself, over those of the archive.
     """
@@ -62,6 +63,7 @@ class Contents:
     faults: list[Fault] = field(default_factory=list)
     indices: dict[str, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    several: dict[int, list[str]] = field(default_factory=dict)
     passed_over: PassedOver = field(default_factory=PassedOver)
     read_again: float = 1.0
 
@@ -84,17 +86,19 @@ class Contents:
         self.named.add(text)
         return text
 
+    def labels(self, at: int, value: Any, label_of: Callable[[Any], str]) -> list[str]:
+        """The labels of the photograph at a place, each once: of a list those of its values, of anything else its own.
 
-def several(value: Any, label_of: Callable[[Any], str]) -> list[str]:
-    """The labels of a photograph, each once: of a list those of its values, of anything else its own.
-
-    Raises:
-        ValueError: an empty list, or as `label_of`.
-    """
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise ValueError("an empty list of labels")
-    return list(dict.fromkeys(map(label_of, values)))
+        Raises:
+            ValueError: an empty list, or as `label_of`.
+        """
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ValueError("an empty list of labels")
+        labels = list(dict.fromkeys(map(label_of, values)))
+        if len(labels) > 1:
+            self.several[at] = labels
+        return labels
 
 
 def opened(location: Path | ObjectPath) -> tuple[Contents, RangeFile]:

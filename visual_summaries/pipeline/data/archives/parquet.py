@@ -10,7 +10,7 @@ from typing import Any
 
 from visual_summaries.pipeline.data.archives.address import parquet_row
 from visual_summaries.pipeline.data.archives.columns import Columns, columns_of
-from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened, several
+from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.names import readable
 from visual_summaries.pipeline.objects import ObjectPath, told
@@ -51,7 +51,7 @@ def _read(parquet: Any, columns: Columns, found: Contents) -> None:
         labels = table.column(columns.label).to_pylist()
         for value, name in zip(labels, _names(table, columns, len(labels)), strict=True):
             try:
-                texts = several(value, label_of)
+                texts = found.labels(row, value, label_of)
             except ValueError as error:
                 found.faults.append(Fault("", parquet_row(found.address, row, name or ""), str(error)))
             else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visual_summaries.pipeline.data.archives.address import SEPARATOR, tar_member
-from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened, several
+from visual_summaries.pipeline.data.archives.contents import Contents, Fault, Photograph, opened
 from visual_summaries.pipeline.data.archives.reading import KINDS, Damaged, RangeFile
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.data.formats import BEGINNING, may_be_image, read_format
@@ -244,7 +244,7 @@ class _Samples:
             self._fault("", first, f"the key {shown(key)} has several images ({listed}): leave its photograph alone")
         else:
             try:
-                labels = several(sample.label, self._found.label)
+                labels = self._found.labels(first.at, sample.label, self._found.label)
             except ValueError as error:
                 self._fault("", first, f"{error}, in its label")
                 return

@@ -28,9 +28,13 @@ class OtherClass:
     names: Mapping[int, str] = field(default_factory=dict)
 
 
+def _wrong(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["decode_error"] is None and row["prediction"] not in (None, row["class_index"])]
+
+
 def mistaken(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Rows of `images` that are called something else: those called what most are called first, then the surest."""
-    wrong = [row for row in rows if row["decode_error"] is None and row["prediction"] not in (None, row["class_index"])]
+    wrong = _wrong(rows)
     counts: dict[int, int] = defaultdict(int)
     for row in wrong:
         counts[row["prediction"]] += 1
@@ -44,7 +48,7 @@ def mistaken(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def called_otherwise(worker: WorkerContext, unit: Unit) -> list[int]:
     """Indices of the classes that photographs of the unit's class are called by mistake, in order."""
     rows = worker.read(unit, "images", ["class_index", "prediction", "decode_error"])
-    return sorted({row["prediction"] for row in mistaken([{**row, "image_id": ""} for row in rows])})
+    return sorted({row["prediction"] for row in _wrong(rows)})
 
 
 def told_mistakes(worker: WorkerContext, unit: Unit, others: Mapping[int, OtherClass]) -> Mistakes:

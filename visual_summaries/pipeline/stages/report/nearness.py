@@ -53,9 +53,9 @@ def classes_near(
         place = {"number": summary + 1, "x": round(float(left[number]), 4), "y": round(float(top[number]), 4)}
         to = int(alike.at[number])
         if to >= 0:
-            likeness = round(float(alike.likeness[number]), 4)
             other, its = keys[to]
-            place |= {"label": labels[other], "name": names[other], "other": its + 1, "likeness": likeness}
+            place |= {"label": labels[other], "name": names[other], "other": its + 1}
+            place["likeness"] = round(float(alike.likeness[number]), 4)
             place["shared"] = told and bool(alike.likeness[number] >= SHARED)
         points[at].append(Point(**place))
     found = {}

@@ -61,6 +61,7 @@ def class_signs(worker: WorkerContext, unit: Unit) -> dict[int, list[Sign]]:
     explained = {row["image_id"] for row in worker.read(unit, "maps", ["image_id"])}
     columns = ["image_id", "uri", "width", "height"]
     images = {row["image_id"]: row for row in worker.read(unit, "images", columns) if row["image_id"] in explained}
+    sizes = {image_id: f"{row['width']} × {row['height']}" for image_id, row in images.items()}
     objects = _objects(worker, unit.label, images)
     found = {}
     for number, rows in sorted(members.items()):
@@ -72,7 +73,6 @@ def class_signs(worker: WorkerContext, unit: Unit) -> dict[int, list[Sign]]:
         ]
         known = [at for at, row in enumerate(rows) if row["image_id"] in objects]
         shown = {row["image_id"] for row in rows}
-        sizes = {image_id: f"{row['width']} × {row['height']}" for image_id, row in images.items()}
         seed = int(digest(worker.config.seed, unit.label, number, "same place")[:12], 16)
         every = np.concatenate(others)
         signs = (
