@@ -14,7 +14,6 @@ from visual_summaries.pipeline.explain.engine import State
 from visual_summaries.pipeline.explain.fgvis import FGVis, explanation_images
 from visual_summaries.pipeline.explain.fgvis_following import (
     FALL_OFF_GOAL,
-    HELD,
     LOST,
     RATE_AGAIN,
     RISE_AT_GOAL,
@@ -24,6 +23,7 @@ from visual_summaries.pipeline.explain.fgvis_following import (
     GoalFollowing,
 )
 from visual_summaries.pipeline.explain.fgvis_settings import FGVisSettings
+from visual_summaries.pipeline.explain.fgvis_single_run import HELD
 from visual_summaries.pipeline.models.loading import load_classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier
 

@@ -16,8 +16,8 @@ from visual_summaries.pipeline.evaluate import faithfulness, wholeness
 from visual_summaries.pipeline.explain import (
     capacity,
     crisp,
-    fgvis_following,
     fgvis_scales,
+    fgvis_single_run,
     glas,
     lime,
     occlusion,
@@ -80,7 +80,7 @@ CHANGED: list[tuple[Any, str, Any, str, tuple[str, ...]]] = [
     (faithfulness, "STEPS", 30, "study faithfulness", ()),
     (views, "PLASTIC", 1.3, "explain", ()),
     (views, "PLASTIC", 1.3, "study sanity", ()),
-    (fgvis_following, "HELD", 4, "explain", ("explain.explainer=fgvis",)),
+    (fgvis_single_run, "HELD", 4, "explain", ("explain.explainer=fgvis",)),
     (fgvis_scales, "LOST", 7, "explain", ("explain.explainer=fgvis",)),
     (glas, "SHADOW_OFFSET", 1e-4, "explain", ("explain.explainer=rglas",)),
     (lime, "RIDGE", 2.0, "explain", ("explain.explainer=lime",)),

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from visual_summaries.pipeline.explain.engine import State
-from visual_summaries.pipeline.explain.fgvis_games import PROGRESS, FGVisMethod, per_pixel, replace
+from visual_summaries.pipeline.explain.fgvis_games import per_pixel, replace
+from visual_summaries.pipeline.explain.fgvis_single_run import SingleRun
 from visual_summaries.pipeline.explain.interface import LogitsFunction
 
 # λ until the goal is reached, in units of the mean magnitude of φ's gradient in that step.
@@ -26,36 +27,20 @@ SEEKING_WEIGHT = 1.0
 SHRINKING_RATE = 0.03
 # Factors of λ from one step to the next.
 RISE_AT_GOAL, FALL_OFF_GOAL = 1.1, 0.8
-# Steps in a row at the goal before a mask counts: a goal that the next step loses again was not reached.
-HELD = 3
 # After so many steps off the goal the search goes on from the best mask, with its λ and the learning rate times these.
 LOST = 15
 WEIGHT_AGAIN, RATE_AGAIN = 0.3, 0.5
 
 
-class GoalFollowing(FGVisMethod):
-    """A game that does not begin at its goal, as one stage in which λ follows the goal.
+class GoalFollowing(SingleRun):
+    """A game that does not begin at its goal.
 
-    The result is the sparsest mask that has held the goal, else the one that came nearest to it. When the search
-    returns to the best mask, "caution" in the state multiplies that mask's λ, and "pace" the learning rate; both shrink
-    with every return, and a better mask sets "caution" back to 1.
+    When the search returns to the best mask, "caution" in the state multiplies that mask's λ, and "pace" the learning
+    rate; both shrink with every return, and a better mask sets "caution" back to 1.
     """
 
-    trials = 1
-
     def search_state(self, mask: Tensor, weight: Tensor) -> State:
-        steps = torch.zeros_like(weight, dtype=torch.int64)
-        return {
-            "reached": steps.bool(),
-            "ended": steps.bool(),
-            "held": steps.clone(),
-            "missed": steps.clone(),
-            "waited": steps.clone(),
-            "caution": torch.ones_like(weight),
-            "pace": torch.ones_like(weight),
-            "distance": torch.full_like(weight, torch.inf),
-            "area_to_beat": torch.full_like(weight, torch.inf),
-        }
+        return super().search_state(mask, weight) | {"caution": torch.ones_like(weight)}
 
     def objective(self, classifier: LogitsFunction, state: State, present: frozenset[int]) -> Tensor:
         # λ(t) depends on ∂φ/∂m of the same step, which only the backward pass knows: a hook adds s · λ there. A λ from
@@ -73,35 +58,15 @@ class GoalFollowing(FGVisMethod):
         state["ended"] |= ~state["reached"] & (mean == 0)
         return gradient + per_pixel(self.game.sign * weight).to(gradient.dtype)
 
-    def observe(self, state: State, top: Tensor, odds: Tensor, mask: Tensor) -> None:
-        moving = ~state["over"]
-        at_goal = self.at_goal(state, top, odds)
-        reached = state["reached"] | at_goal
-        held = torch.where(at_goal, state["held"] + 1, 0)
-        missed = torch.where(at_goal | ~reached, 0, state["missed"] + 1)
-        area = self.salient_area(mask)
-        # The target's log-odds are to rise for s = 1 and to fall for s = −1.
-        distance = -self.game.sign * odds.double()
-        nearer = moving & state["best_area"].isinf() & (distance < state["distance"])
-        better = moving & (held >= HELD) & (area < state["best_area"])
-        self.remember(state, mask, torch.where(better, area, state["best_area"]), nearer | better)
-        smallest = state["best_area"]
-        smaller = smallest < (1 - PROGRESS) * state["area_to_beat"]
-        waited = torch.where(smaller | ~reached, 0, state["waited"] + 1)
-        changes = {
+    def followed(self, state: State, seen: State, at_goal: Tensor, better: Tensor) -> State:
+        return {
             # Lost before any mask had held the goal: λ follows the gradient again.
-            "reached": reached & ((missed < LOST) | smallest.isfinite()),
-            "held": held,
-            "missed": missed,
-            "waited": waited,
-            "distance": torch.where(nearer, distance, state["distance"]),
+            "reached": seen["reached"] & ((seen["missed"] < LOST) | state["best_area"].isfinite()),
             "caution": torch.where(better, 1.0, state["caution"]),
-            "area_to_beat": torch.where(smaller, smallest, state["area_to_beat"]),
             # λ(t); until the goal is reached, `_sparse` replaces it.
             "weight": state["weight"] * torch.where(at_goal, RISE_AT_GOAL, FALL_OFF_GOAL),
-            "ended": state["ended"] | (waited >= self.settings.patience),
+            "ended": state["ended"] | (seen["waited"] >= self.settings.patience),
         }
-        replace(state, moving, changes)
 
     def rates(self, state: State, scheduled: Tensor) -> Tensor:
         return torch.where(state["reached"], SHRINKING_RATE * state["pace"], scheduled)

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from visual_summaries.pipeline.explain.blur import gaussian_matrix
 from visual_summaries.pipeline.explain.engine import State
-from visual_summaries.pipeline.explain.fgvis_games import PROGRESS, FGVisMethod, per_pixel, replace
+from visual_summaries.pipeline.explain.fgvis_games import per_pixel, replace
+from visual_summaries.pipeline.explain.fgvis_single_run import SingleRun
 from visual_summaries.pipeline.explain.interface import LogitsFunction
 
 # σ of the Gaussian G in shares of the image's shorter side (16 pixels of 224 at first); 0: single pixels and colors.
@@ -40,34 +41,16 @@ SEEKING = 0.9
 RISE_AT_GOAL, FALL_OFF_GOAL = 1.05, 0.8
 # Steps off the goal after which the best mask is taken up again.
 LOST = 6
-# Steps in a row at the goal before a mask counts, in the games that do not begin there.
-HELD = 3
 # At the last scale λ and the learning rate then shrink by these factors.
 WEIGHT_AGAIN, RATE_AGAIN = 0.3, 0.6
 
 
-class CoarseToFine(FGVisMethod):
-    """A game as one stage in which the scale of the gradient shrinks and λ follows the goal.
-
-    The result is the sparsest mask at the goal, else the one that came nearest to it.
-    """
-
-    trials = 1
+class CoarseToFine(SingleRun):
+    """A game in which the scale of the gradient shrinks while λ follows the goal."""
 
     def search_state(self, mask: Tensor, weight: Tensor) -> State:
-        steps = torch.zeros_like(weight, dtype=torch.int64)
-        return {
-            "reached": steps.bool(),
-            "ended": steps.bool(),
-            "scale": steps.clone(),
-            "held": steps.clone(),
-            "missed": steps.clone(),
-            "waited": steps.clone(),
-            "relative": torch.full_like(weight, START),
-            "pace": torch.ones_like(weight),
-            "distance": torch.full_like(weight, torch.inf),
-            "area_to_beat": torch.full_like(weight, torch.inf),
-        }
+        own = {"scale": torch.zeros_like(weight, dtype=torch.int64), "relative": torch.full_like(weight, START)}
+        return super().search_state(mask, weight) | own
 
     def objective(self, classifier: LogitsFunction, state: State, present: frozenset[int]) -> Tensor:
         # G and λ depend on ∂φ/∂m of the same step, which only the backward pass knows.
@@ -90,33 +73,13 @@ class CoarseToFine(FGVisMethod):
         state["ended"] |= ~state["reached"] & (mean == 0)
         return averaged + per_pixel(self.game.sign * weight).to(gradient.dtype)
 
-    def observe(self, state: State, top: Tensor, odds: Tensor, mask: Tensor) -> None:
-        moving = ~state["over"]
-        at_goal = self.at_goal(state, top, odds)
-        reached = state["reached"] | at_goal
-        held = torch.where(at_goal, state["held"] + 1, 0)
-        area = self.salient_area(mask)
-        distance = -self.game.sign * odds.double()
-        nearer = moving & state["best_area"].isinf() & (distance < state["distance"])
-        needed = 1 if self.game.begins_at_goal else HELD
-        better = moving & (held >= needed) & (area < state["best_area"])
-        self.remember(state, mask, torch.where(better, area, state["best_area"]), nearer | better)
-        smallest = state["best_area"]
-        smaller = smallest < (1 - PROGRESS) * state["area_to_beat"]
-        waited = torch.where(smaller | ~reached, 0, state["waited"] + 1)
+    def followed(self, state: State, seen: State, at_goal: Tensor, better: Tensor) -> State:
+        factor = torch.where(at_goal, RISE_AT_GOAL, torch.where(seen["reached"], FALL_OFF_GOAL, SEEKING))
         last = state["scale"] == len(SCALES) - 1
-        factor = torch.where(at_goal, RISE_AT_GOAL, torch.where(reached, FALL_OFF_GOAL, SEEKING))
-        changes = {
-            "reached": reached,
-            "held": held,
-            "missed": torch.where(at_goal | ~reached, 0, state["missed"] + 1),
-            "waited": waited,
+        return {
             "relative": state["relative"] * factor,
-            "distance": torch.where(nearer, distance, state["distance"]),
-            "area_to_beat": torch.where(smaller, smallest, state["area_to_beat"]),
-            "ended": state["ended"] | (last & (waited >= self.settings.patience)),
+            "ended": state["ended"] | (last & (seen["waited"] >= self.settings.patience)),
         }
-        replace(state, moving, changes)
 
     def rates(self, state: State, scheduled: Tensor) -> Tensor:
         return scheduled * state["pace"]
