@@ -12,7 +12,7 @@ from visual_summaries.pipeline.data.decode import read_image
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.models.loading import load_classifier
 
-NETWORKS = ("squeezenet1_1", "mobilenet_v2", "squeezenet1_0")
+NETWORKS = ("squeezenet1_1", "mobilenet_v2", "squeezenet1_0", "efficientnet_lite0")
 # Classes with many flat backgrounds: sky, water, out-of-focus green.
 FLAT = ("n01531178", "n02690373", "n02317335")
 
