@@ -16,7 +16,7 @@ from photographs import NETWORKS, correct_photographs, machine, network
 from visual_summaries.pipeline.explain.crisp import CrispMasks
 from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.fgvis import FGVis
-from visual_summaries.pipeline.explain.fgvis_settings import GAMES
+from visual_summaries.pipeline.explain.fgvis_settings import GAMES, SEARCHES, FGVisSettings
 from visual_summaries.pipeline.models.nonlinearities import recording
 from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=GAMES)
+    parser.add_argument("--search", choices=SEARCHES, help="for λ; default: the game's own")
     parser.add_argument("--photographs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
@@ -42,7 +43,10 @@ def main() -> None:
         with torch.no_grad(), recording(prepared.module) as bounds:
             prepared.logits(photographs[0].image[None])
         memory = sum(bound.numel() * bound.element_size() for bound in bounds) / 1e6
-        methods = {"crisp, fast": CrispMasks("fast")} | {f"fgvis, {game}": FGVis(game) for game in arguments.games}
+        methods = {"crisp, fast": CrispMasks("fast")}
+        for game in arguments.games:
+            settings = FGVisSettings(game, search=arguments.search)
+            methods[f"fgvis, {game}, {settings.search}"] = FGVis(settings)
         for label, explainer in methods.items():
             items = [Item(number, photograph.image, photograph.target) for number, photograph in enumerate(photographs)]
             started = time.perf_counter()
@@ -60,7 +64,7 @@ def main() -> None:
             means = [sum(values) / len(found) for values in (reached, left, saliency)]
             print(
                 f"| {name} | {label} | {passes:.0f} | {seconds:.2f} | {1000 * seconds / passes:.1f} "
-                f"| {'–' if 'crisp' in label else f'{means[0]:.0%}'} | {means[1]:.4f} | {means[2]:.4f} "
+                f"| {'–' if 'crisp' in label else f'{sum(reached):.0f} of {len(reached)}'} | {means[1]:.4f} | {means[2]:.4f} "
                 f"| {0 if 'crisp' in label else memory:.1f} |",
                 flush=True,
             )
