@@ -64,7 +64,8 @@ def main() -> None:
             means = [sum(values) / len(found) for values in (reached, left, saliency)]
             print(
                 f"| {name} | {label} | {passes:.0f} | {seconds:.2f} | {1000 * seconds / passes:.1f} "
-                f"| {'–' if 'crisp' in label else f'{sum(reached):.0f} of {len(reached)}'} | {means[1]:.4f} | {means[2]:.4f} "
+                f"| {'–' if 'crisp' in label else f'{sum(reached):.0f} of {len(reached)}'} "
+                f"| {means[1]:.4f} | {means[2]:.4f} "
                 f"| {0 if 'crisp' in label else memory:.1f} |",
                 flush=True,
             )
