@@ -1,6 +1,7 @@
 """The walls of the house: who may import whom. docs/reference/architecture.md shows it around."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -63,19 +64,26 @@ def python_files(folder: Path) -> list[Path]:
     return files
 
 
-def imported_modules(path: Path, known: set[str] | None = None) -> set[str]:
-    """What a file imports anywhere, inside functions as well; `from a import b` is of `a.b` where that is known."""
-    found = set()
+@functools.cache
+def imports(path: Path) -> list[tuple[str, str | None]]:
+    """Module, and the name that is taken from it or None, of all that a file imports, inside functions as well."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("visual_summaries.") for alias in node.names}
+            found += [(alias.name.removeprefix("visual_summaries."), None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            module = node.module.removeprefix("visual_summaries.")
-            for alias in node.names:
-                whole = f"{module}.{alias.name}"
-                found.add(whole if known and whole in known else module)
+            found += [(node.module.removeprefix("visual_summaries."), alias.name) for alias in node.names]
     return found
+
+
+def imported_modules(path: Path, known: set[str] | None = None) -> set[str]:
+    """What a file imports anywhere; `from a import b` is of `a.b` where that is known."""
+    modules = set()
+    for module, name in imports(path):
+        whole = f"{module}.{name}"
+        modules.add(whole if name and known and whole in known else module)
+    return modules
 
 
 def import_graph(root: Path, folders: tuple[str, ...]) -> dict[str, set[str]]:
@@ -132,6 +140,7 @@ def test_a_circle_is_found_even_where_a_function_closes_it(tmp_path: Path) -> No
         (tmp_path / "house" / f"{name}.py").write_text(text)
     assert circles(import_graph(tmp_path, ("house",))) == [{"house.a", "house.b", "house.c"}]
     (tmp_path / "house" / "c.py").write_text("thing = 1\n")
+    imports.cache_clear()
     assert circles(import_graph(tmp_path, ("house",))) == []
 
 
