@@ -52,10 +52,11 @@ from visual_summaries.pipeline.data.decode import read_image
 from visual_summaries.pipeline.evaluate.intervals import mean_interval
 from visual_summaries.pipeline.models.dense_features import dense_features, layers_of
 from visual_summaries.pipeline.stages.classifier import classifier_of
+from visual_summaries.pipeline.stages.fusion import stored_specialist
 from visual_summaries.pipeline.store.tables import TableStore, digest
 from visual_summaries.pipeline.summarize.mixtures import MIXTURES, Mixture
 from visual_summaries.pipeline.summarize.regions import decode_run_length
-from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses, normalized, train_specialist
+from visual_summaries.pipeline.summarize.specialists import SpecializedClasses, normalized, train_specialist
 
 WINDOW = 3
 COMPONENTS = 250
@@ -94,8 +95,7 @@ class Run:
                 self.members[row["label"], row["cluster"]][number[row["image_id"]]] = row["segment"], row["side"]
         self.class_of = {key: label[key[0]] for key in self.members}
         self.stored = [
-            (label[row["label"]], Specialist(np.frombuffer(row["coefficients"], np.float32), row["intercept"], 1.0))
-            for row in store.read_all("specialists").to_pylist()
+            (label[row["label"]], stored_specialist(row)) for row in store.read_all("specialists").to_pylist()
         ]
 
     def sides(self) -> list[tuple[int, list[int], list[int]]]:

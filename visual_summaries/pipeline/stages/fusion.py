@@ -14,7 +14,13 @@ from visual_summaries.pipeline.summarize.mixtures import MIXTURES
 from visual_summaries.pipeline.summarize.specialists import Specialist, SpecializedClasses, normalized
 
 IMAGE_COLUMNS = ("image_id", "label", "class_index", "split", "probabilities", "features")
+MACHINE_COLUMNS = ("coefficients", "intercept", "fit_accuracy")
 AT_ONCE = 512
+
+
+def stored_specialist(row: Mapping[str, Any]) -> Specialist:
+    """Of a row of `specialists` with `MACHINE_COLUMNS`."""
+    return Specialist(np.frombuffer(row["coefficients"], np.float32), row["intercept"], row["fit_accuracy"])
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,9 @@ def fused_predictions(worker: WorkerContext, unit: Unit, labels: Sequence[tuple[
     # By class index: several labels may mean one class.
     machines: dict[int, list[Specialist]] = defaultdict(list)
     names: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    columns = ["label", "summary", "coefficients", "intercept", "fit_accuracy"]
-    for row in worker.read(unit, "specialists", columns):
-        coefficients = np.frombuffer(row["coefficients"], np.float32)
+    for row in worker.read(unit, "specialists", ["label", "summary", *MACHINE_COLUMNS]):
         index = index_of[row["label"]]
-        machines[index].append(Specialist(coefficients, row["intercept"], row["fit_accuracy"]))
+        machines[index].append(stored_specialist(row))
         names[index].append((row["label"], row["summary"]))
     classes = np.array(sorted(machines), dtype=int)
     among = np.array(sorted({*index_of.values()}), dtype=int)

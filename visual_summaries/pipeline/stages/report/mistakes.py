@@ -11,6 +11,7 @@ from visual_summaries.pipeline.evaluate.mistakes import decisions, shown
 from visual_summaries.pipeline.report.mistakes import Confusion, Mistakes
 from visual_summaries.pipeline.runtime.units import Unit
 from visual_summaries.pipeline.stages.context import WorkerContext
+from visual_summaries.pipeline.stages.fusion import MACHINE_COLUMNS, stored_specialist
 from visual_summaries.pipeline.summarize.specialists import Specialist
 
 COLUMNS = ["image_id", "class_index", "prediction", "prediction_name", "split", "features", "decode_error"]
@@ -98,13 +99,9 @@ def told_mistakes(worker: WorkerContext, unit: Unit, others: Mapping[int, OtherC
 
 def _machines(worker: WorkerContext, paths: Sequence[str]) -> tuple[list[int], list[Specialist]]:
     """Numbers, from 1, of a class's summaries that have a specialist, and these."""
-    columns = ["summary", "coefficients", "intercept", "fit_accuracy"]
-    rows = worker.store.read("specialists", paths, columns).to_pylist() if paths else []
+    rows = worker.store.read("specialists", paths, ["summary", *MACHINE_COLUMNS]).to_pylist() if paths else []
     rows.sort(key=lambda row: row["summary"])
-    return [row["summary"] + 1 for row in rows], [
-        Specialist(np.frombuffer(row["coefficients"], np.float32), row["intercept"], row["fit_accuracy"])
-        for row in rows
-    ]
+    return [row["summary"] + 1 for row in rows], [stored_specialist(row) for row in rows]
 
 
 def _features(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
