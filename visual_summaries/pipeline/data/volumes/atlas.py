@@ -1,6 +1,5 @@
 """The atlas: a volume of integer labels with the names of its segments, and whether a scan lies as it does."""
 
-import csv
 import hashlib
 import math
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from visual_summaries.pipeline.data.annotations import read_annotations
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.data.volumes.files import VolumeError, VolumeFile, open_volume, said
 from visual_summaries.pipeline.names import readable
@@ -81,35 +81,24 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Names of segments by label, from a CSV file with the columns `label` and `name`; others are ignored.
+    """Names of segments by label, from a list (`pipeline.lists`) with the columns `label` and `name`.
 
     Raises:
         CatalogError: not readable, columns missing, a label that is no whole number or has two names, an empty name.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
-        columns = [column.strip().lower() for column in rows.fieldnames or () if column is not None]
-        rows.fieldnames = columns
-        missing = [column for column in COLUMNS if column not in columns]
-        if missing:
-            raise CatalogError(
-                f"{path}: names of segments need a header row with the columns label and name; "
-                f"{' and '.join(missing)} missing, found {', '.join(columns) or 'none'}"
-            )
-        found: dict[int, str] = {}
-        for row in rows:
-            label, name = (row["label"] or "").strip(), readable((row["name"] or "").strip())
-            if not WHOLE.fullmatch(label):
-                raise CatalogError(f"{path}: line {rows.line_num}: the label {label[:60]!r} is no whole number")
-            if not name:
-                raise CatalogError(f"{path}: line {rows.line_num}: the segment {label} has an empty name")
-            if found.setdefault(int(label), name) != name:
-                raise CatalogError(f"{path}: line {rows.line_num}: the segment {label} has another name before")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CatalogError(f"{path}: cannot read the names of segments: {reason}") from None
-    return found
+    names: dict[int, str] = {}
+
+    def named(place: str, row: dict[str, str]) -> None:
+        label, name = row["label"], readable(row["name"])
+        if not WHOLE.fullmatch(label):
+            raise ValueError(f"the label {label[:60]!r} is no whole number")
+        if not name:
+            raise ValueError(f"the segment {label} has an empty name")
+        if names.setdefault(int(label), name) != name:
+            raise ValueError(f"the segment {label} has another name before")
+
+    read_annotations(path, COLUMNS, (), {}, "names of segments", named)
+    return names
 
 
 def check_place(scan: VolumeFile, atlas: LabelVolume) -> None:
