@@ -2,9 +2,9 @@
 
     VISUAL_SUMMARIES_DATA=… python benchmarks/fgvis_deletion.py --output deletion.jsonl
 
-ImageNet validation photographs that the network classifies correctly. FGVis plays the deletion game; RISE has 1,000
-masks; occlusion (Captum) slides a window of 32 pixels by 16; Grad-CAM (Captum) looks at the last layer with a spatial
-map. Each result is a line of the output file; a second run goes on where the first one stopped.
+ImageNet validation photographs that the network classifies correctly. FGVis plays the deletion game, by its default
+search and (`fgvis-scales`) from coarse to fine; RISE has 1,000 masks; occlusion (Captum) slides a window of 32 pixels
+by 16; Grad-CAM (Captum) looks at the last layer with a spatial map. Each result is a line of the output file; a second run goes on where the first one stopped.
 """
 
 import argparse
@@ -24,21 +24,23 @@ from visual_summaries.pipeline.evaluate.faithfulness import deletion_curve
 from visual_summaries.pipeline.evaluate.intervals import mean_interval
 from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.fgvis import FGVis
+from visual_summaries.pipeline.explain.fgvis_settings import FGVisSettings
 from visual_summaries.pipeline.explain.rise import Rise
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier, keep_freed_memory
 
 WINDOW, STRIDE = 32, 16
-METHODS = ("fgvis", "grad-cam", "rise-1000", "occlusion")
+METHODS = ("fgvis", "grad-cam", "rise-1000", "occlusion", "fgvis-scales")
 
 
 def maps(
     method: str, plain: Classifier, classifier: PreparedClassifier, chosen: list[Photograph], batch: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Number and map `[1,C,S,S]` of each photograph, as they are done."""
-    if method == "fgvis":
+    if method in ("fgvis", "fgvis-scales"):
+        explainer = FGVis(FGVisSettings("deletion", search="scales" if method == "fgvis-scales" else None))
         items = (Item(number, photograph.image, photograph.target) for number, photograph in enumerate(chosen))
-        for number, explanation in explain_stream(FGVis("deletion"), classifier, items, classifier.device, batch):
+        for number, explanation in explain_stream(explainer, classifier, items, classifier.device, batch):
             yield number, explanation.saliency
         return
     # The network as loaded: once prepared, its layers are no longer called as parts of `features`.
