@@ -4,7 +4,8 @@
 
 ImageNet validation photographs that the network classifies correctly. FGVis plays the deletion game, by its default
 search and (`fgvis-scales`) from coarse to fine; RISE has 1,000 masks; occlusion (Captum) slides a window of 32 pixels
-by 16; Grad-CAM (Captum) looks at the last layer with a spatial map. Each result is a line of the output file; a second run goes on where the first one stopped.
+by 16; Grad-CAM (Captum) looks at the last layer with a spatial map. Each result is a line of the output file; a second
+run goes on where the first one stopped.
 """
 
 import argparse
