@@ -8,7 +8,7 @@ from visual_summaries.pipeline.evaluate.intervals import wilson_interval
 from visual_summaries.pipeline.evaluate.paired import PairedAccuracy
 from visual_summaries.pipeline.report.compared import ComparedPair, states_counted
 from visual_summaries.pipeline.report.evaluation import escaped, number
-from visual_summaries.pipeline.report.rendering import count, percent
+from visual_summaries.pipeline.report.rendering import count
 
 # Visual summaries, Table 3: summaries a class, accuracy on ImageNet.
 PUBLISHED = (("AlexNet", 5.0, 0.571), ("VGG16", 5.5, 0.724), ("GoogLeNet", 6.0, 0.745), ("ResNet-50", 6.33, 0.762))
@@ -75,8 +75,8 @@ def comparison_text(
     """
     lines = ["# Runs side by side", ""]
     for other, accuracy in enumerate(accuracies):
-        pairs = [one.pairs[other] for one in classes]
-        lines += [verdict(escaped(runs[0].name), escaped(runs[other + 1].name), accuracy, pairs), ""]
+        first, second = map(escaped, short_names([runs[0].name, runs[other + 1].name]))
+        lines += [verdict(first, second, accuracy, [one.pairs[other] for one in classes]), ""]
     lines += [
         "Accuracy: top-1 over all readable images of the classes that all runs have, 95 % Wilson interval. Summaries:",
         "kept ones a class, mean over classes, 95 % bootstrap interval over classes.",
@@ -124,22 +124,20 @@ def verdict(first: str, second: str, accuracy: PairedAccuracy, pairs: Sequence[C
         )
     else:
         parts.append(f"{first} and {second} have no photograph in common")
-    own, others = (states_counted(one for pair in pairs for one in side) for side in _sides(pairs))
+    own = states_counted([one for pair in pairs for one in pair.first])
+    others = states_counted([one for pair in pairs for one in pair.second])
     if not own.total and not others.total:
         parts.append("neither has a summary")
     else:
+        same = "no pair shows" if not own.counterpart else f"{count(own.counterpart, 'pair')} show"
+        same += "s" if own.counterpart == 1 else ""
         parts.append(
-            f"of their {own.total:,} and {others.total:,} summaries {count(own.counterpart, 'pair')} "
-            f"{'shows' if own.counterpart == 1 else 'show'} the same part, {own.alone:,} "
-            f"{'is a part' if own.alone == 1 else 'are parts'} that only {first} looks at and {others.alone:,} that "
-            f"only {second} looks at"
+            f"of their {own.total:,} and {others.total:,} summaries {same} the same part, {own.alone:,} "
+            f"{'shows one' if own.alone == 1 else 'show parts'} that only {first} looks at and {others.alone:,} "
+            f"{'one' if others.alone == 1 else 'parts'} that only {second} looks at"
         )
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _sides(pairs: Sequence[ComparedPair]) -> tuple[list[Any], list[Any]]:
-    return [pair.first for pair in pairs], [pair.second for pair in pairs]
 
 
 def isolated(name: str) -> str:
@@ -147,21 +145,34 @@ def isolated(name: str) -> str:
     return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of runs, model and explainer, without the words at their end and the library at their beginning that all
+    of them have; as they are where that would leave too little to tell them apart."""
+    words = [name.split(" ") for name in names]
+    while all(len(own) > 1 for own in words) and len({own[-1] for own in words}) == 1:
+        words = [own[:-1] for own in words]
+    short = [" ".join(own) for own in words]
+    libraries = {name.partition(":")[0] for name in short if ":" in name}
+    if len(libraries) == 1 and all(":" in name for name in short):
+        short = [name.partition(":")[2] for name in short]
+    return short if len(set(short)) == len(names) and all(short) else list(names)
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def _better(first: str, second: str, accuracy: PairedAccuracy) -> str:
-    if accuracy.low > 0 or accuracy.high < 0:
-        name, sign = (first, 1) if accuracy.low > 0 else (second, -1)
-        low, high = sorted((sign * accuracy.low, sign * accuracy.high))
-        return f"so that {name} is better, by {percent(sign * accuracy.difference)} ({_range(low, high)})"
-    if not accuracy.only_first and not accuracy.only_second:
-        return f"the same ones ({_range(accuracy.low, accuracy.high)})"
-    return (
-        f"too close to tell which is better (a difference of {percent(accuracy.difference)}, "
-        f"{_range(accuracy.low, accuracy.high)})"
-    )
-
-
-def _range(low: float, high: float) -> str:
-    return f"95% interval {percent(low)} to {percent(high)}".replace("-", "−")
+    sign = -1 if accuracy.difference < 0 else 1
+    low, high = sorted((sign * accuracy.low, sign * accuracy.high))
+    interval = f"95% interval {points(low)} to {points(high)}"
+    ahead = f"{second if sign < 0 else first} by {points(sign * accuracy.difference)} points"
+    if low > 0:
+        return f"which makes {ahead.replace(' by', ' better by', 1)} ({interval})"
+    if not accuracy.difference:
+        return f"too close to tell which is better ({interval} points)"
+    return f"too close to tell which is better ({ahead}, {interval})"
 
 
 def _found_again(found: Sequence[bool]) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 from visual_summaries.pipeline.evaluate.paired import PairedAccuracy
 from visual_summaries.pipeline.report.class_drawings import PICTURE_SIDE
 from visual_summaries.pipeline.report.compared import ComparedPair, alone, disagreements, states_counted
-from visual_summaries.pipeline.report.comparison import SHARED_METHOD, ComparedClass, ComparedRun, isolated, verdict
+from visual_summaries.pipeline.report.comparison import (
+    SHARED_METHOD,
+    ComparedClass,
+    ComparedRun,
+    isolated,
+    points,
+    short_names,
+    verdict,
+)
 from visual_summaries.pipeline.report.files import slug, write_file
 from visual_summaries.pipeline.report.plots import compared_counts
 from visual_summaries.pipeline.report.rendering import render, shared_files
@@ -106,16 +114,16 @@ def _pair_view(
     Args:
         names: of the classes, by label.
     """
-    both = runs[0], runs[number]
+    both = short_names([runs[0].name, runs[number].name])
     sides = []
     for run in (0, 1):
         parts, photographs = alone(pair.pairs, run), disagreements(pair.pairs, run)
-        states = states_counted(one for _, own in pair.pairs for one in (own.first, own.second)[run])
+        states = states_counted([one for _, own in pair.pairs for one in (own.first, own.second)[run]])
         sides.append(
             {
                 "number": (1, number + 1)[run],
-                "name": both[run].name,
-                "other": both[1 - run].name,
+                "name": both[run],
+                "other": both[1 - run],
                 "right": (pair.accuracy.first, pair.accuracy.second)[run],
                 "only": (pair.accuracy.only_first, pair.accuracy.only_second)[run],
                 "states": states,
@@ -133,8 +141,10 @@ def _pair_view(
                 "photographs_not_shown": max(0, len(photographs) - SHOWN),
             }
         )  # fmt: skip
-    said = verdict(isolated(both[0].name), isolated(both[1].name), pair.accuracy, [own for _, own in pair.pairs])
-    return {"verdict": said, "accuracy": pair.accuracy, "sides": sides, "number": number}
+    said = verdict(isolated(both[0]), isolated(both[1]), pair.accuracy, [own for _, own in pair.pairs])
+    accuracy = pair.accuracy
+    difference = {name: points(getattr(accuracy, name)) for name in ("difference", "low", "high")}
+    return {"verdict": said, "accuracy": accuracy, "points": difference, "sides": sides, "number": number}
 
 
 def _class_view(directory: Path, one: ComparedClass, shown: Sequence[ComparedPictures]) -> dict[str, Any]:
