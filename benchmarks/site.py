@@ -124,8 +124,10 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
         ])
         add("candidates", label, [
             common | everywhere | {
-                "candidate": n, "source": "regions", "image_id": image_id, "likeness": 0.5, "coherence": 0.4,
-                "chance": 0.1, "rank": n,
+                "candidate": n, "source": "regions, 2", "image_id": image_id, "likeness": 0.5, "coherence": 0.4,
+                "chance": 0.1, "rank": n, "segment": [0, 256], "side": 16, "mirrored": False,
+                "photographs": len(ids), "support": 1.0, "coverage": 0.9 / (n + 1), "specificity": 0.5,
+                "gain": 0.1, "added": 0.4 / (n + 1), "found_again": 0.8,
             }
             for image_id, n in boxes
         ])
