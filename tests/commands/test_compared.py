@@ -100,16 +100,21 @@ def test_what_only_one_run_looks_at_is_what_a_loop_over_pixels_finds(seed: int) 
         assert [one.number for one in found] == list(range(5))
         for one in found:
             photographs = looked = 0
-            area = []
+            area, elsewhere, seen = [], [], []
             for image_id, (x0, y0, x1, y1) in own[2][one.number].items():
                 if image_id not in other[1]:
                     continue
                 pixels = [(y, x) for y in range(y0, y1) for x in range(x0, x1) if own[1][image_id][y, x]]
                 covered = [place for place in pixels if other[1][image_id][place]]
                 photographs += 1
-                looked += bool(pixels) and 2 * len(covered) >= len(pixels)
+                seen.append(image_id)
+                if pixels and 2 * len(covered) >= len(pixels):
+                    looked += 1
+                else:
+                    elsewhere.append(image_id)
                 area.append(other[1][image_id].mean())
             assert (one.photographs, one.looked) == (photographs, looked)
+            assert one.shown == [*elsewhere, *seen][0]
             assert one.chance == pytest.approx(np.mean(area))
             if one.counterpart is None:
                 assert one.state == ("alone" if looked < photographs / 2 else "looked at")

@@ -199,6 +199,7 @@ def _compared_summaries(
         seen = [image_id for image_id in members if image_id in own.explained and image_id in other.explained]
         parts = [member_pixels(members[image_id], own.salient(image_id)) for image_id in seen]
         looked = looked_at(parts, [other.salient_in(own, image_id) for image_id in seen])
+        elsewhere = (image_id for image_id, there in zip(seen, looked.there, strict=True) if not there)
         words = in_words(
             {**row, "members_kept": row["members"]}, len(own.explained), own.run.config.summaries.resamples
         )
@@ -212,7 +213,7 @@ def _compared_summaries(
                 photographs=looked.photographs,
                 looked=looked.looked,
                 chance=looked.chance,
-                shown=seen[0] if seen else None,
+                shown=next(elsewhere, seen[0] if seen else None),
             )
         )
     return tuple(found)

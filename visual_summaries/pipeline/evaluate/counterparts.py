@@ -17,15 +17,23 @@ class Looked:
     """How often another network looks where a summary is.
 
     Attributes:
-        photographs: with a member of the summary and a map of the other network.
-        looked: of these, those where at least half of the member's pixels are salient to the other network.
+        there: for each photograph with a member of the summary and a map of the other network, whether at least half of
+            the member's pixels are salient to the other network.
         chance: share of the photographs' squares that is salient to it, mean, 0..1; NaN without photographs. What a
             part would be covered by if the other network looked anywhere.
     """
 
-    photographs: int
-    looked: int
+    there: tuple[bool, ...]
     chance: float
+
+    @property
+    def photographs(self) -> int:
+        return len(self.there)
+
+    @property
+    def looked(self) -> int:
+        """Photographs in which it looks there."""
+        return sum(self.there)
 
     @property
     def elsewhere(self) -> bool:
@@ -40,12 +48,12 @@ def looked_at(members: Sequence[np.ndarray], salient: Sequence[np.ndarray]) -> L
         members: pixels of the summary's member in each photograph, bool `[S,S]`.
         salient: what is salient to the other network in the same squares, bool `[S,S]`.
     """
-    looked, shares = 0, []
+    there, shares = [], []
     for part, seen in zip(members, salient, strict=True):
         pixels = int(part.sum())
-        looked += bool(pixels) and (part & seen).sum() >= COVERED * pixels
+        there.append(pixels > 0 and bool((part & seen).sum() >= COVERED * pixels))
         shares.append(seen.mean())
-    return Looked(len(shares), int(looked), float(np.mean(shares)) if shares else float("nan"))
+    return Looked(tuple(there), float(np.mean(shares)) if shares else float("nan"))
 
 
 def in_other_square(mask: np.ndarray, view: View, other: View, side: int) -> np.ndarray:

@@ -20,8 +20,8 @@ class ComparedSummary:
         counterpart: number of the other run's summary that shows the same part.
         overlap: the largest share of images in which it shows the same part as one of the other run, 0..1.
         photographs, looked, chance: see `pipeline.evaluate.counterparts.Looked`.
-        shown: image id of the photograph that it is shown in: its exemplar, or the most typical one that both runs
-            explained.
+        shown: image id of the photograph that it is shown in: of those that both runs explained the most typical one in
+            which the other network looks somewhere else.
     """
 
     number: int
