@@ -47,7 +47,8 @@ def drawn_run(
     """A run with one salient region a photograph and these summaries; `side` of the photographs in pixels."""
     images = [
         {"image_id": image_id, "uri": f"{image_id}.png", "width": side, "height": side, "class_index": 0,
-         "prediction": int(not is_right), "prediction_name": "x", "prediction_score": 0.8, "score": 0.1}
+         "prediction": int(not is_right), "prediction_name": "its own" if is_right else "another",
+         "prediction_score": 0.8, "score": 0.1}
         for image_id, is_right in right.items()
     ]  # fmt: skip
     maps = [{"image_id": image_id, "saliency_shape": [1, *mask.shape]} for image_id, mask in masks.items()]
@@ -120,6 +121,7 @@ def test_what_only_one_run_looks_at_is_what_a_loop_over_pixels_finds(seed: int) 
                 assert one.state == ("alone" if looked < photographs / 2 else "looked at")
     apart = {one.image_id: one.right for one in pair.disagreements}
     assert apart == {name: int(second[3][name]) for name in names if first[3][name] != second[3][name]}
+    assert {one.called for one in pair.disagreements} == {"another"}
     assert pair.both == sum(first[3][name] and second[3][name] for name in names)
     accuracy = paired(first[0].store, second[0].store, ["c"])
     assert (accuracy.both, accuracy.only_first, accuracy.only_second) == (pair.both, pair.only(0), pair.only(1))
