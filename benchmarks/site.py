@@ -1,6 +1,6 @@
 """How long the report of many classes takes to draw, how large its pages are, and how soon they can be used.
 
-    python benchmarks/site.py FOLDER [--classes 1000 --summaries 5 --photographs 20 --workers 2 --members 16 --examples 8]
+    python benchmarks/site.py FOLDER [--classes 1000 --summaries 5 --photographs 20 --workers 2]
 
 Makes a synthetic run in FOLDER, whole: photographs of the demo's scenes (hard links: each class has the same files in
 another order), tables with made-up maps, regions and summaries, SqueezeNet 1.1 with random weights. A quarter of the
@@ -310,8 +310,11 @@ def main() -> None:
     largest = max(path.stat().st_size for path in files if path.suffix == ".html")
     times = opened(overview)
     median = {name: statistics.median(one[name] for one in times) for name in times[0]}
-    print(f"{arguments.classes} classes × {arguments.summaries} summaries × {arguments.photographs} photographs, "
-          f"{arguments.members} members and {arguments.examples} examples drawn, {arguments.workers} workers, {platform.machine()}, {os.cpu_count()} processors\n")
+    print(
+        f"{arguments.classes} classes × {arguments.summaries} summaries × {arguments.photographs} photographs, "
+        f"{arguments.members} members and {arguments.examples} examples drawn, {arguments.workers} workers, "
+        f"{platform.machine()}, {os.cpu_count()} processors\n"
+    )
     print("| | |\n|---|--:|")
     if not there:
         print(f"| draw the site (Ray's start included) | {seconds[0]:.0f} s |")
