@@ -183,6 +183,8 @@ def test_the_sentence_at_the_top() -> None:
     better = paired_accuracy([False] * 30 + [True] * 10, [True] * 40)
     assert "in 10 and B in 40, which makes B better by 75.0 points (95% interval" in verdict("A", "B", better, [])
     assert verdict("A", "B", better, []).endswith("neither has a summary.")
+    same = verdict("A", "B", paired_accuracy([True] * 20, [True] * 20), [])
+    assert "A is right in 20 and B in 20, the same ones (95% interval −16.1 to 16.1 points)" in same
     nothing = verdict("A", "B", paired_accuracy([], []), [])
     assert nothing == "A and B have no photograph in common; neither has a summary."
 

@@ -170,6 +170,8 @@ def _better(first: str, second: str, accuracy: PairedAccuracy) -> str:
     ahead = f"{second if sign < 0 else first} by {points(sign * accuracy.difference)} points"
     if low > 0:
         return f"which makes {ahead.replace(' by', ' better by', 1)} ({interval})"
+    if not accuracy.only_first and not accuracy.only_second:
+        return f"the same ones ({interval} points)"
     if not accuracy.difference:
         return f"too close to tell which is better ({interval} points)"
     return f"too close to tell which is better ({ahead}, {interval})"
