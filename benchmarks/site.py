@@ -92,17 +92,20 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
         edges = {key: dict(zip(("x0", "y0", "x1", "y1"), edge, strict=True)) for key, edge in boxes.items()}
         right = generator.random() * 0.5 + 0.5
         beside = (index + 1 if index % 2 == 0 and index + 1 < len(photographs) else max(0, index - 1))
-        directions = unit_length(generator.standard_normal((summaries, FEATURES)) + 1)
-        seen = unit_length(directions[generator.integers(summaries, size=len(own))]
-                           + 0.05 * generator.standard_normal((len(own), FEATURES)))
+        directions, others = seen_as(index, summaries), seen_as(beside, summaries)
+        rightly = generator.random(len(own)) < right
+        # What is called the class beside shows a part of that.
+        seen = np.where(rightly[:, None], directions[generator.integers(summaries, size=len(own))],
+                        others[generator.integers(summaries, size=len(own))])
+        seen = unit_length(seen + 0.01 * generator.standard_normal((len(own), FEATURES)))
         add("images", label, [
             common | {
                 "image_id": image_id, "uri": uri, "class_index": index, "split": "fit", "width": SIDE, "height": SIDE,
-                "mode": "RGB", "prediction": index if rightly else beside, "features": half(features),
-                "prediction_name": names[index if rightly else beside],
-                "prediction_score": 0.9, "score": 0.9 if rightly else 0.05, "explained": True,
+                "mode": "RGB", "prediction": index if known else beside, "features": half(features),
+                "prediction_name": names[index if known else beside],
+                "prediction_score": 0.9, "score": 0.9 if known else 0.05, "explained": True,
             }
-            for (image_id, uri), rightly, features in zip(own, generator.random(len(own)) < right, seen, strict=True)
+            for (image_id, uri), known, features in zip(own, rightly, seen, strict=True)
         ])
         add("maps", label, [
             common | {
@@ -162,7 +165,7 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
             for rank in range(5)
         ])
         add("specialists", label, [
-            common | {"summary": n, "coefficients": directions[n].astype(np.float32).tobytes(), "intercept": -0.5,
+            common | {"summary": n, "coefficients": directions[n].astype(np.float32).tobytes(), "intercept": -0.7,
                       "positives": len(ids), "negatives": 100, "fit_accuracy": 0.9}
             for n in range(summaries)
         ])
@@ -183,6 +186,11 @@ def write_tables(config: RunConfig, photographs: dict[str, list[tuple[str, str]]
     shards["runs"] = [store.write("runs", "synthetic/run.parquet", make_table("runs", rows), "")]
     for name, written in shards.items():
         store.write_manifest(name, "synthetic", written, complete=True)
+
+
+def seen_as(index: int, summaries: int) -> np.ndarray:
+    """Directions in which a class's summaries lie among the features."""
+    return unit_length(np.random.default_rng([1, index]).standard_normal((summaries, FEATURES)) + 1)
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
