@@ -172,5 +172,15 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     assert all(panel["datasource"]["uid"] == "${datasource}" for panel in dashboard["panels"])
 
 
+def test_the_dashboard_shows_the_first_death_and_none_as_zero() -> None:
+    dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+    (panel,) = (panel for panel in dashboard["panels"] if panel["title"].startswith("Deaths"))
+    for target in panel["targets"]:
+        counter, _, otherwise = target["expr"].partition(" or ")
+        # A counter is not there before its first event, and Prometheus sees no increase from nothing to 1.
+        assert not re.search(r"\b(increase|rate)\(", counter)
+        assert otherwise.startswith("0 * sum by (stage) (ray_visual_summaries_units_done_total{")
+
+
 def metric_names(text: str) -> list[str]:
     return re.findall(r"ray_visual_summaries_\w+", text)

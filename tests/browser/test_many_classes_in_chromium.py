@@ -80,6 +80,28 @@ def test_a_thousand_classes_are_there_at_once_and_found_within_a_second(chromium
     assert view.troubles == []
 
 
+def test_a_class_is_found_or_drawn_by_lot_from_any_page(chromium, overview: Path) -> None:  # noqa: ANN001
+    other = overview.with_name("classes") / "bare" / "index.html"
+    with watched(chromium) as view:
+        page = view.page
+        view.open(other)
+        page.keyboard.press("/")
+        page.keyboard.type("wren 0599")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/index.html#find=wren+0599")
+        assert page.locator("#told").inner_text() == "1 of 1,000 classes"
+        view.open(other)
+        page.keyboard.press("r")
+        page.wait_for_url(lambda address: "/classes/" in address and "/bare/" not in address)
+        # Not by way of the overview.
+        page.go_back(wait_until="load")
+        assert page.url == other.as_uri()
+        view.open(overview)
+        page.get_by_role("link", name="Random class").click()
+        page.wait_for_url("**/classes/*/index.html")
+    assert view.troubles == []
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1024, "light"), (1600, "dark")])
 def test_a_thousand_classes_fit_and_are_accessible(
     chromium, axe: str, overview: Path, artefacts: Path, width: int, scheme: str  # noqa: ANN001

@@ -33,6 +33,13 @@ def test_the_map_shows_the_summary_that_is_pointed_at(chromium, axe: str, tmp_pa
         assert violations(page, axe) == []
         page.locator(".map a").nth(1).focus()
         assert told.inner_text().startswith(f"Summary 1 of {EVIL_LABEL}. Most like summary 1 of robin")
+        # By its class, from the field to the point and on to its page.
+        page.locator("#wanted").fill("ROB")
+        assert page.locator("#wanted-told").inner_text() == "1 of 2 summaries"
+        assert page.locator(".map a.wanted").get_attribute("aria-label") == "Summary 1 of robin"
+        assert violations(page, axe) == []
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Summary 1 of robin"
         page.keyboard.press("Enter")
         page.wait_for_url("**/summary-01.html")
     assert view.troubles == []

@@ -1,7 +1,9 @@
 """The site of a real run, opened from the disk in Chromium."""
 
 import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,9 +165,16 @@ def test_names_that_would_be_markup_are_text(chromium, tmp_path: Path) -> None: 
 def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path, artefacts: Path, width: int) -> None:  # noqa: ANN001
     from contents import EVIL_LABEL, robin
 
+    from visual_summaries.pipeline.evaluate.paired import paired_accuracy
     from visual_summaries.pipeline.report import class_pages
+    from visual_summaries.pipeline.report.compared import ComparedPair, ComparedSummary, Disagreement
     from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun
-    from visual_summaries.pipeline.report.comparison_page import ComparedPictures, write_comparison
+    from visual_summaries.pipeline.report.comparison_page import (
+        ComparedPictures,
+        PairPictures,
+        PairShown,
+        write_comparison,
+    )
 
     card = class_pages.write_class_page(tmp_path / "run", robin(label=EVIL_LABEL, class_name=EVIL_LABEL))
     folder = (tmp_path / "run" / card.page).parent
@@ -177,13 +186,26 @@ def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path
     there = {number: (folder / f"summary-{number + 1:02d}-01.webp", 3, 0.5) for number in range(2)}
     lost = {0: there[0], 1: (tmp_path / "nothing.webp", 3, 0.5)}
     shown = [ComparedPictures(EVIL_LABEL, there), ComparedPictures(EVIL_LABEL, lost)]
-    path = write_comparison(tmp_path / "compared", runs, [one], [shown])
-    with watched(chromium, width, bypass_csp=True) as view:
+    parts = [ComparedSummary(number, EVIL_LABEL, 0.5, None, 0.0, 9, 2, 0.2) for number in range(2)]
+    wrong = [Disagreement(f"p{run}", EVIL_LABEL, EVIL_LABEL, run, EVIL_LABEL, 0.75, 0.125) for run in (0, 1)]
+    own = [(EVIL_LABEL, ComparedPair(parts, parts[:1], 3, 1, wrong, 9))]
+    (tmp_path / "compared" / "pictures").mkdir(parents=True)
+    shutil.copy(there[0][0], tmp_path / "compared" / "pictures" / "own.webp")
+    drawn = PairPictures({(0, EVIL_LABEL, 0): ("pictures/own.webp",) * 2}, {"p1": "pictures/own.webp"})
+    pair = PairShown(paired_accuracy([True] * 4 + [False] * 2, [True] * 3 + [False, True, False]), own, drawn)
+    one = replace(one, pairs=(own[0][1],))
+    path = write_comparison(tmp_path / "compared", runs, [one], [shown], [pair])
+    with watched(chromium, width, bypass_csp=True, color_scheme="dark" if width == 390 else "light") as view:
         view.open(path)
+        lead = view.page.locator(".lead").inner_text()
+        assert f"{EVIL_LABEL}\N{POP DIRECTIONAL ISOLATE} is right in 4" in lead and "2 show parts that only" in lead
+        assert view.page.locator(".alone li").count() == 3 and view.page.locator(".two img").count() == 2
+        assert "looks there in 2 of 9 photographs" in view.page.locator(".alone").first.inner_text()
+        assert "the photograph cannot be read any more" in view.page.locator(".mistaken").first.inner_text()
         assert view.broken_pictures() == [] and violations(view.page, axe) == []
         assert view.page.evaluate("document.documentElement.scrollWidth") <= width
         text = view.page.locator("main").inner_text()
-        assert text.count(EVIL_LABEL) >= 2 and "the same as 2 of run 1" in text and "overlap 25%" in text
+        assert text.count(EVIL_LABEL) >= 2 and "the same as 2 of run 1" in text and "the same as 1 of run 2" in text
         assert view.page.locator(".compared img").count() == 3 and "report was not drawn" in text
         view.page.screenshot(path=artefacts / f"comparison-{width}.png", full_page=True)
     assert view.troubles == []

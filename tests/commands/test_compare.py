@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.parquet
 from runs import ROOT, environment
 
-from visual_summaries.pipeline.commands.compare import compared_class, kept_summaries
+from visual_summaries.pipeline.commands.compared import Run, compared_class, kept_summaries
+from visual_summaries.pipeline.commands.stored import stored_run
 from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
 from visual_summaries.pipeline.store.tables import TableStore
 from visual_summaries.schemas import TABLES
@@ -59,7 +60,13 @@ def test_runs_are_counted_and_their_summaries_matched(whole_run, tmp_path) -> No
     page = (tmp_path / "compared" / "comparison.html").read_text()
     pictures = sorted((tmp_path / "compared" / "pictures").iterdir())
     assert len(pictures) == len(rows) == page.count("<img ")
-    assert page.count("the same as") == len(rows) - sum(row["run"] != other for row in rows)
+    # Said on either side.
+    assert page.count("the same as") == 2 * sum(row["run"] == other for row in rows)
+    parts = pyarrow.parquet.read_table(tmp_path / "compared" / "comparison-parts.parquet").to_pylist()
+    # The other run's maps are the same, so that no part is looked at by one alone.
+    assert {row["in the other run"] for row in parts} == {"counterpart", "looked at"} and len(parts) == len(rows)
+    assert all(row["looked at in"] == row["photographs"] > 0 for row in parts)
+    assert (tmp_path / "compared" / "comparison-photographs.csv").read_text().count("\n") == 1
     text = (tmp_path / "compared" / "comparison.md").read_text()
     images = [row for row in stores[0].read_all("images").to_pylist() if row["prediction"] is not None]
     accuracy = np.mean([row["prediction"] == row["class_index"] for row in images])
@@ -82,8 +89,7 @@ def test_runs_are_compared_on_the_images_that_both_explained(whole_run, tmp_path
             changed = pyarrow.Table.from_pylist(rows, schema=TABLES[table].schema)
             shards.append(store.write(table, f"changed/{shard.path}", changed, shard.label))
         store.write_manifest(table, "changed", shards, complete=True)
-    stores = [TableStore(whole_run[0]), store]
-    found = compared_class(label, stores)
+    found = compared_class(label, [Run.opened(stored_run(str(folder))) for folder in (whole_run[0], other)])
     there = [members for members in kept_summaries(store, label).values() if members]
     assert there and found.overlaps == ((1.0,) * len(found.summaries[1]),)
     assert len(found.shared[0]) == len(found.summaries[1])

@@ -56,6 +56,8 @@ def test_code_blocks(workplace: Path, capsys: pytest.CaptureFixture) -> None:
     assert "DROP TABLE" in coco_text
     assert [text.split(":")[0] for text in printed[""]] == ["exported/run.duckdb", "exported", "exported"]
     assert (workplace / "exported" / "regions" / "labels.json").is_file()
+    # The number of the storage format, behind the checksum and "DUCK": DuckDB 1.1 reads up to 64.
+    assert int.from_bytes((workplace / "exported" / "run.duckdb").read_bytes()[12:20], "little") == 64
 
 
 def test_every_view_and_job_named_there_is(workplace: Path) -> None:

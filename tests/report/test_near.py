@@ -86,11 +86,15 @@ def test_a_map_of_very_many_summaries_stays_small(tmp_path: Path) -> None:
         [Point(n, n / 11, n / 11, "robin", "an unusually long name of a class", 1, **SHARED) for n in range(1, 11)]
     ), 10)  # fmt: skip
     view = near.map_view([card] * 1000)
-    assert len(view["points"]) == near.POINTS_SHOWN and view["points_not_shown"] == 8000
+    assert len(view["points"]) == near.POINTS_SHOWN and view["others"] == view["dots"].count("M") == 8000
+    # Those of number n are at n elevenths of the way.
+    assert f"M{24 + 952 * 10 / 11:.1f} {24 + 592 * 10 / 11:.1f}h0" in view["dots"]
+    assert view["radius"] == near.LEAST_RADIUS and near.map_view([card])["radius"] == near.RADIUS
     # The first summaries of all classes before the second of any.
     assert {point["number"] for point in view["points"]} == {1, 2} and view["names"] == []
     site.write_site(tmp_path, index(classes=[card] * 1000))
     assert (tmp_path / "map.html").stat().st_size < 1_000_000
+    assert len(Page(tmp_path / "map.html").all("path")) == 1
     assert all(a["tabindex"] == "-1" for a in Page(tmp_path / "map.html").all("a") if "aria-label" in a)
 
 

@@ -1,4 +1,4 @@
-"""Several classifiers or explainers side by side: summaries against accuracy, and which summaries they share.
+"""Several classifiers or explainers side by side: which is right more often, and what only one of them looks at.
 
     visual-summaries compare --run runs/squeezenet --run runs/mobilenet --output runs/compared
 """
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="visual-summaries compare", description="Compare finished runs on the classes that all of them have."
+        prog="visual-summaries compare",
+        description="Compare finished runs on the classes that all of them have: which is right more often, which "
+        "summaries they share, which parts only one of two networks looks at.",
     )
     parser.add_argument(
         "--run", action="append", required=True, metavar="FOLDER", help="a finished run; give it twice or more"

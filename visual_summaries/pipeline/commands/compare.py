@@ -1,33 +1,49 @@
 """The job `compare`: the same classes under several classifiers or explainers, from their finished runs."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from visual_summaries.pipeline.commands.results import write_results
+from visual_summaries.pipeline.commands.compared import (
+    Run,
+    compared_class,
+    compared_pictures,
+    kept_summaries,
+    right_by_photograph,
+)
+from visual_summaries.pipeline.commands.compared_drawing import drawn_pair
+from visual_summaries.pipeline.commands.results import write_results, write_table
 from visual_summaries.pipeline.commands.stored import stored_run
 from visual_summaries.pipeline.commands.writable import check_writable
 from visual_summaries.pipeline.config import ConfigurationError
 from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
-from visual_summaries.pipeline.evaluate.stability import found_again_in, matched_summaries, member_overlap
-from visual_summaries.pipeline.export.contents import KEPT_COLUMNS, kept_clusters
+from visual_summaries.pipeline.evaluate.paired import PairedAccuracy, paired_accuracy
 from visual_summaries.pipeline.objects import ObjectPath, place
-from visual_summaries.pipeline.report.class_pages import class_page
+from visual_summaries.pipeline.report.compared import parts_rows, photograph_rows
 from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
-from visual_summaries.pipeline.report.comparison_page import ComparedPictures, write_comparison
+from visual_summaries.pipeline.report.comparison_page import PairShown, write_comparison
 from visual_summaries.pipeline.runtime.failures import room_to_write
 from visual_summaries.pipeline.stages.explain import explainer_name
-from visual_summaries.pipeline.stages.report.stage import FOLDER as REPORT
 from visual_summaries.pipeline.store.links import check_links
 from visual_summaries.pipeline.store.tables import TableStore
-from visual_summaries.schemas import EDGES
 
 SAME = "same as in the first run"
 OVERLAP = "largest overlap with one of the first run"
+PARTS = {
+    **dict.fromkeys(("class", "run"), pa.string()),
+    "summary": pa.int32(),
+    **dict.fromkeys(("other run", "in the other run"), pa.string()),
+    "counterpart": pa.int32(),
+    **dict.fromkeys(("largest overlap", "evidence"), pa.float64()),
+    **dict.fromkeys(("photographs", "looked at in"), pa.int32()),
+    "by chance": pa.float64(),
+}
+PHOTOGRAPHS = {
+    **dict.fromkeys(("class", "image_id", "uri", "right", "wrong", "called"), pa.string()),
+    **dict.fromkeys(("score of what it is called", "score of its own class"), pa.float64()),
+}
 
 
 def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
@@ -46,39 +62,29 @@ def run_comparison(folders: list[str], output: str) -> tuple[str, str]:
 
 
 def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
-    stores = [FinishedTables(folder) for folder in folders]
+    runs = [Run.opened(stored_run(name)) for name in folders]
+    stores = [run.store for run in runs]
     for store in stores:
         check_links(store.root)
-    configs = [stored_run(folder).config for folder in folders]
     labels = common_labels(stores)
     if not labels:
         raise ConfigurationError("the runs have no class in common")
-    names = run_names([f"{config.model.name} {explainer_name(config)}" for config in configs], folders)
-    runs = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
-    classes = [compared_class(label, stores) for label in labels]
-    text, table = comparison_text(runs, classes), shared_table(names, classes)
-    path = write_results(folder, "comparison", text, table, partial(plot_counts, runs))
-    shown = [[compared_pictures(store, one.label) for store in stores] for one in classes]
-    page = write_comparison(folder, runs, classes, shown)
-    return path, str(page)
-
-
-class FinishedTables(TableStore):
-    """Tables that nobody changes meanwhile: each manifest is read once, not for every class."""
-
-    def __init__(self, root: str | Path | ObjectPath) -> None:
-        super().__init__(root)
-        self._by_label: dict[str, dict[str, list[str]]] = {}
-
-    def read_all(self, table: str, columns: Sequence[str] | None = None, label: str | None = None) -> pa.Table:
-        if label is None:
-            return super().read_all(table, columns)
-        if table not in self._by_label:
-            found: dict[str, list[str]] = {}
-            for shard in self.manifest(table):
-                found.setdefault(shard.label, []).append(shard.path)
-            self._by_label[table] = found
-        return self.read(table, self._by_label[table].get(label, ()), columns)
+    names = run_names([f"{run.config.model.name} {explainer_name(run.config)}" for run in runs], folders)
+    told = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
+    classes = [compared_class(label, runs) for label in labels]
+    accuracies = [paired(runs[0].store, store, labels) for store in stores[1:]]
+    text, table = comparison_text(told, classes, accuracies), shared_table(names, classes)
+    path = write_results(folder, "comparison", text, table, partial(plot_counts, told))
+    parts, photographs = pair_tables(names, classes)
+    write_table(folder, "comparison-parts", parts)
+    write_table(folder, "comparison-photographs", photographs)
+    pairs = []
+    for other, accuracy in enumerate(accuracies):
+        both = [(one.label, one.pairs[other]) for one in classes]
+        drawn = drawn_pair(folder / "pictures", other + 1, (runs[0], runs[other + 1]), both)
+        pairs.append(PairShown(accuracy, both, drawn))
+    shown = [[compared_pictures(run.store, one.label) for run in runs] for one in classes]
+    return path, str(write_comparison(folder, told, classes, shown, pairs))
 
 
 def run_names(names: list[str], folders: list[str]) -> list[str]:
@@ -106,35 +112,14 @@ def compared_run(name: str, store: TableStore, labels: list[str]) -> ComparedRun
     return ComparedRun(name, len(right), accuracy, low, high, tuple(counts), *mean_interval(np.array(counts)))
 
 
-def kept_summaries(store: TableStore, label: str) -> dict[int, dict[str, np.ndarray]]:
-    """A class's kept summaries with their kept members: number → image → box."""
-    kept = kept_clusters(store.read_all("summaries", KEPT_COLUMNS, label).to_pylist())
-    found: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
-    for row in store.read_all("members", ["cluster", "image_id", *EDGES, "kept"], label).to_pylist():
-        if row["kept"] and row["cluster"] in kept:
-            found[kept[row["cluster"]]][row["image_id"]] = np.array([row[edge] for edge in EDGES])
-    return dict(sorted(found.items()))
-
-
-def compared_class(label: str, stores: list[TableStore]) -> ComparedClass:
-    """Which summaries the first run shares with each other one, and which only one of the two has.
-
-    Each two runs are compared on the images that both explained: what one of them never saw says nothing of the other.
-    """
-    own = [kept_summaries(store, label) for store in stores]
-    explained = [set(store.read_all("maps", ["image_id"], label).column("image_id").to_pylist()) for store in stores]
-    shared, overlaps, again = [], [], []
-    for other, seen in zip(own[1:], explained[1:], strict=True):
-        both = explained[0] & seen
-        first, second = (
-            [{image: box for image, box in members.items() if image in both} for members in run.values()]
-            for run in (own[0], other)
-        )
-        numbers = list(own[0]), list(other)
-        shared.append(tuple((numbers[0][a], numbers[1][b]) for a, b in matched_summaries(first, second)))
-        again.append(tuple(found_again_in([members for members in first if members], second)))
-        overlaps.append(tuple(max((member_overlap(a, b) for a in first), default=0.0) for b in second))
-    return ComparedClass(label, tuple(tuple(kept) for kept in own), tuple(shared), tuple(overlaps), tuple(again))
+def paired(first: TableStore, second: TableStore, labels: list[str]) -> PairedAccuracy:
+    """How often two runs are right on the photographs that both could read, over the classes."""
+    answers: list[tuple[bool, bool]] = []
+    for label in labels:
+        own, other = right_by_photograph(first, label), right_by_photograph(second, label)
+        answers += [(right, other[image_id]) for image_id, right in own.items() if image_id in other]
+    both = np.array(answers, bool).reshape(-1, 2)
+    return paired_accuracy(both[:, 0], both[:, 1])
 
 
 def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:
@@ -152,15 +137,15 @@ def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(columns.items()))
 
 
-def compared_pictures(store: TableStore, label: str) -> ComparedPictures:
-    """The name of a class and the exemplars of its kept summaries, as the run's own report shows them."""
-    names = store.read_all("images", ["class_index", "prediction", "prediction_name"], label).to_pylist()
-    name = next((row["prediction_name"] for row in names if row["prediction"] == row["class_index"]), label)
-    own = store.root / REPORT / class_page(label)
-    kept = store.read_all("summaries", ["summary", "kept", "members", "support"], label).to_pylist()
-    found = {
-        row["summary"]: (own.parent / f"summary-{row['summary'] + 1:02d}-01.webp", row["members"], row["support"])
-        for row in kept
-        if row["kept"]
-    }
-    return ComparedPictures(name, found)
+def pair_tables(names: list[str], classes: list[ComparedClass]) -> tuple[pa.Table, pa.Table]:
+    """Of the first run and each other one: a row for each summary of either, and for each photograph that only one
+    gets right."""
+    parts, photographs = [], []
+    for other in range(len(names) - 1):
+        both, pairs = (names[0], names[other + 1]), [(one.label, one.pairs[other]) for one in classes]
+        parts += parts_rows(both, pairs)
+        photographs += photograph_rows(both, pairs)
+    return (
+        pa.Table.from_pylist(parts, schema=pa.schema(PARTS.items())),
+        pa.Table.from_pylist(photographs, schema=pa.schema(PHOTOGRAPHS.items())),
+    )

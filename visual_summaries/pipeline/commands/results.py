@@ -19,11 +19,16 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.md"
     write_atomically(path, text)
-    with atomic_file(path.with_suffix(".csv")) as file:
-        pyarrow.csv.write_csv(table, file)
-    with atomic_file(path.with_suffix(".parquet")) as file:
-        pyarrow.parquet.write_table(table, file)
+    write_table(folder, name, table)
     if plot is not None:
         with atomic_file(path.with_suffix(".png")) as file:
             plot(file)
     return str(path)
+
+
+def write_table(folder: Path | ObjectPath, name: str, table: pa.Table) -> None:
+    """Write `name`.csv and .parquet."""
+    with atomic_file(folder / f"{name}.csv") as file:
+        pyarrow.csv.write_csv(table, file)
+    with atomic_file(folder / f"{name}.parquet") as file:
+        pyarrow.parquet.write_table(table, file)

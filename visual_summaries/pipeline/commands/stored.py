@@ -10,8 +10,8 @@ A run may come from anywhere, so that what is stored is data:
   strict schema (`visual_summaries/pipeline/stages/recorded.py`).
 - `data.*`, `model.weights`, `model.labels` and `explain.cam.edges` are read by `evaluate` alone, from the files and
   addresses that the run names, weights without unpickling.
-- Photographs in the table `images` are read by `evaluate`, `report` and `review`, and used only where their content's
-  hash is the stored one.
+- Photographs in the table `images` are read by `evaluate`, `report`, `review` and `compare`, and used only where their
+  content's hash is the stored one.
 - Everything else is as stored; this command line may change what changes no stored table.
 """
 

@@ -16,6 +16,9 @@ from visual_summaries.pipeline.store.tables import StoreError, TableStore
 from visual_summaries.schemas import TABLES
 from visual_summaries.schemas.views import PATH, question_views
 
+STORAGE = "v1.1.0"
+"""DuckDB's version whose format of files is written; 1.1 and all later ones read it."""
+
 
 def export_database(folders: Sequence[str], path: Path, advance: Callable[[str, int], None]) -> int:
     """Write the tables of these runs to a DuckDB file at `path`, whole or not at all; returns the number of rows.
@@ -51,7 +54,7 @@ def export_database(folders: Sequence[str], path: Path, advance: Callable[[str, 
 def _copy(connection, folders: Sequence[str], path: Path, advance: Callable[[str, int], None]) -> int:  # noqa: ANN001
     connection.execute("SET VARIABLE runs = ?", [list(folders)])
     connection.execute(PATH.read_text(encoding="utf-8"))
-    connection.execute(f"ATTACH {quoted(str(path))} AS exported")
+    connection.execute(f"ATTACH {quoted(str(path))} AS exported{_as_old_as_possible(connection)}")
     rows = 0
     connection.execute("CREATE TABLE exported.manifests AS FROM manifests")
     for name in TABLES:
@@ -64,6 +67,14 @@ def _copy(connection, folders: Sequence[str], path: Path, advance: Callable[[str
     connection.execute("USE memory")
     connection.execute("DETACH exported")
     return rows
+
+
+def _as_old_as_possible(connection) -> str:  # noqa: ANN001
+    """The option that makes a file readable for the oldest clients too: those of dashboards often lag behind."""
+    (version,) = connection.execute("SELECT version()").fetchone()
+    major, minor = (int(part) for part in version.lstrip("v").split(".")[:2])
+    # Before 1.2 there was no other format, and no such option.
+    return f" (STORAGE_VERSION '{STORAGE}')" if (major, minor) >= (1, 2) else ""
 
 
 def without_arrays(table: str) -> list[str]:

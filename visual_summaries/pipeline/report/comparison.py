@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from visual_summaries.pipeline.evaluate.intervals import wilson_interval
+from visual_summaries.pipeline.evaluate.paired import PairedAccuracy
+from visual_summaries.pipeline.report.compared import ComparedPair, states_counted
 from visual_summaries.pipeline.report.evaluation import escaped, number
+from visual_summaries.pipeline.report.rendering import count
 
 # Visual summaries, Table 3: summaries a class, accuracy on ImageNet.
 PUBLISHED = (("AlexNet", 5.0, 0.571), ("VGG16", 5.5, 0.724), ("GoogLeNet", 6.0, 0.745), ("ResNet-50", 6.33, 0.762))
@@ -43,6 +46,7 @@ class ComparedClass:
     """One class.
 
     Attributes:
+        pairs: for each run but the first, what that and the first have and lack of each other.
         summaries: numbers of each run's kept summaries.
         shared: for each run but the first, pairs (summary of the first run, summary of this one) that show the same
             part in at least half of their images, of those that both runs explained.
@@ -57,13 +61,23 @@ class ComparedClass:
     shared: tuple[tuple[tuple[int, int], ...], ...]
     overlaps: tuple[tuple[float, ...], ...]
     again: tuple[tuple[bool, ...], ...]
+    pairs: tuple[ComparedPair, ...] = ()
 
 
-def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass]) -> str:
-    """Summaries against accuracy (visual summaries, Table 3), and what the runs share (Markdown)."""
-    lines = [
-        "# Runs side by side",
-        "",
+def comparison_text(
+    runs: Sequence[ComparedRun], classes: Sequence[ComparedClass], accuracies: Sequence[PairedAccuracy] = ()
+) -> str:
+    """Which run is right more often, what only one of two uses, summaries against accuracy (visual summaries, Table
+    3), and what the runs share (Markdown).
+
+    Args:
+        accuracies: of the first run and each other one, over all classes.
+    """
+    lines = ["# Runs side by side", ""]
+    for other, accuracy in enumerate(accuracies):
+        first, second = map(escaped, short_names([runs[0].name, runs[other + 1].name]))
+        lines += [verdict(first, second, accuracy, [one.pairs[other] for one in classes]), ""]
+    lines += [
         "Accuracy: top-1 over all readable images of the classes that all runs have, 95 % Wilson interval. Summaries:",
         "kept ones a class, mean over classes, 95 % bootstrap interval over classes.",
         "",
@@ -93,6 +107,74 @@ def comparison_text(runs: Sequence[ComparedRun], classes: Sequence[ComparedClass
         lines.append(f"| all {len(every)} of the second | | | | {_mean(every)} |")
         lines += ["", _found_again([found for one in classes for found in one.again[other]])]
     return "\n".join(lines) + "\n"
+
+
+def verdict(first: str, second: str, accuracy: PairedAccuracy, pairs: Sequence[ComparedPair]) -> str:
+    """What a comparison of two runs comes to, as a sentence.
+
+    Args:
+        first, second: names of the runs, as they are to stand in it.
+        pairs: of all classes.
+    """
+    parts = []
+    if accuracy.images:
+        parts.append(
+            f"on the {count(accuracy.images, 'photograph')} that both could read, {first} is right in "
+            f"{accuracy.first:,} and {second} in {accuracy.second:,}, {_better(first, second, accuracy)}"
+        )
+    else:
+        parts.append(f"{first} and {second} have no photograph in common")
+    own = states_counted([one for pair in pairs for one in pair.first])
+    others = states_counted([one for pair in pairs for one in pair.second])
+    if not own.total and not others.total:
+        parts.append("neither has a summary")
+    else:
+        same = "no pair shows" if not own.counterpart else f"{count(own.counterpart, 'pair')} show"
+        same += "s" if own.counterpart == 1 else ""
+        parts.append(
+            f"of their {own.total:,} and {others.total:,} summaries {same} the same part, {own.alone:,} "
+            f"{'shows one' if own.alone == 1 else 'show parts'} that only {first} looks at and {others.alone:,} "
+            f"{'one' if others.alone == 1 else 'parts'} that only {second} looks at"
+        )
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def isolated(name: str) -> str:
+    """A name that does not turn the text around it, even if it is written from right to left."""
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of runs, model and explainer, without the words at their end and the library at their beginning that all
+    of them have; as they are where that would leave too little to tell them apart."""
+    words = [name.split(" ") for name in names]
+    while all(len(own) > 1 for own in words) and len({own[-1] for own in words}) == 1:
+        words = [own[:-1] for own in words]
+    short = [" ".join(own) for own in words]
+    libraries = {name.partition(":")[0] for name in short if ":" in name}
+    if len(libraries) == 1 and all(":" in name for name in short):
+        short = [name.partition(":")[2] for name in short]
+    return short if len(set(short)) == len(names) and all(short) else list(names)
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _better(first: str, second: str, accuracy: PairedAccuracy) -> str:
+    sign = -1 if accuracy.difference < 0 else 1
+    low, high = sorted((sign * accuracy.low, sign * accuracy.high))
+    interval = f"95% interval {points(low)} to {points(high)}"
+    ahead = f"{second if sign < 0 else first} by {points(sign * accuracy.difference)} points"
+    if low > 0:
+        return f"which makes {ahead.replace(' by', ' better by', 1)} ({interval})"
+    if not accuracy.only_first and not accuracy.only_second:
+        return f"the same ones ({interval} points)"
+    if not accuracy.difference:
+        return f"too close to tell which is better ({interval} points)"
+    return f"too close to tell which is better ({ahead}, {interval})"
 
 
 def _found_again(found: Sequence[bool]) -> str:

@@ -9,7 +9,10 @@ from visual_summaries.pipeline.report.files import slug
 
 WIDTH, HEIGHT, MARGIN = 1000, 640, 24
 POINTS_SHOWN = 2000
-"""On the map; of each class the first summaries."""
+"""On the map with a link each; of each class the first summaries. The others are dots without one."""
+
+RADIUS, LEAST_RADIUS, ROOMY = 7.0, 2.5, 200
+"""Of a point: the first for up to `ROOMY` points, smaller for more, so that all cover about as much."""
 
 NAMED = 60
 """Classes at most whose names stand in the map."""
@@ -86,14 +89,14 @@ def carded(near: Near, drawn: Mapping[str, Any], place: str) -> dict[str, Any]:
 def map_view(cards: Sequence[Any]) -> dict[str, Any]:
     """What the page of the map shows, from the `near` of class cards."""
     every = [(card, point) for card in cards for point in card.near.get("points", ())]
-    shown = sorted(every, key=lambda one: one[1]["number"])[:POINTS_SHOWN]
+    ordered = sorted(every, key=lambda one: one[1]["number"])
+    shown, others = ordered[:POINTS_SHOWN], ordered[POINTS_SHOWN:]
     numbers = {card.label: number for number, card in enumerate(cards)}
     points = [
         {
             **point,
             "called": card.class_name or card.label,
-            "left": round(MARGIN + point["x"] * (WIDTH - 2 * MARGIN), 1),
-            "top": round(MARGIN + point["y"] * (HEIGHT - 2 * MARGIN), 1),
+            **dict(zip(("left", "top"), _place(point), strict=True)),
             "color": numbers[card.label] % 6 + 1,
         }
         for card, point in shown
@@ -103,7 +106,10 @@ def map_view(cards: Sequence[Any]) -> dict[str, Any]:
     pairs = _pairs(every)
     return {
         "points": points,
-        "points_not_shown": len(every) - len(shown),
+        "others": len(others),
+        # One path of strokes without length, which round ends make dots: thousands of elements would be slow.
+        "dots": "".join("M{:g} {:g}h0".format(*_place(point)) for _, point in others),
+        "radius": round(max(LEAST_RADIUS, RADIUS * min(1.0, (ROOMY / max(1, len(every))) ** 0.5)), 1),
         "names": _names(points) if len(cards) <= NAMED else [],
         "width": WIDTH,
         "height": HEIGHT,
@@ -116,6 +122,12 @@ def map_view(cards: Sequence[Any]) -> dict[str, Any]:
         "recognized": min((card.near.get("recognized", 1) for card in cards), default=1),
         "least": max((card.near.get("least", 0) for card in cards), default=0),
     }
+
+
+def _place(point: Mapping[str, Any]) -> tuple[float, float]:
+    """Where a point is on the map, from the left and from the top."""
+    left, top = MARGIN + point["x"] * (WIDTH - 2 * MARGIN), MARGIN + point["y"] * (HEIGHT - 2 * MARGIN)
+    return round(left, 1), round(top, 1)
 
 
 def _names(points: Sequence[Mapping[str, Any]]) -> list[Any]:

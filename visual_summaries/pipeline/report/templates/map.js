@@ -14,6 +14,30 @@ addEventListener("DOMContentLoaded", () => {
     words.textContent = `${point.getAttribute("aria-label")}. ${point.dataset.near || ""}`;
     told.replaceChildren(picture, words);
   };
+  const form = document.getElementById("find-points"), wanted = document.getElementById("wanted");
+  const points = [...plot.querySelectorAll("a")].map((element) => ({
+    element, name: element.getAttribute("aria-label").toLowerCase(), index: element.getAttribute("tabindex"),
+  }));
+  const find = () => {
+    const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = 0;
+    for (const { element, name, index } of points) {
+      const hit = words.length > 0 && words.every((word) => name.includes(word));
+      element.classList.toggle("wanted", hit);
+      // Of many points only those that were asked for are on the way of the Tab key.
+      if (index !== null) element.setAttribute("tabindex", hit ? "0" : index);
+      found += hit;
+    }
+    plot.classList.toggle("finding", words.length > 0);
+    const told = `${found.toLocaleString("en")} of ${points.length.toLocaleString("en")} summaries`;
+    document.getElementById("wanted-told").textContent = words.length ? told : "";
+  };
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    plot.querySelector("a.wanted")?.focus();
+  });
+  wanted.addEventListener("input", find);
   plot.addEventListener("pointerover", show);
   plot.addEventListener("focusin", show);
 });

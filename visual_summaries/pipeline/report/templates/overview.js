@@ -36,7 +36,15 @@ addEventListener("DOMContentLoaded", () => {
     if (order.selectedIndex) state.set("order", order.value);
     try { history.replaceState(null, "", state.size ? `#${state}` : location.pathname); } catch { /* from a disk */ }
   };
-  const state = new URLSearchParams(location.hash.slice(1));
+  // From any page of the report, which know nothing of the other classes.
+  const leap = () => {
+    const there = cards.filter((card) => !card.element.hidden);
+    const chosen = there[Math.floor(Math.random() * there.length)] ?? cards[0];
+    location.replace(chosen.element.querySelector("a").href);
+  };
+  addEventListener("hashchange", () => location.hash === "#random" && leap());
+  const asked = location.hash === "#random";
+  const state = new URLSearchParams(asked ? "" : location.hash.slice(1));
   field.value = state.get("find") ?? "";
   if ([...order.options].some((option) => option.value === state.get("order"))) order.value = state.get("order");
   field.addEventListener("input", show);
@@ -46,6 +54,7 @@ addEventListener("DOMContentLoaded", () => {
     list.querySelector("li:not([hidden]) a")?.focus();
   });
   show();
+  if (asked) leap();
 
   addEventListener("keydown", (event) => {
     if (event.key === "/" && document.activeElement !== field) {

@@ -29,6 +29,16 @@
       list.hidden = !list.hidden;
       keys.setAttribute("aria-expanded", String(!list.hidden));
     };
+    const random = document.getElementById("random"), jump = document.getElementById("jump");
+    const home = document.querySelector("a.home"), field = jump?.querySelector("input");
+    if (random) random.hidden = false;
+    if (jump) {
+      jump.hidden = false;
+      jump.addEventListener("submit", (event) => {
+        event.preventDefault();
+        location.assign(`${home.href.split("#")[0]}#${new URLSearchParams({ find: field.value })}`);
+      });
+    }
     theme.hidden = keys.hidden = false;
     name();
     theme.addEventListener("click", turn);
@@ -38,6 +48,8 @@
       if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
       const follow = (relation) => document.querySelector(`a[rel="${relation}"]`)?.click();
       const actions = { n: () => follow("next"), p: () => follow("prev"), u: () => follow("up"), d: turn, "?": fold };
+      if (random) actions.r = () => random.click();
+      if (field) actions["/"] = () => field.select();
       if (Object.hasOwn(actions, event.key)) {
         event.preventDefault();
         actions[event.key]();
