@@ -66,10 +66,12 @@ class Rise:
     extremes before. That is the mean score of the masks that show a pixel, which §3 defines saliency as. The published
     program divides by N·p instead, what Σ mask is on average, as `divisor="expected"` does: then a pixel that happens
     to be shown more often than others is salient for that alone, and where most masks leave the score high, the map
-    shows little else. A score that no mask changes gives an empty map. As in the published program, the mask multiplies the normalized image, so that what it hides is the
-    data mean; a plain function, whose mean nobody knows, is shown the middle gray. With `hidden="black"` the mask
-    multiplies the image in [0,1]. `iterations` counts masks. No image is perturbed by the map itself, so that there is
-    no `score_after`.
+    shows little else. A score that no mask changes gives an empty map.
+
+    As in the published program, the mask multiplies the normalized image, so that what it hides is the data mean; a
+    plain function, whose mean nobody knows, is shown the middle gray. With `hidden="black"` the mask multiplies the
+    image in [0,1]. `iterations` counts masks. No image is perturbed by the map itself, so that there is no
+    `score_after`.
     """
 
     def __init__(
