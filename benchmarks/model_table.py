@@ -40,7 +40,7 @@ SHARE = 0.6
 REACH = 0.125
 # Few samples instead of the explainers' own; the texture is large.
 QUICK = {
-    "rise": {"masks": 1000},
+    "rise": {"masks": 400},
     "sampling": {"steps": 8, "noisy_copies": 8, "lime": 400},
     # Networks with random weights are thrown by noise that trained ones bear.
     "cam": {"noise": 0.05},
@@ -151,6 +151,8 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "CIFAR ResNet": lambda _side: CifarNetwork(),
     "Nonlinearities by hand": lambda _side: HandWritten(),
 }
+# Tried where it is named alone: small enough for pictures of 512 px.
+OTHERS = {"Small ViT (timm)": timm_network("test_vit", sized=True)}
 # The same with other heads than softmax.
 HEADS = {f"CIFAR ResNet, {kind}": kind for kind in ("one logit", "probabilities", "sigmoids")}
 NETWORKS |= {name: NETWORKS["CIFAR ResNet"] for name in HEADS}
@@ -167,7 +169,7 @@ def planted_network(name: str, side: int) -> Planted:
     """The network of that name, its weights set."""
     side = max(side, LEAST_SIDES.get(name, 0))
     torch.manual_seed(0)
-    planted = plant(NETWORKS[name](side), side, name=name)
+    planted = plant((NETWORKS | OTHERS)[name](side), side, name=name)
     return with_head(planted, HEADS[name]) if name in HEADS else planted
 
 
@@ -215,7 +217,7 @@ def main() -> int:
     """Try, keep, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
+    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS, *OTHERS], default=[*NETWORKS])
     parser.add_argument("--explainers", nargs="+", choices=[*EXPLAINERS], default=[*TRIED])
     parser.add_argument("--side", type=int, default=128, help="of the pictures, px")
     parser.add_argument("--full", action="store_true")
