@@ -5,7 +5,8 @@
 Every network is given weights with which only the upper left of a picture can matter (benchmarks/planted.py), and each
 explainer explains two such pictures. It works if at least `SHARE` of the pixels that a run would call salient lie in
 that corner, which with what surrounds it is a quarter of the picture. Otherwise the explainer must have refused, and
-the table holds its words. Anything else, "**wrong**", makes the exit status 1. Finished entries are kept in FOLDER.
+the table holds its words. Anything else, "**wrong**", makes the exit status 1. Finished entries are kept in FOLDER, and
+made anew once the explainer has another version; `--only-print` tells those of an older one with its number.
 Needs no photographs and no weights; `--full` takes the explainers' own numbers of samples instead of few. `rglas` is
 left out: it looks for what else there is once the evidence of `glas` is hidden, and here is nothing else.
 """
@@ -175,7 +176,7 @@ def planted_network(name: str, side: int) -> Planted:
 
 def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
     """What an explainer makes of the planted pictures: `works`, `wrong` with why, or `refuses` with its words."""
-    few = {} if full else QUICK
+    few, version = {} if full else QUICK, EXPLAINERS[name].version
     settings = ExplainSettings.model_validate({"explainer": name} | few)
     started = time.perf_counter()
     try:
@@ -189,11 +190,12 @@ def verdict(planted: Planted, name: str, full: bool) -> dict[str, object]:
         found = explain_stream(explainer, prepared, items, device, len(items))
         maps = [stored_saliency(explanation) for _, explanation in found]
     except ValueError as error:
-        return {"said": "refuses", "why": str(error), "seconds": time.perf_counter() - started}
+        return {"said": "refuses", "why": str(error), "version": version, "seconds": time.perf_counter() - started}
     shares = [in_corner(one, planted.inside, name) for one in maps]
     return {
         "said": "works" if min(shares) >= SHARE else "wrong",
         "why": f"{min(shares):.2f} of the salient pixels inside",
+        "version": version,
         "seconds": time.perf_counter() - started,
     }
 
@@ -229,7 +231,8 @@ def main() -> int:
     for network in options.networks:
         kept = options.folder / f"{network.replace(' ', '_')}.json"
         entries = json.loads(kept.read_text()) if kept.exists() else {}
-        missing = [name for name in options.explainers if name not in entries and not options.only_print]
+        made = [name for name, entry in entries.items() if entry["version"] == EXPLAINERS[name].version]
+        missing = [name for name in options.explainers if name not in made and not options.only_print]
         if missing:
             planted = planted_network(network, options.side)
             for name in missing:
@@ -258,7 +261,8 @@ def table(found: dict[str, dict[str, dict]], explainers: list[str]) -> str:
                     reasons.append(why)
                 cells.append(str(reasons.index(why) + 1))
             else:
-                cells.append({"works": "✓", "wrong": f"**wrong** ({entry['why']})"}[entry["said"]])
+                older = "" if entry["version"] == EXPLAINERS[name].version else f" (version {entry['version']})"
+                cells.append({"works": "✓", "wrong": f"**wrong** ({entry['why']})"}[entry["said"]] + older)
         lines.append(f"| {network} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))])
 
