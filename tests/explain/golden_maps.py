@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "glas": ("glas.preset=localize", "glas.preset=fine-grained", "glas.mode=light", "glas.mode=shadow"),
     "meaningful-perturbation": PRESETS,
     "thresholded-perturbation": PRESETS[:1],
-    "rise": ("", "rise.hidden=black"),
+    "rise": ("", "rise.hidden=black", "rise.divisor=expected"),
     "feature-cam": ("cam.version=F2+", "cam.version=F1*", "cam.version=F3'", "cam.version=F1+ cam.localizer=cam"),
 }
 

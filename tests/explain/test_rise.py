@@ -65,7 +65,8 @@ def test_the_mask_multiplies_the_normalized_image(hidden: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.Linear(600, 4))
     mean, std = (0.8, 0.7, 0.6), (0.2, 0.3, 0.25)
     classifier = PreparedClassifier(Classifier(network, Preprocessing(32, 32, mean, std), list("abcd")))
-    image, settings = noise(1, 3, 32, 32), RiseSettings(masks=60, cells=4, keep=0.4, hidden=hidden)
+    image = noise(1, 3, 32, 32)
+    settings = RiseSettings(masks=60, cells=4, keep=0.4, hidden=hidden, divisor="expected")
     masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 60)
 
     def normalized(values: Tensor) -> Tensor:
@@ -104,15 +105,16 @@ def test_a_plain_function_is_shown_the_middle_gray() -> None:
     torch.testing.assert_close(torch.cat(seen)[:40], 0.5 + masks * (image - 0.5))
 
 
-def test_map_is_that_of_a_plain_loop() -> None:
-    settings = RiseSettings(masks=50, cells=4, keep=0.3, hidden="black", memory=7 * 4 * 4 * 32 * 32)
+@pytest.mark.parametrize("divisor", ["drawn", "expected"])
+def test_map_is_that_of_a_plain_loop(divisor: str) -> None:
+    settings = RiseSettings(50, 4, 0.3, "black", divisor, memory=7 * 4 * 4 * 32 * 32)
     image, classifier = noise(1, 3, 32, 32), Window()
     found = Rise(settings).explain(classifier, image, torch.tensor([0]), generators(5))
     masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 50)
     expected = torch.zeros(32, 32)
     for mask in masks:
         expected += classifier.logits(image * mask).softmax(dim=1)[0, 0] * mask
-    expected /= 50 * 0.3
+    expected /= masks.sum(dim=0) if divisor == "drawn" else 50 * 0.3
     least, most = expected.min(), expected.max()
     torch.testing.assert_close(found.saliency[0, 0], (expected - least) / (most - least))
     torch.testing.assert_close(found.diagnostics["least"][0], least)
@@ -151,10 +153,51 @@ def test_the_window_that_the_network_looks_through_is_salient() -> None:
     assert found[4:12, 20:28].mean() > 1.2 * mean_score
 
 
+class Sure:
+    """The score is .95 in the dark, and .96 with all the light in a window."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        odds = (0.95 + 0.01 * images[:, 0, 4:12, 20:28].mean(dim=(1, 2))).logit()
+        return torch.stack([odds, torch.zeros_like(odds)], dim=1)
+
+
+def test_what_chance_shows_more_often_is_not_salient() -> None:
+    """The masks' own unevenness, which the published divisor leaves in, is ten times what they do to the score."""
+    image, inside = torch.ones(1, 3, 32, 32), torch.zeros(32, 32, dtype=torch.bool)
+    inside[1:15, 17:31] = True
+    found = {}
+    for divisor in ("drawn", "expected"):
+        settings = RiseSettings(masks=400, hidden="black", divisor=divisor)
+        saliency = Rise(settings).explain(Sure(), image, torch.tensor([0])).saliency[0, 0]
+        found[divisor] = float(inside[saliency > saliency.quantile(0.95)].float().mean())
+    assert found["drawn"] == 1 and found["expected"] < 0.5
+
+
+@pytest.mark.parametrize("score", [0.3, 1.0, 1e-6])
+def test_a_score_that_no_mask_changes_is_explained_by_nothing(score: float) -> None:
+    def scores(images: Tensor) -> Tensor:
+        return torch.full((len(images), 2), score)
+
+    found = Rise(20, cells=4).explain(scores, noise(1, 3, 32, 32), torch.tensor([0]))
+    assert not found.saliency.any()
+    assert found.diagnostics["least"].item() == found.diagnostics["most"].item() == pytest.approx(score)
+
+
+def test_a_pixel_that_no_mask_shows_has_the_mean() -> None:
+    image, settings = noise(1, 3, 32, 32), RiseSettings(masks=3, cells=4, keep=0.2, hidden="black")
+    masks = RandomMasks.draw(settings, 32, 32, *generators(5)).rendered(0, 3)
+    dark = masks.sum(dim=0) == 0
+    assert dark.any()
+    found = Rise(settings).explain(Window(), image, torch.tensor([0]), generators(5))
+    mean = Window().logits(image * masks[:, None]).softmax(dim=1)[:, 0].mean()
+    least, most = found.diagnostics["least"], found.diagnostics["most"]
+    torch.testing.assert_close(found.saliency[0, 0][dark], ((mean - least) / (most - least)).expand(int(dark.sum())))
+
+
 def test_no_images_and_wrong_settings() -> None:
     empty = Rise(3).explain(Window(), torch.zeros(0, 3, 32, 32), torch.zeros(0, dtype=torch.int64))
     assert empty.saliency.shape == (0, 1, 32, 32)
-    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}, {"hidden": "gray"}):
+    for wrong in ({"masks": 0}, {"cells": 0}, {"keep": 1.0}, {"hidden": "gray"}, {"divisor": "p"}):
         with pytest.raises(ValueError, match="must"):
             RiseSettings(**wrong)
     with pytest.raises(ValueError, match="memory"):

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,23 @@ def test_nothing_but_the_corner_reaches_the_network() -> None:
     gray = torch.where(one.inside, 0.5, one.pictures)
     assert one.classifier.logits(one.pictures).argmax(1).tolist() == [1] * len(gray)
     assert one.classifier.logits(gray).argmax(1).tolist() == [0] * len(gray)
+
+
+def test_no_more_is_judged_than_there_is_evidence() -> None:
+    """Noise everywhere, fainter than the texture: a cut at a tenth of the pixels would take noise as well."""
+    _, _, inside = planted.pictures(1, 96)
+    noise = np.random.default_rng(0).integers(1, 60, (96, 96)).astype(np.uint8)
+    shown = np.where(inside.numpy(), 200, noise)[None]
+    assert model_table.in_corner(shown, inside, "rise") == 1
+    assert model_table.in_corner(noise[None], inside, "rise") < model_table.SHARE
+    assert model_table.in_corner(shown[:, ::-1, ::-1].copy(), inside, "rise") == 0
+
+
+def test_a_pale_mask_is_cut_by_area_as_a_run_does() -> None:
+    _, _, inside = planted.pictures(1, 96)
+    pale = np.where(inside.numpy(), 90, 0).astype(np.uint8)[None]
+    assert model_table.in_corner(pale, inside, "meaningful-perturbation") == 1
+    assert model_table.in_corner(pale, inside, "crisp") == 0
 
 
 class Nothing:

@@ -37,6 +37,11 @@ class RiseSection(Section):
     cells: int = Field(7, ge=1, description="side of the random grids")
     keep: float = Field(0.5, gt=0, lt=1, description="probability that a cell is shown")
     hidden: Literal["mean", "black"] = Field("mean", description="what is where a mask hides: the data mean, or black")
+    divisor: Literal["drawn", "expected"] = Field(
+        "drawn",
+        description="what a pixel's sum of scores is divided by: how much the drawn masks show of it, or, as in the "
+        "published program, how much masks show on average",
+    )
 
 
 class OcclusionSection(Section):

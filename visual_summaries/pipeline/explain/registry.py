@@ -57,10 +57,15 @@ EXPLAINERS = {
     "glas": Entry(Glas, GLAS, share=CRISP_SHARE, packs=True),
     "rglas": Entry(RecursiveGlas, GLAS + RECURSION, share=CRISP_SHARE, packs=True),
     "rise": Entry(
-        Rise, ("rise.masks", "rise.cells", "rise.keep", "rise.hidden"), share=CRISP_SHARE, version=2, packs=True
+        Rise,
+        ("rise.masks", "rise.cells", "rise.keep", "rise.hidden", "rise.divisor"),
+        share=CRISP_SHARE,
+        version=3,
+        packs=True,
     ),
     "occlusion": Entry(Occlusion, ("occlusion.window", "occlusion.stride"), share=CRISP_SHARE, packs=True),
-    "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur"), preset="fast"),
+    # Nothing makes a smooth mask 0 or 1: it is as pale as destroys the score. The paper cuts it by area, too (§4.1).
+    "meaningful-perturbation": Entry(MeaningfulPerturbation, ("preset", "blur"), share=CRISP_SHARE, preset="fast"),
     "thresholded-perturbation": Entry(ThresholdedPerturbation, ("preset", "blur"), preset="fast"),
     "gradient": Entry(Gradient, **FINE),
     "guided-backpropagation": Entry(GuidedBackpropagation, **FINE),

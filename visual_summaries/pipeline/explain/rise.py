@@ -22,6 +22,9 @@ from visual_summaries.pipeline.explain.interface import (
 from visual_summaries.pipeline.explain.passes import PASS_MEMORY, in_passes, normalized
 
 HIDDEN = ("mean", "black")
+DIVISORS = ("drawn", "expected")
+# Maps whose values differ by no more than this share of them differ by the rounding of the scores.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RiseSettings:
         cells: s, side of the random grids.
         keep: p, probability that a cell is shown.
         hidden: what is where a mask hides: `mean`, the color that the classifier normalizes to zero, or `black`.
+        divisor: what a pixel's sum of scores is divided by: how much the `drawn` masks show of it, or how much
+            masks show on average, `expected`, N·p.
         memory: bytes of the masked images in one forward pass, whatever B and N.
     """
 
@@ -40,6 +45,7 @@ class RiseSettings:
     cells: int = 7
     keep: float = 0.5
     hidden: str = "mean"
+    divisor: str = "drawn"
     memory: int = PASS_MEMORY
 
     def __post_init__(self) -> None:
@@ -49,16 +55,23 @@ class RiseSettings:
             raise ValueError(f"keep must lie between 0 and 1, got {self.keep}")
         if self.hidden not in HIDDEN:
             raise ValueError(f"hidden must be {' or '.join(HIDDEN)}, got {self.hidden!r}")
+        if self.divisor not in DIVISORS:
+            raise ValueError(f"divisor must be {' or '.join(DIVISORS)}, got {self.divisor!r}")
 
 
 class Rise:
     """Scores of randomly masked images, each added to what its mask showed; needs no gradients.
 
-    Saliency `[B,1,H,W]` is Σ score·mask / (N·p), moved and scaled to [0,1]; diagnostics `least` and `most` are its
-    extremes before. As in the published program, the mask multiplies the normalized image, so that what it hides is the
-    data mean; a plain function, whose mean nobody knows, is shown the middle gray. With `hidden="black"` the mask
-    multiplies the image in [0,1]. `iterations` counts masks. No image is perturbed by the map itself, so that there is
-    no `score_after`.
+    Saliency `[B,1,H,W]` is Σ score·mask / Σ mask, moved and scaled to [0,1]; diagnostics `least` and `most` are its
+    extremes before. That is the mean score of the masks that show a pixel, which §3 defines saliency as. The published
+    program divides by N·p instead, what Σ mask is on average, as `divisor="expected"` does: then a pixel that happens
+    to be shown more often than others is salient for that alone, and where most masks leave the score high, the map
+    shows little else. A score that no mask changes gives an empty map.
+
+    As in the published program, the mask multiplies the normalized image, so that what it hides is the data mean; a
+    plain function, whose mean nobody knows, is shown the middle gray. With `hidden="black"` the mask multiplies the
+    image in [0,1]. `iterations` counts masks. No image is perturbed by the map itself, so that there is no
+    `score_after`.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class Rise:
         cells: int | None = None,
         keep: float | None = None,
         hidden: str | None = None,
+        divisor: str | None = None,
         memory: int | None = None,
     ) -> None:
         """`settings`: all of them, or the number of masks; what else is given overrides them.
@@ -75,7 +89,7 @@ class Rise:
             ValueError: a setting is out of range.
         """
         settings = RiseSettings(masks=settings) if isinstance(settings, int) else settings or RiseSettings()
-        given = {"cells": cells, "keep": keep, "hidden": hidden, "memory": memory}
+        given = {"cells": cells, "keep": keep, "hidden": hidden, "divisor": divisor, "memory": memory}
         self.settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -114,8 +128,8 @@ class Rise:
             scores[first:end] = target_scores(classifier, masked, targets[rows]).double()
 
         in_passes(count * masks, 4 * height * width * images.element_size(), self.settings.memory, run)
-        maps = [mask.weighted_mean(score) for mask, score in zip(drawn, scores.view(count, masks), strict=True)]
-        saliency = torch.stack(maps) / self.settings.keep if maps else images.new_zeros(0, height, width)
+        maps = [self._map(mask, score) for mask, score in zip(drawn, scores.view(count, masks), strict=True)]
+        saliency = torch.stack(maps) if maps else images.new_zeros(0, height, width)
         flat = saliency.flatten(1)
         return Explanation(
             saliency=normalized(saliency)[:, None].to(images),
@@ -124,6 +138,16 @@ class Rise:
             iterations=torch.full((count,), masks, dtype=torch.int64, device=images.device),
             diagnostics={"least": flat.amin(dim=1).float(), "most": flat.amax(dim=1).float()},
         )
+
+    def _map(self, masks: "RandomMasks", scores: Tensor) -> Tensor:
+        """`[H,W]` float64 of the scores `[N]` float64 of one image's masks."""
+        if self.settings.divisor == "expected":
+            return masks.weighted_mean(scores) / self.settings.keep
+        shown = masks.weighted_mean(torch.ones_like(scores))
+        # By differences, so that equal scores give an even map to the bit; a pixel that no mask shows gets the mean.
+        mean = scores.mean()
+        moved = masks.weighted_mean(scores - mean) / shown.where(shown > 0, 1)
+        return mean + moved.where(moved.amax() - moved.amin() > ROUNDING * mean.abs(), 0)
 
 
 @dataclass(frozen=True)

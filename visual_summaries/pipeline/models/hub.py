@@ -13,6 +13,9 @@ from visual_summaries.pipeline.models.classifier import ClassifierError
 CONFIGURATION = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+# Names in a message.
+SHOWN = 3
 # Neither code nor anything that would have to be unpickled.
 WANTED = (
     CONFIGURATION,
@@ -42,15 +45,17 @@ def library(name: str, extra: str) -> Any:
         raise ClassifierError(f"importing {name} failed: {one_line(error)}") from error
 
 
-def published(name: str) -> Path:
+def published(name: str, with_weights: bool = True) -> Path:
     """The folder of what a person wrote after `hf:`: one of their own, or a repository's in the local cache.
 
     Args:
         name: a path; or `owner/repository`, and `@revision` after it if wanted, which is downloaded if the cache has
             it not, said in a line on standard error.
+        with_weights: whether a repository must have them, as safetensors.
 
     Raises:
-        ClassifierError: there is no such folder or repository, or no connection to get it.
+        ClassifierError: there is no such folder or repository, no connection to get it, or a repository has not what
+            is needed, with the names of what it has.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -62,11 +67,47 @@ def published(name: str) -> Path:
     options = {"revision": revision or None, "allow_patterns": list(WANTED)}
     try:
         found = Path(hub.snapshot_download(repository, local_files_only=True, **options))
-        if (found / CONFIGURATION).is_file() and ((found / WEIGHTS).is_file() or (found / INDEX).is_file()):
+        if _has(found, with_weights):
             return found
     except Exception:  # Not in the cache; whatever else is wrong shows in a moment.
         pass
-    return _download(hub.snapshot_download, repository, f"{repository} ", **options)
+    found = _download(hub.snapshot_download, repository, f"{name} ", **options)
+    if not _has(found, with_weights):
+        _refuse(hub, name, repository, revision)
+    return found
+
+
+def _has(folder: Path, weights: bool) -> bool:
+    return (folder / CONFIGURATION).is_file() and (
+        not weights or (folder / WEIGHTS).is_file() or (folder / INDEX).is_file()
+    )
+
+
+def _refuse(hub: Any, name: str, repository: str, revision: str) -> None:
+    """Raise ClassifierError with what a repository has instead of what is needed."""
+    try:
+        files = sorted(hub.list_repo_files(repository, revision=revision or None))
+    except Exception:  # The connection that was there is gone, or the copy is a cache's.
+        files = []
+    if files and CONFIGURATION not in files:
+        raise ClassifierError(
+            f"hf:{name}: the repository has no {CONFIGURATION}, so it is no network of transformers or timm; it has "
+            f"{_some(files)}"
+        )
+    pickled = [file for file in files if file.endswith(PICKLED)]
+    if pickled:
+        raise ClassifierError(
+            f"hf:{name}: the repository has {_some(pickled)} but no {WEIGHTS}, and of a repository safetensors alone "
+            "are read, since anything else would have to be unpickled; where you trust the file, download it, load the "
+            "network and save it again with save_pretrained, or give the file as --weights"
+        )
+    others = [file for file in files if file.endswith(".safetensors")]
+    there = f"; it has {_some(others)}, which can be given as --weights once it is downloaded" if others else ""
+    raise ClassifierError(f"hf:{name}: the repository has no {WEIGHTS}{there}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def published_file(repository: str, file: str) -> Path:
@@ -83,11 +124,35 @@ def _download(get: Any, repository: str, what: str, **options: Any) -> Path:
     try:
         return Path(get(repository, **options))
     except Exception as error:  # Of the library, of its transport, or of the disk.
+        if told := _told(error, repository, what.strip()):
+            raise ClassifierError(told) from None
+        # What the library says of it is long; the reason is what it says that of.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
         raise ClassifierError(
-            f"{what}is not in the cache of Hugging Face and could not be downloaded ({type(error).__name__}: "
-            f"{one_line(error)}); download it where there is a connection (hf download {repository} --local-dir "
+            f"{what}is not in the cache of Hugging Face and could not be downloaded ({type(cause).__name__}: "
+            f"{one_line(cause)}); download it where there is a connection (hf download {repository} --local-dir "
             "FOLDER) and give the folder: --model hf:FOLDER"
         ) from None
+
+
+def _told(error: Exception, repository: str, what: str) -> str | None:
+    """Of an answer that Hugging Face gave: what it means; None where there was none."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"{repository}: Hugging Face gives it only to those who have accepted its terms: accept them on its page, "
+            "log in with hf auth login, and begin again"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"Hugging Face has no repository {repository}, or a private one; check the name, or log in with hf auth "
+            "login"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{what}: the repository {repository} has no such revision"
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return f"{what}: the repository {repository} has no such file; give the weights as a file"
+    return None
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
@@ -117,7 +182,7 @@ def weights_of(folder: Path) -> Path:
     """
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
         return folder / WEIGHTS
-    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pth", ".pt", ".ckpt"))
+    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled:
         raise ClassifierError(
             f"{folder} has {pickled[0]} but no {WEIGHTS}: of a folder safetensors alone are read; where you trust the "

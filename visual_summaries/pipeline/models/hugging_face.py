@@ -51,7 +51,7 @@ def load_hugging_face(
     Raises:
         ClassifierError: with one line that says what is wrong and what to do.
     """
-    folder = published(spec.removeprefix("hf:"))
+    folder = published(spec.removeprefix("hf:"), with_weights=weights is None)
     configuration = read_configuration(folder / CONFIGURATION)
     if "architecture" in configuration and "model_type" not in configuration:
         module, preprocessing, labels = load_timm_folder(folder, configuration, weights, crop_side, seed)
