@@ -27,6 +27,7 @@ import torch
 from photographs import data_directory
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,9 +45,9 @@ FOLDS = 6
 # Modules of SqueezeNet's `features`: up to the fifth fire module.
 LAYERS = 8
 # Cells whose scores' mean is the photograph's.
-CELLS = 3
+CELLS = 8
 # Principal directions of the cells' features that the head may use.
-DIRECTIONS = 32
+DIRECTIONS = 96
 STEPS, RATE, DECAY = 60, 0.02, 0.1
 
 
@@ -189,8 +190,12 @@ def fit_head(cells: Tensor, labels: Tensor, seed: int, most: int = CELLS, steps:
         loss.backward()
         optimizer.step()
     weight, bias = weight.detach(), bias.detach()
+    # The steps end before scale and zero are those that the classes ask for.
+    logits = highest(reduced @ weight + bias, most)
+    scaled = LogisticRegression(C=1e3, class_weight="balanced").fit(logits[:, None].numpy(), labels.numpy())
+    scale, shift = float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
     whole = basis @ weight
-    return whole, bias - middle @ whole
+    return scale * whole, scale * (bias - middle @ whole) + shift
 
 
 def classifier(folder: Path, fold: int) -> Classifier:
