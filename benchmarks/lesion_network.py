@@ -165,7 +165,7 @@ def cells_of(names: Sequence[str]) -> Tensor:
 
 
 def fit_head(cells: Tensor, labels: Tensor, seed: int, most: int = CELLS, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Weights `[C]` and bias `[]` of the cells' score, from the features `[N,P,C]` and labels `[N]` bool of photographs.
+    """Weights `[C]` and bias `[]` of the cells' score, from features `[N,P,C]` and labels `[N]` bool of photographs.
 
     The score is linear in the features' `DIRECTIONS` largest principal directions, each scaled to about one. Both
     classes count alike.
