@@ -4,9 +4,10 @@
 
 Labels are of whole photographs; the outlines of the exudates take no part. The network is SqueezeNet 1.1 up to its
 fifth fire module (cells of 8 pixels), frozen as ImageNet left it, one linear score for each cell, and the mean of the
-`CELLS` highest scores. `FOLDS` networks are fitted; each photograph is judged by the one that has seen neither it nor
-another of its group: photographs with consecutive numbers, as the two eyes of a patient have, or of one patient's
-number. The recipe was chosen by the AUC on the even folds and is confirmed on the odd ones.
+`CELLS` highest scores. The color that is zero once normalized is the mean of the training photographs. `FOLDS` networks
+are fitted; each photograph is judged by the one that has seen neither it nor another of its group: photographs with
+consecutive numbers, as the two eyes of a patient have, or of one patient's number. The recipe was chosen by the AUC on
+the even folds and is confirmed on the odd ones.
 
 Writes `fold-K.safetensors` and `results.json` into the folder, some two minutes on one core. The photographs are those
 of HEI-MED (Giancardo et al., Medical Image Analysis 16, 2012), for non-commercial research only.
@@ -15,6 +16,7 @@ Shapes: N photographs, H by W pixels, P cells, C features of a cell.
 """
 
 import argparse
+import copy
 import csv
 import json
 from collections.abc import Sequence
@@ -41,6 +43,8 @@ from visual_summaries.pipeline.models.preprocessing import IMAGENET_MEAN, IMAGEN
 
 CLASSES = ("no exudates", "exudates")
 SIDE = 512
+# No color of a pixel is above it: outside of the photograph's round.
+BLACK = 0.08
 FOLDS = 6
 # Modules of SqueezeNet's `features`: up to the fifth fire module.
 LAYERS = 8
@@ -130,11 +134,15 @@ def outlined(name: str) -> np.ndarray:
 
 
 class LesionNetwork(nn.Module):
-    """Normalized photographs `[B,3,H,W]` to one logit `[B,1]` of having exudates."""
+    """Normalized photographs `[B,3,H,W]` to one logit `[B,1]` of having exudates.
+
+    `mean` `[3]` is the color that is zero once normalized.
+    """
 
     def __init__(self, features: nn.Module, channels: int, cells: int = CELLS) -> None:
         super().__init__()
         self.features, self.score, self.cells = features, nn.Conv2d(channels, 1, 1), cells
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
 
     def forward(self, images: Tensor) -> Tensor:
         return highest(self.score(self.features(images)).flatten(1), self.cells)[:, None]
@@ -151,6 +159,24 @@ def trunk() -> nn.Module:
     weights = load_file(data_directory() / "weights/squeezenet1_1.safetensors")
     network.load_state_dict({name: values.float() for name, values in weights.items()})
     return network.features[:LAYERS].eval().requires_grad_(False)
+
+
+def mean_color(names: Sequence[str]) -> Tensor:
+    """The mean color `[3]` of what is not black around the photographs."""
+    colors = []
+    for name in names:
+        image = picture(name)
+        colors.append(image[:, image.amax(dim=0) > BLACK].mean(dim=1))
+    return torch.stack(colors).mean(dim=0)
+
+
+def rebased(first: nn.Conv2d, color: Tensor) -> nn.Conv2d:
+    """The first convolution, without padding, for images of which `color` `[3]` is subtracted instead of ImageNet's
+    mean: explainers hide pixels in what is zero, and that gray is as bright as exudates in a dark photograph."""
+    found = copy.deepcopy(first)
+    shift = (color - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    found.bias.data += (first.weight.sum(dim=(2, 3)) @ shift).detach()
+    return found
 
 
 @torch.inference_mode()
@@ -202,7 +228,7 @@ def classifier(folder: Path, fold: int) -> Classifier:
     """The network that has not seen the photographs of a fold, as `main` wrote it."""
     module = LesionNetwork(squeezenet1_1().features[:LAYERS], 256)
     module.load_state_dict(load_file(folder / f"fold-{fold}.safetensors"))
-    preprocessing = Preprocessing(SIDE, SIDE, IMAGENET_MEAN, IMAGENET_STD)
+    preprocessing = Preprocessing(SIDE, SIDE, tuple(module.mean.tolist()), IMAGENET_STD)
     return Classifier(module, preprocessing, CLASSES, name=f"lesions {fold}", head=Head("binary"))
 
 
@@ -264,7 +290,9 @@ def main() -> None:
         for fold in range(FOLDS):
             seen = torch.from_numpy(own.folds != fold)
             weight, bias = fit_head(cells[seen], labels[seen], arguments.seed)
-            network = LesionNetwork(features, len(weight))
+            network = LesionNetwork(copy.deepcopy(features), len(weight))
+            network.mean.copy_(mean_color([name for name, chosen in zip(own.names, seen, strict=True) if chosen]))
+            network.features[0] = rebased(features[0], network.mean)
             network.score.weight.data.copy_(weight.view(1, -1, 1, 1))
             network.score.bias.data.fill_(bias)
             save_file(network.state_dict(), arguments.folder / f"fold-{fold}.safetensors")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from lesion_maps import METHODS, path_of, shown
-from lesion_network import outlined, photographs, picture
+from lesion_network import BLACK, outlined, photographs, picture
 from lesion_tables import blurred
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -52,7 +52,7 @@ def main() -> None:
         if not all(path.exists() for path in paths):
             continue
         image, exudates = picture(name).numpy(), outlined(name)
-        retina = ndimage.binary_fill_holes(ndimage.binary_opening(image.max(axis=0) > 0.08, iterations=2))
+        retina = ndimage.binary_fill_holes(ndimage.binary_opening(image.max(axis=0) > BLACK, iterations=2))
         maps = [blurred(np.load(path).astype(np.float32), BLUR) for path in paths]
         tiles = [drawing(salient_pixels(one, share=SHARE), exudates, retina) for one in maps]
         rows.append(([(255 * image).astype(np.uint8).transpose(1, 2, 0)] if arguments.photographs else []) + tiles)

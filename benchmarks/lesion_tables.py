@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lesion_maps import METHODS, path_of, shown
-from lesion_network import outlined, photographs, picture
+from lesion_network import BLACK, outlined, photographs, picture
 from scipy import ndimage
 
 from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
@@ -62,7 +62,7 @@ class Truth:
         """From the mask and the photograph `[3,H,W]` in [0,1]."""
         pieces, count = ndimage.label(exudates, np.ones((3, 3)))
         outlines = pieces[exudates][None, None] == np.arange(1, count + 1)[:, None, None]
-        retina = ndimage.binary_fill_holes(ndimage.binary_opening(image.max(axis=0) > 0.08, iterations=2))
+        retina = ndimage.binary_fill_holes(ndimage.binary_opening(image.max(axis=0) > BLACK, iterations=2))
         grown = (change(retina, iterations=BORDER) for change in (ndimage.binary_dilation, ndimage.binary_erosion))
         return cls(exudates, outlines, np.logical_xor(*grown))
 

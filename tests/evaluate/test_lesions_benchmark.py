@@ -64,6 +64,14 @@ def test_the_network_is_the_mean_of_its_highest_cells() -> None:
         assert logit.item() == pytest.approx(sum(scores[-2:]) / 2, rel=1e-5)
 
 
+def test_another_zero_leaves_the_first_convolution_as_it_was() -> None:
+    first, color = torch.nn.Conv2d(3, 5, 3, stride=2), torch.tensor([0.4, 0.2, 0.1])
+    images = torch.rand(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (network.IMAGENET_MEAN, network.IMAGENET_STD))
+    changed = network.rebased(first, color)((images - color.view(3, 1, 1)) / std)
+    assert torch.allclose(first((images - mean) / std), changed, atol=1e-5)
+
+
 def test_auc_counts_pairs_and_its_interval_draws_groups() -> None:
     logits, labels = np.array([3.0, 1.0, 2.0, 0.0, 2.5]), np.array([True, True, False, False, False])
     pairs = [(a > b) for a in logits[labels] for b in logits[~labels]]
