@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[[], Explainer]] = {
     "fgvis": lambda: FGVis(FGVisSettings("deletion", first_rate=0.002, growth=1.1, patience=10, iterations=120)),
     "fgvis, scales": lambda: FGVis(FGVisSettings("deletion", search="scales")),
     "fgvis, preservation": lambda: FGVis(FGVisSettings("preservation")),
-    # At the cells, whose scores' gradient is the same for all: both are this network's CAM.
+    # Its head is linear in the cells: Grad-CAM is this network's CAM. Grad-CAM++ leaves out the negative weights.
     "grad-cam": lambda: GradCam("features"),
     "grad-cam++": lambda: GradCamPlusPlus("features"),
     "gradient": Gradient,

@@ -5,7 +5,7 @@
 A map is blurred, and its most salient share of the photograph's pixels is what the method proposes. Blur and share are
 those of `CUTS` that give the highest mean Dice overlap with the exudates on the other half of the photographs, for
 every method and control by itself; then a second table with the same cut for all. An outline is found if enough of it
-is proposed, a photograph if one outline of it is. As a photograph has 53 outlines on average, many of them of a few
+is proposed, a photograph if one outline of it is. As a photograph has 68 outlines on average, many of them of a few
 pixels, chance finds one easily; the stricter column takes all exudates of a photograph as one region.
 
 The rows are about the photographs that every method has a map of; methods with fewer than `--at-least` are left out.
