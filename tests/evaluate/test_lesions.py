@@ -30,6 +30,25 @@ def test_one_region_found_is_enough_and_images_without_are_not_counted() -> None
     assert count == 0 and np.isnan(shares).all() and shares.shape == (2,)
 
 
+def test_both_agree_with_counting_pixel_by_pixel() -> None:
+    chance = np.random.default_rng(0)
+    detected, regions = chance.random((6, 7, 9)) < 0.4, chance.random((6, 3, 7, 9)) < 0.2
+    regions[1, 2] = regions[4] = False
+    expected = np.full((6, 3), np.nan)
+    found = {0.25: 0, 0.5: 0}
+    for image in range(6):
+        for region in range(3):
+            places = [(y, x) for y in range(7) for x in range(9) if regions[image, region, y, x]]
+            if places:
+                expected[image, region] = sum(detected[image][place] for place in places) / len(places)
+        for least in found:
+            found[least] += any(share >= least for share in expected[image])
+    overlaps = region_overlaps(torch.from_numpy(detected), torch.from_numpy(regions)).numpy()
+    np.testing.assert_allclose(overlaps, expected)
+    shares, count = image_sensitivities(overlaps)
+    assert count == 5 and shares.tolist() == [found[0.25] / 5, found[0.5] / 5]
+
+
 def test_wrong_input_is_refused() -> None:
     detected, regions = torch.zeros(2, 8, 8, dtype=torch.bool), torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     for first, second in ((detected[:1], regions), (detected, regions[..., :7]), (detected.float(), regions)):
