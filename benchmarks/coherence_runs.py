@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from photographs import NETWORKS, data_directory, network
 
+from visual_summaries.pipeline.commands.evaluate import needed_stages
 from visual_summaries.pipeline.config import load_config
 from visual_summaries.pipeline.data.decode import read_image
 from visual_summaries.pipeline.models.classifier import Classifier
-from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.studies import STUDIES, StudiesStage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "stages"))
@@ -30,8 +30,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "stages"))
 from in_process import run_in_process  # noqa: E402
 from shortcut_networks import CLEAN, Example, body, fit_head, photographs, save_network  # noqa: E402
 
-STAGE = {stage.name: stage for stage in STAGES}
-STAGES_NEEDED = ("images", "explain", "regions", "features", "candidates", "members", "summarize")
 STUDY = STUDIES["coherence"]
 SUITES = ("photos", "birds")
 # Training crops of a species.
@@ -220,5 +218,5 @@ def summarized(suite: str, name: str, folder: Path, images: int, classes: int, s
         "summaries": {"resamples": 0},
         "output": str(output),
     }
-    run_in_process(load_config(None, settings, values), [*map(STAGE.__getitem__, STAGES_NEEDED), StudiesStage([STUDY])])
+    run_in_process(load_config(None, settings, values), [*needed_stages(STUDY.reads), StudiesStage([STUDY])])
     return output

@@ -30,6 +30,7 @@ OPTIONS = {
     "--print-config",
 }
 
+NETWORK_OPTIONS = {"--other-model", "--other-weights", "--tagger", "--tagger-weights"}
 VOLUMES = {"--help", "--scans", "--atlas", "--names", "--model", "--weights", "--labels", "--class-map", "--output"}
 VOLUMES |= {"--light", "--shadow", "--mode", "--dark", "--error-tolerance", "--address", "--workers"}
 
@@ -38,7 +39,7 @@ VOLUMES |= {"--light", "--shadow", "--mode", "--dark", "--error-tolerance", "--a
     ("job", "options"),
     [
         (summarize, OPTIONS | {"--dry-run"}),
-        (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights", "--tagger", "--tagger-weights"}),
+        (evaluate, OPTIONS | {"--paper", "--run", "--study", *NETWORK_OPTIONS}),
         (report, {"--help", "--run", "--submit", "--send"}),
         (clean, {"--help", "--run", "--remove", "--force"}),
         (cluster, {"--help", "--address"}),

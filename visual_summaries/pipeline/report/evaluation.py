@@ -128,9 +128,9 @@ MEANINGS = {
     "network named puts into the class), and without those of another image's map. What is evidence for the class, and "
     "not for the run's network alone, is missed by every network, and much more than the other image's.",
     "coherence": "Are a summary's members more alike than random ones of their class, to a network that is not the one "
-    "explained? Mean distance of two of them, Jaccard's of the tagger's best labels and cosine of its features: of whole "
-    "images, against random images of the class, as the visual summaries paper has it, and of the members' crops, "
-    "against random members' crops. Random ones less the summary's: above 0 where the summary is more alike.",
+    "explained? Mean distance of two of them, Jaccard's of the tagger's best labels and cosine of its features. Whole "
+    "images against random images of the class are the visual summaries paper's figure; members' crops against random "
+    "members' crops ours. Random ones less the summary's: above 0 where the summary is more alike.",
     "truth": "How far the summaries are the parts that make each class, whose true boxes are known: precision is the "
     "share of the summaries that show a part which no other shows, recall the share of the parts that are shown. Means "
     "over classes; the figures of all classes taken together are in the table metrics and on the report's first page.",
