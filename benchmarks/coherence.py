@@ -11,6 +11,7 @@ of different suites see different photographs.
 """
 
 import argparse
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -54,12 +55,14 @@ class Run:
 
     Attributes:
         summaries: kept ones of each class.
+        shares: of each summary of two members or more, the share of its class's photographs that it is in.
         within, random: figure → μ_S and μ_R of each class.
         images: explained, of all classes.
     """
 
     network: Network
     summaries: np.ndarray
+    shares: np.ndarray
     within: Mapping[str, np.ndarray]
     random: Mapping[str, np.ndarray]
     images: int
@@ -70,8 +73,13 @@ def read(network: Network, output: Path, labels: Sequence[str]) -> Run:
     store = TableStore(output)
     kept = [row["label"] for row in store.read_all("summaries").to_pylist() if row["kept"]]
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    shares = []
     for row in store.read_all("measurements").to_pylist():
-        values[row["variant"].rpartition(", by ")[0], row["label"]].append(row["value"])
+        variant = row["variant"].rpartition(", by ")[0]
+        values[variant, row["label"]].append(row["value"])
+        if variant == FIGURES[PAPERS][0]:
+            told = json.loads(row["protocol"])
+            shares.append(told["members"] / told["whole images of the class"])
 
     def means(variant: str) -> np.ndarray:
         return np.array([np.mean(values[variant, label]) if values[variant, label] else np.nan for label in labels])
@@ -79,6 +87,7 @@ def read(network: Network, output: Path, labels: Sequence[str]) -> Run:
     return Run(
         network,
         np.array([kept.count(label) for label in labels]),
+        np.array(shares),
         {name: means(within) for name, (within, _) in FIGURES.items()},
         {name: means(random) for name, (_, random) in FIGURES.items()},
         store.read_all("maps", ["image_id"]).num_rows,
@@ -113,13 +122,14 @@ def by_accuracy(suites: Mapping[str, Sequence[Run]], value: Callable[[Run], floa
 def print_suite(suite: str, runs: Sequence[Run]) -> None:
     classes = len(runs[0].summaries)
     print(f"\n{suite}: {classes} classes, {runs[0].images} photographs, the same for every network\n")
-    print("| network | tagger | accuracy | summaries | a class | classes with one or more |")
-    print("|---|---|---|--:|--:|--:|")
+    print("| network | tagger | accuracy | summaries | a class | classes with one or more | photographs with it |")
+    print("|---|---|---|--:|--:|--:|--:|")
     for run in runs:
         low, high = wilson_interval(run.network.right, run.network.of)
         accuracy = f"{run.network.accuracy:.1%} ({low:.1%} – {high:.1%}) of {run.network.of}"
         cells = [run.network.name, tagger_of(run.network.name), accuracy, str(run.summaries.sum())]
-        print(f"| {' | '.join(cells)} | {interval(run.summaries, '.2f')} | {np.sum(run.summaries > 0)} |")
+        print(f"| {' | '.join(cells)} | {interval(run.summaries, '.2f')} | {np.sum(run.summaries > 0)} | "
+              f"{run.shares.mean():.0%} |")
     print("\n| network | distance of | μ_S | μ_R | μ_R − μ_S | classes with μ_S < μ_R |")
     print("|---|---|--:|--:|--:|--:|")
     for run, name in product(runs, FIGURES):
