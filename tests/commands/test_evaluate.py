@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
     own = environment()
     own["PYTHONPATH"] = os.pathsep.join([str(output.parent), *filter(None, [own.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "visual_summaries", "evaluate", "--run", str(output)]
-    command += ["--other-model", OTHER, *annotated]
+    command += ["--other-model", OTHER, "--tagger", OTHER, *annotated]
     command += ["evaluation.subsamples=2", "evaluation.stability_images=2"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=own)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -177,7 +178,7 @@ def test_a_finished_run_is_measured_by_its_folder_alone(measured, whole_run) -> 
     before, after = tables(whole_run[0]), tables(output)
     assert all(after[name].equals(before[name]) for name in before)
     studies = {"faithfulness", "explanation maps", "localization", "summaries", "specialists"}
-    assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer", "truth"}
+    assert {row["study"] for row in rows} == studies | {"map stability", "wholeness", "transfer", "truth", "coherence"}
     assert {(row["model"], row["explainer"]) for row in rows} == {("demo", "crisp:fast"), ("demo", "")}
     assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     table = pyarrow.parquet.read_table(output / "evaluation.parquet").to_pylist()
@@ -309,6 +310,25 @@ def test_other_networks_are_shown_the_same_photographs(measured, classifier) -> 
         assert len(controls) > 5 and (name != "demo" or len(set(controls)) == len(controls))
     text = (output / "evaluation.md").read_text()
     assert f"| {escaped(f'drop on {OTHER}')} |" in text and "What is evidence for the class" in text
+
+
+def test_another_network_tags_each_summary(measured) -> None:  # noqa: ANN001
+    output, rows = measured
+    store = TableStore(output)
+    summaries = store.read_all("summaries").to_pylist()
+    kept = {(row["label"], row["cluster"]): row["summary"] for row in summaries if row["kept"]}
+    sizes: dict[tuple[str, int], int] = defaultdict(int)
+    for row in store.read_all("members").to_pylist():
+        if row["kept"] and (row["label"], row["cluster"]) in kept:
+            sizes[row["label"], kept[row["label"], row["cluster"]]] += 1
+    found = [row for row in rows if row["study"] == "coherence"]
+    assert {(row["label"], row["summary"]) for row in found} == {one for one, size in sizes.items() if size > 1}
+    # Of tags and features, of whole images and crops: of the summary, random, and the difference.
+    assert len(found) == 12 * len({(row["label"], row["summary"]) for row in found})
+    for row in found:
+        assert row["variant"].endswith(f", by {OTHER}") and row["model"] == "demo"
+        assert json.loads(row["protocol"])["members"] == sizes[row["label"], row["summary"]]
+    assert "to a network that is not the one explained?" in (output / "evaluation.md").read_text()
 
 
 def test_summaries_are_measured_once_each(measured) -> None:  # noqa: ANN001

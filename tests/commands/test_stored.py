@@ -150,6 +150,14 @@ def test_other_networks_are_code_as_well(run: Path, stranger: Path, capsys) -> N
         assert [model.name for model in config.evaluation.other_models] == [one["name"] for one in given]
 
 
+def test_taggers_are_code_as_well(run: Path, stranger: Path, capsys) -> None:  # noqa: ANN001
+    taggers = [{"name": CODE, "weights": "their file.pt"}]
+    told(run, lambda stored: stored | {"evaluation": stored["evaluation"] | {"taggers": taggers}})
+    assert evaluate.main(["--run", str(run)]) == 2
+    assert f"--tagger {CODE} --tagger-weights 'their file.pt'" in capsys.readouterr().err
+    assert not stranger.exists()
+
+
 REFUSED = {
     "explain.explainer=gradient": ("explain.explainer", "maps"),
     "regions.threshold=0.3": ("regions.threshold", "regions"),

@@ -30,6 +30,7 @@ OPTIONS = {
     "--print-config",
 }
 
+NETWORK_OPTIONS = {"--other-model", "--other-weights", "--tagger", "--tagger-weights"}
 VOLUMES = {"--help", "--scans", "--atlas", "--names", "--model", "--weights", "--labels", "--class-map", "--output"}
 VOLUMES |= {"--light", "--shadow", "--mode", "--dark", "--error-tolerance", "--address", "--workers"}
 
@@ -38,7 +39,7 @@ VOLUMES |= {"--light", "--shadow", "--mode", "--dark", "--error-tolerance", "--a
     ("job", "options"),
     [
         (summarize, OPTIONS | {"--dry-run"}),
-        (evaluate, OPTIONS | {"--paper", "--run", "--study", "--other-model", "--other-weights"}),
+        (evaluate, OPTIONS | {"--paper", "--run", "--study", *NETWORK_OPTIONS}),
         (report, {"--help", "--run", "--submit", "--send"}),
         (clean, {"--help", "--run", "--remove", "--force"}),
         (cluster, {"--help", "--address"}),
@@ -112,17 +113,21 @@ def test_printed_configuration_can_be_read_again(tmp_path, capsys) -> None:
 
 def test_other_networks_are_printed_and_read_again(tmp_path, capsys) -> None:
     given = ["--other-model", "torchvision:resnet18", "--other-weights", "r.pt", "--other-model", "a:b"]
+    given += ["--tagger", "c:d", "--tagger-weights", "t.pt"]
     assert main(["evaluate", "--print-config", *given]) == 0
     path = tmp_path / "run.yaml"
     path.write_text(capsys.readouterr().out)
     others = yaml.safe_load(path.read_text())["evaluation"]["other_models"]
     names = [("torchvision:resnet18", "r.pt"), ("a:b", None)]
     assert [(other["name"], other["weights"]) for other in others] == names
+    taggers = yaml.safe_load(path.read_text())["evaluation"]["taggers"]
+    assert [(tagger["name"], tagger["weights"]) for tagger in taggers] == [("c:d", "t.pt")]
     assert main(["evaluate", "--print-config", "--config", str(path)]) == 0
     assert capsys.readouterr().out == path.read_text()
     files = named_files(load_config(path))
     assert files["evaluation.other_models.0.weights"] == "r.pt"
     assert files["evaluation.other_models.1.weights"] is None
+    assert files["evaluation.taggers.0.weights"] == "t.pt"
 
 
 def test_settings_and_options_may_be_mixed(capsys) -> None:

@@ -73,10 +73,11 @@ FILES |= {
 }
 # Networks that a study compares with are loaded by the workers alone: before, it is seen that their files are there.
 OTHER_FILES = {
-    f"evaluation.other_models.{name}": (
-        f'{PLANNED} evaluation.other_models=[{{{{"name":"demo","{name}":"{{path}}"}}}}]',
+    f"evaluation.{networks}.{name}": (
+        f'{PLANNED} evaluation.{networks}=[{{{{"name":"demo","{name}":"{{path}}"}}}}]',
         suffix,
     )
+    for networks in ("other_models", "taggers")
     for name, suffix in (("weights", ".pt"), ("labels", ".txt"))
 }
 FOLDERS = {

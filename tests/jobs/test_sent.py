@@ -129,9 +129,9 @@ def test_a_folder_of_hugging_face_is_a_file_that_the_command_names(folder, monke
 
 
 def test_a_package_and_other_networks_are_found() -> None:
-    others = "evaluation.other_models=[{name: mynet:f}, {name: demo}]"
-    config = load_config(None, ["model.name=layers.conv:make", others])
-    assert named_modules(config) == ["layers.conv", "mynet"]
+    others = ["evaluation.other_models=[{name: mynet:f}, {name: demo}]", "evaluation.taggers=[{name: words:g}]"]
+    config = load_config(None, ["model.name=layers.conv:make", *others])
+    assert named_modules(config) == ["layers.conv", "mynet", "words"]
     assert named_modules(load_config()) == []
 
 

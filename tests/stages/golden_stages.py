@@ -62,6 +62,7 @@ WAYS = {
 # What the second way does otherwise; everything else it has of the first.
 OF_BOTH = ("propose", "match", "parts", "cluster", "members", "summarize", "study summaries")
 LEFT_OUT = {
+    "study coherence": "needs another network; tests/stages/studies/test_coherence.py measures it on known pictures",
     "study localization": "needs boxes or landmarks of other data sets; tests/stages/studies measures it on known ones",
     "study transfer": "needs another network; tests/stages/studies/test_robustness.py measures it between two",
 }

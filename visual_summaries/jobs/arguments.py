@@ -21,6 +21,7 @@ SHORTCUTS = {
     "output": "output",
     "address": "ray.address",
     "other_models": "evaluation.other_models",
+    "taggers": "evaluation.taggers",
 }
 
 

@@ -2,6 +2,7 @@
 
     visual-summaries evaluate --run runs/mine --run runs/other
     visual-summaries evaluate --run runs/mine --other-model torchvision:mobilenet_v2 --other-weights mobile.safetensors
+    visual-summaries evaluate --run runs/mine --tagger timm:convnext_tiny --tagger-weights convnext_tiny.safetensors
     visual-summaries evaluate --paper fgvis --images photographs/ --model torchvision:resnet50 --weights r50.safetensors
 """
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # `pipeline.commands.evaluate` knows how; importing it takes the seconds that --help should not.
 PAPERS = ("fgvis", "glas", "feature-cam", "visual-summaries")
+NETWORK_OF = {"other_models": "--other-model", "taggers": "--tagger"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--other-model",
-        action=OtherModel,
+        action=FurtherNetwork,
         dest="other_models",
         metavar="SPEC",
         help="a network with the same classes that is shown what the maps say; can be repeated "
@@ -52,16 +54,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--other-weights",
-        action=OtherModel,
+        action=FurtherNetwork,
         dest="other_models",
         metavar="FILE",
         help="weights of the --other-model before it: a file, enum name or random",
     )
+    parser.add_argument(
+        "--tagger",
+        action=FurtherNetwork,
+        dest="taggers",
+        metavar="SPEC",
+        help="a network that tags photographs and members, not the one that is explained; can be repeated "
+        "(evaluation.taggers)",
+    )
+    parser.add_argument(
+        "--tagger-weights",
+        action=FurtherNetwork,
+        dest="taggers",
+        metavar="FILE",
+        help="weights of the --tagger before it: a file, enum name or random",
+    )
     return parser
 
 
-class OtherModel(argparse.Action):
-    """--other-model begins another network, --other-weights gives the last one its weights."""
+class FurtherNetwork(argparse.Action):
+    """--other-model and --tagger begin another network, their --…-weights give the last one its weights."""
 
     def __call__(
         self,
@@ -76,7 +93,8 @@ class OtherModel(argparse.Action):
         elif models and "weights" not in models[-1]:
             models[-1]["weights"] = values
         else:
-            parser.error("--other-weights FILE belongs behind the --other-model SPEC whose weights they are")
+            weights, network = self.option_strings[0], NETWORK_OF[self.dest]
+            parser.error(f"{weights} FILE belongs behind the {network} SPEC whose weights they are")
         setattr(namespace, self.dest, models)
 
 

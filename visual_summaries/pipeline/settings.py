@@ -239,10 +239,20 @@ class EvaluationSettings(Section):
     other_models: tuple[ModelSettings, ...] = Field(
         (), description="networks with the same classes that are shown what the maps say; each as the section model"
     )
+    taggers: tuple[ModelSettings, ...] = Field(
+        (), description="networks of any classes, not the run's own, that tag its photographs; each as section model"
+    )
+    tagger_tags: int = Field(8, ge=1, description="tags that a tagger gives a photograph or a crop")
     tags: int = Field(5, ge=1, description="tags of a member: the classifier's best labels of its crop")
     subsamples: int = Field(
         4, ge=1, description="random 80 % of a class's images, and other seeds, with which its summaries are made anew"
     )
+
+    @property
+    def networks(self) -> dict[str, ModelSettings]:
+        """Networks besides the run's own, by the names of their sections."""
+        several = {"other_models": self.other_models, "taggers": self.taggers}
+        return {f"evaluation.{name}.{n}": one for name, models in several.items() for n, one in enumerate(models)}
 
     @field_validator("explainers")
     @classmethod

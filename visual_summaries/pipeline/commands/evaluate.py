@@ -22,7 +22,7 @@ from visual_summaries.pipeline.store.tables import TableStore
 from visual_summaries.pipeline.suggestions import did_you_mean
 
 ALWAYS = ("faithfulness", "explanation maps", "map stability", "wholeness", "summaries", "specialists")
-ANNOTATED, TRANSFER, TRUTH = "localization", "transfer", "truth"
+ANNOTATED, TRANSFER, TRUTH, COHERENCE = "localization", "transfer", "truth", "coherence"
 
 # A paper's experiments: studies, and the explainers that they compare (none: the run's own).
 PAPERS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -66,7 +66,7 @@ def run_evaluation(
         found: list[Figure] = []
         lines: list[Curve] = []
         planned = [
-            (variant, tuple(studies) or names or default_studies(config))
+            (variant, tuple(studies) or papers_studies(names, config) or default_studies(config))
             for names, explainers in experiments
             for variant in with_explainers(config, chosen_explainers(config, explainers))
         ]
@@ -95,8 +95,18 @@ def chosen_explainers(config: RunConfig, explainers: Sequence[str]) -> tuple[str
 def default_studies(config: RunConfig) -> tuple[str, ...]:
     """Those that need nothing that is not there."""
     annotated = bool(config.data.boxes or config.data.landmarks)
-    further = {ANNOTATED: annotated, TRANSFER: bool(config.evaluation.other_models), TRUTH: knows_parts(config)}
+    further = {
+        ANNOTATED: annotated,
+        TRANSFER: bool(config.evaluation.other_models),
+        TRUTH: knows_parts(config),
+        COHERENCE: bool(config.evaluation.taggers),
+    }
     return (*ALWAYS, *(name for name, possible in further.items() if possible))
+
+
+def papers_studies(names: tuple[str, ...], config: RunConfig) -> tuple[str, ...]:
+    """A paper's studies; where summaries are measured, their coherence by a tagger too if one is named."""
+    return (*names, COHERENCE) if "summaries" in names and config.evaluation.taggers else names
 
 
 def check_studies(names: Iterable[str], config: RunConfig) -> None:

@@ -2,8 +2,8 @@
 
 A run may come from anywhere, so that what is stored is data:
 
-- `model.name` and `evaluation.other_models` that name code (`module:function`) are never imported on the run's word; a
-  command that needs the network wants the same name on its own command line.
+- `model.name`, `evaluation.other_models` and `evaluation.taggers` that name code (`module:function`) are never imported
+  on the run's word; a command that needs the network wants the same name on its own command line.
 - `ray.*` and `log` are left out: where work is done and where logs go is this command line's to say.
 - `output` is left out: the folder is the one that this command line names.
 - The classifier's preprocessing, class names and weights digest, and the classes, are in the column `inputs`, read by a
@@ -17,13 +17,14 @@ A run may come from anywhere, so that what is stored is data:
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from visual_summaries.pipeline.config import ConfigurationError, RunConfig, laid_over, validated
 from visual_summaries.pipeline.models.own_code import is_code
 from visual_summaries.pipeline.runtime.settings import Location, Section
+from visual_summaries.pipeline.settings import ModelSettings
 from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.recorded import Recorded, read_recorded
 from visual_summaries.pipeline.store.tables import StoreError, TableStore
@@ -35,6 +36,8 @@ EVALUATE = (
     *("evaluation.", "data.boxes", "data.landmarks", "ray.", "log", "error_tolerance"),
     *("model.batch_size", "explain.batch_size", "explain.pass_memory"),
 )
+# Settings of the section `evaluation` that name networks, and the options that do.
+NETWORKS = {"other_models": "other-model", "taggers": "tagger"}
 FLAGS = {
     **{f"data.{name}": f"--{name}" for name in ("images", "manifest")},
     **{"model.name": "--model", "model.weights": "--weights", "preset": "--preset", "output": "--output"},
@@ -142,18 +145,22 @@ def _check_code(run: StoredRun, config: RunConfig, given: Mapping[str, Any]) -> 
             f"the network of the run in {run.folder} is the code {_argument(name)}; to run it say --model "
             f"{_argument(name)} on this command line (a run may come from anywhere)"
         )
-    if isinstance(others, Mapping) and "other_models" in others:
-        return
-    codes = [other for other in config.evaluation.other_models if is_code(other.name)]
+    for setting, option in NETWORKS.items():
+        if not (isinstance(others, Mapping) and setting in others):
+            _check_further(run, setting, option, getattr(config.evaluation, setting))
+
+
+def _check_further(run: StoredRun, setting: str, option: str, models: Sequence[ModelSettings]) -> None:
+    codes = [model for model in models if is_code(model.name)]
     if codes:
         said = " ".join(
-            f"--other-model {_argument(other.name)}"
-            + (f" --other-weights {_argument(other.weights)}" if other.weights else "")
-            for other in config.evaluation.other_models
+            f"--{option} {_argument(model.name)}"
+            + (f" --{option.removesuffix('-model')}-weights {_argument(model.weights)}" if model.weights else "")
+            for model in models
         )
         raise ConfigurationError(
-            f"evaluation.other_models of the run in {run.folder} names the code {_argument(codes[0].name)}; to run it "
-            f"say {said} on this command line, to leave it out evaluation.other_models=[]"
+            f"evaluation.{setting} of the run in {run.folder} names the code {_argument(codes[0].name)}; to run it "
+            f"say {said} on this command line, to leave it out evaluation.{setting}=[]"
         )
 
 

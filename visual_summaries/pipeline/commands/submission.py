@@ -222,10 +222,10 @@ def named_files(config: RunConfig) -> dict[str, str | None]:
     """Settings that name files or folders to be read, where they do."""
     data, model = config.data, config.model
     further = {}
-    for number, other in enumerate(config.evaluation.other_models):
-        further[f"evaluation.other_models.{number}.name"] = own_folder(other.name)
-        further[f"evaluation.other_models.{number}.weights"] = _weights_file(other)
-        further[f"evaluation.other_models.{number}.labels"] = other.labels_file
+    for section, other in config.evaluation.networks.items():
+        further[f"{section}.name"] = own_folder(other.name)
+        further[f"{section}.weights"] = _weights_file(other)
+        further[f"{section}.labels"] = other.labels_file
     return further | {
         "data.images": None if data.images == "demo" else data.images,
         "data.manifest": data.manifest,
@@ -246,7 +246,7 @@ def _weights_file(model: ModelSettings) -> str | None:
 
 def named_modules(config: RunConfig) -> list[str]:
     """The modules that networks are made by, where they are made by a module:function."""
-    names = [model.name for model in (config.model, *config.evaluation.other_models)]
+    names = [model.name for model in (config.model, *config.evaluation.networks.values())]
     return [name.partition(":")[0] for name in names if is_code(name)]
 
 

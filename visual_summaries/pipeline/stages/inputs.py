@@ -183,8 +183,7 @@ def check_files(config: RunConfig) -> Annotations:
     if data.class_map:
         read_class_map(data.class_map.path)
     named = {}
-    others = {f"evaluation.other_models.{number}": one for number, one in enumerate(config.evaluation.other_models)}
-    for section, one in {"model": model, **others}.items():
+    for section, one in {"model": model, **config.evaluation.networks}.items():
         named[f"{section}.labels"] = one.labels_file and one.labels_file.path
         weights = one.weights_or_file
         if isinstance(weights, Path | ObjectPath) and weights.suffix.lower() in SUFFIXES:

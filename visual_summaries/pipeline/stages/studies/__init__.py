@@ -1,5 +1,6 @@
 """Experiments on the images, maps and summaries of a run: what to measure, by name."""
 
+from visual_summaries.pipeline.stages.studies.coherence import CoherenceStudy
 from visual_summaries.pipeline.stages.studies.fgvis import AdversarialStudy, ColorBiasStudy
 from visual_summaries.pipeline.stages.studies.maps import (
     ExplanationMapStudy,
@@ -24,6 +25,7 @@ STUDIES: dict[str, Study] = {
         WholenessStudy(),
         TransferStudy(),
         SummariesStudy(),
+        CoherenceStudy(),
         TruthStudy(),
         SpecialistsStudy(),
         AdversarialStudy(),

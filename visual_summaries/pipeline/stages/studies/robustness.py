@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,28 +15,23 @@ from visual_summaries.pipeline.evaluate.transfer import transfer
 from visual_summaries.pipeline.evaluate.wholeness import LEAST, wholeness
 from visual_summaries.pipeline.explain.engine import Item, explain_stream
 from visual_summaries.pipeline.explain.registry import make_explainer
-from visual_summaries.pipeline.models.answers import answers
-from visual_summaries.pipeline.models.heads import independent
 from visual_summaries.pipeline.models.preparation import PreparedClassifier
 from visual_summaries.pipeline.report.robustness_plots import BEYOND, CONTROL, DROP, OVERLAP
 from visual_summaries.pipeline.runtime.stage import Plan, units_per_shard
 from visual_summaries.pipeline.runtime.units import Output, Unit, error_row
 from visual_summaries.pipeline.settings import ModelSettings
-from visual_summaries.pipeline.stages.classifier import classifier_of
 from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import (
     WorkerContext,
-    check_same,
     decode_saliency,
     decoded_images,
     own_rows,
 )
 from visual_summaries.pipeline.stages.explain import image_generator, method_of, own_settings, stored_saliency
-from visual_summaries.pipeline.stages.networks import network_name
 from visual_summaries.pipeline.stages.regions import cut_of, salient_mask, salient_of
 from visual_summaries.pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
+from visual_summaries.pipeline.stages.studies.other_networks import Network, loaded, network_of, network_settings
 from visual_summaries.pipeline.stages.studies.study import StudiesStage, Study
-from visual_summaries.pipeline.store.atomic import write_atomically
 from visual_summaries.pipeline.store.tables import digest
 
 # What transfer removes pixels by, whatever the run's maps were made with: all explainers are asked the same.
@@ -128,18 +123,6 @@ class WholenessStudy(Study):
             worker.advance(unit)
 
 
-@dataclass(frozen=True)
-class Network:
-    """What the driver knows of a network: its name, number of classes, weights, side of its input, answers and head."""
-
-    name: str
-    classes: int
-    digest: str
-    side: int
-    answers: tuple[float, ...]
-    head: str
-
-
 class TransferStudy(MapStudy):
     """What the removal of the salient pixels does to the score that other networks give, and the run's own."""
 
@@ -166,16 +149,7 @@ class TransferStudy(MapStudy):
                 )
 
     def settings(self, config: RunConfig) -> Any:
-        networks = [
-            [
-                network.name,
-                network.classes,
-                network.side,
-                network_name(config.output.path, network.digest, network.answers, remember=write_atomically),
-                *([network.head] if independent(network.head) else []),
-            ]
-            for network in _networks(config)
-        ]
+        networks = network_settings(config, _networks(config))
         return [networks, config.seed, cut_of(config), constants(__name__, transfer)]
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -215,16 +189,7 @@ class TransferStudy(MapStudy):
 
 def _networks(config: RunConfig) -> list[Network]:
     """The run's own network and the others, in order."""
-    return [_identity(model, config.seed) for model in (config.model, *config.evaluation.other_models)]
-
-
-@lru_cache
-def _identity(model: ModelSettings, seed: int) -> Network:
-    found = classifier_of(RunConfig(model=model, seed=seed))
-    own = tuple(answers(found).tolist())
-    return Network(
-        found.name, len(found.class_names), found.weights_digest, found.input_size, own, found.head.kind
-    )
+    return [network_of(model, config.seed) for model in (config.model, *config.evaluation.other_models)]
 
 
 def _network(worker: WorkerContext, number: int, network: Network) -> PreparedClassifier:
@@ -232,14 +197,12 @@ def _network(worker: WorkerContext, number: int, network: Network) -> PreparedCl
     if number == 0:
         return worker.prepared_classifier
     model = worker.config.evaluation.other_models[number - 1]
-    return _loaded(model, worker.config.seed, worker.config.explain.precision, worker.device, network)
+    return _prepared(model, worker.config.seed, worker.config.explain.precision, worker.device, network)
 
 
 @lru_cache
-def _loaded(
+def _prepared(
     model: ModelSettings, seed: int, precision: str, device: torch.device, network: Network
 ) -> PreparedClassifier:
-    """Another network, loaded and compared with the driver's once per worker."""
-    classifier = classifier_of(RunConfig(model=model, seed=seed))
-    check_same(classifier, network.name, network.digest, network.answers, network.head)
-    return PreparedClassifier(classifier.to(device), precision)
+    """Another network, made ready once per worker."""
+    return PreparedClassifier(loaded(model, seed, device, network), precision)
