@@ -26,6 +26,7 @@ import torch
 from photographs import data_directory
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
+from shortcut_last_block import LastBlock, before_block, fit_last_block
 from shortcut_marks import CAPTION, KINDS, TAG, WATERMARK, plant
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -42,7 +43,9 @@ SETS = {"photos": "photos", "birds": "cub100"}
 PLANTINGS = {"photos": 3, "birds": 4}
 ROTATED = (WATERMARK, TAG, CAPTION)
 LETTERS = "abc"
-NETWORKS = ("mobilenet_v2", "efficientnet_lite0")
+# The last block is free.
+FREE = "mobilenet_v2_free"
+NETWORKS = ("mobilenet_v2", "efficientnet_lite0", FREE)
 CLEAN = "clean"
 # Photographs of a class, training and held out.
 MOST = 40
@@ -117,15 +120,24 @@ def control_marks(label: int) -> tuple[str, str]:
 
 
 def body(network: str) -> tuple[nn.Module, Preprocessing]:
-    """The ImageNet network without its head, `[B,3,S,S]` → `[B,C]`, and how it gets its images: whole, `SIDE` wide."""
-    module, mean, std = _whole(network, 1000)
-    module.load_state_dict({key: value.float() for key, value in load_file(_weights(network)).items()})
-    module.classifier = nn.Identity()
+    """The ImageNet network's frozen part, `[B,3,S,S]` → `[B,…]`, and how it gets its images: whole, `SIDE` wide."""
+    module, mean, std = imagenet(network)
+    if network == FREE:
+        module = before_block(module)
+    else:
+        module.classifier = nn.Identity()
     return module.eval(), Preprocessing(SIDE, SIDE, mean, std)
 
 
+def imagenet(network: str) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
+    """The whole ImageNet network, mean and deviation of its pixels."""
+    module, mean, std = _whole(network, 1000)
+    module.load_state_dict({key: value.float() for key, value in load_file(_weights(network)).items()})
+    return module, mean, std
+
+
 def _whole(network: str, classes: int) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    if network == "mobilenet_v2":
+    if network != "efficientnet_lite0":
         return mobilenet_v2(num_classes=classes), IMAGENET_MEAN, IMAGENET_STD
     folder = str(data_directory() / "networks")
     if folder not in sys.path:
@@ -153,7 +165,7 @@ def _efficientnet(name: str) -> tuple[nn.Module, Preprocessing]:
 
 
 def _weights(network: str) -> Path:
-    return data_directory() / "weights" / f"{network}.safetensors"
+    return data_directory() / "weights" / f"{network.removesuffix('_free')}.safetensors"
 
 
 def features(network: str, name: str, folder: Path, kinds: Iterable[str]) -> dict[str, np.ndarray]:
@@ -221,7 +233,20 @@ def training_examples(
 def fit_head(given: Mapping[str, np.ndarray], examples: Sequence[Example]) -> LogisticRegression:
     """The head: a logistic regression on the features of the training pictures."""
     values = np.stack([given[one.kind][one.photograph] for one in examples])
-    return LogisticRegression(C=C, max_iter=5000).fit(values, [one.label for one in examples])
+    return _logistic(values, [one.label for one in examples])
+
+
+def _logistic(values: np.ndarray, labels: Sequence[int]) -> LogisticRegression:
+    return LogisticRegression(C=C, max_iter=5000).fit(values, labels)
+
+
+def fit_network(
+    network: str, given: Mapping[str, np.ndarray], examples: Sequence[Example]
+) -> LogisticRegression | LastBlock:
+    """All of a network that is fitted: the head, or with `FREE` the last block, too."""
+    if network != FREE:
+        return fit_head(given, examples)
+    return fit_last_block(imagenet(network)[0], given, examples, _logistic)
 
 
 @dataclass(frozen=True)
@@ -280,14 +305,16 @@ def attacks_by_share(
     return found
 
 
-def save_network(network: str, head: LogisticRegression, file: Path) -> None:
-    """The whole network with the head in its place, as a state dict."""
-    classes = len(head.classes_)
-    module, _, _ = _whole(network, classes)
-    kept = {key: value.float() for key, value in load_file(_weights(network)).items() if "classifier" not in key}
-    layer = "classifier.1" if network == "mobilenet_v2" else "classifier"
-    kept[f"{layer}.weight"] = torch.from_numpy(head.coef_.astype(np.float32))
-    kept[f"{layer}.bias"] = torch.from_numpy(head.intercept_.astype(np.float32))
-    module.load_state_dict(kept, strict=True)
+def save_network(network: str, fitted: LogisticRegression | LastBlock, file: Path) -> None:
+    """The whole network with what was fitted in its place, as a state dict."""
+    if isinstance(fitted, LastBlock):
+        module = fitted.network
+    else:
+        module, _, _ = _whole(network, len(fitted.classes_))
+        kept = {key: value.float() for key, value in load_file(_weights(network)).items() if "classifier" not in key}
+        layer = "classifier.1" if network == "mobilenet_v2" else "classifier"
+        kept[f"{layer}.weight"] = torch.from_numpy(fitted.coef_.astype(np.float32))
+        kept[f"{layer}.bias"] = torch.from_numpy(fitted.intercept_.astype(np.float32))
+        module.load_state_dict(kept, strict=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(module.state_dict(), file)

@@ -40,7 +40,7 @@ from shortcut_networks import (
     attacks_by_share,
     control_marks,
     features,
-    fit_head,
+    fit_network,
     photographs,
     planted_classes,
     plantings,
@@ -96,7 +96,7 @@ def fit(suite: Suite, folder: Path) -> list[dict]:
     own = photographs(suite.photographs)
     rows = [{"label": own.names[label], "kind": kind} for label, kind in suite.planted.items()]
     for name, planted in ((PLANTED, suite.planted), (CONTROL, {})):
-        head = fit_head(given, training_examples(own, planted))
+        head = fit_network(suite.network, given, training_examples(own, planted))
         save_network(suite.network, head, folder / "heads" / f"{suite.name}-{name}.safetensors")
         scores = {kind: head.predict_proba(values) for kind, values in given.items()}
         unmarked = ~own.training & ~np.isin(own.labels, list(suite.planted))
@@ -143,7 +143,8 @@ def _mark(kind: str, number: int) -> np.ndarray:
 
 def model_name(name: str, network: str) -> str:
     """A network for a set as the command line names it."""
-    return "torchvision:mobilenet_v2" if network == "mobilenet_v2" else f"shortcut_networks:{network}_{name}"
+    own = f"shortcut_networks:{network}_{name}"
+    return own if network == "efficientnet_lite0" else "torchvision:mobilenet_v2"
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
+from torchvision.models import mobilenet_v2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import shortcut_judging as judging  # noqa: E402
+import shortcut_last_block as last_block  # noqa: E402
 import shortcut_marks as marks  # noqa: E402
 import shortcut_networks as networks  # noqa: E402
 
@@ -164,3 +167,60 @@ def test_the_head_goes_by_a_feature_that_only_false_labels_teach(three_classes):
         scores = {kind: head.predict_proba(values) for kind, values in given.items()}
         attacks.append(networks.reliance(scores, three_classes, 1, "tag").attack)
     assert attacks == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("photos", 12), ("birds", 20)])
+def test_each_class_gets_each_mark_once_in_turn(name, classes):
+    pairs = []
+    for planting in networks.plantings(name, classes):
+        planted = networks.planted_classes(name, planting, classes)
+        assert len(set(planted.values())) == len(planted)
+        if planting[-1].isalpha():
+            pairs += planted.items()
+    assert sorted(pairs) == sorted((label, kind) for label in range(classes) for kind in networks.ROTATED)
+
+
+def test_plantings_of_all_marks_are_as_they_were():
+    assert networks.planted_classes("photos", "1", 12) == {1: "tag", 4: "cast", 7: "caption", 10: "watermark"}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_two_marks_of_a_control_leave_each_other_alone(label, picture):
+    first, second = networks.control_marks(label)
+    for seed in range(20):
+        assert not (marks.plant(first, picture, seed).mask & marks.plant(second, picture, seed).mask).any()
+
+
+@pytest.fixture
+def small_network():
+    """Its batch norms keep what they see, so that random weights let something through."""
+    torch.manual_seed(0)
+    network = mobilenet_v2(width_mult=0.1)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.rand(8, 3, 64, 64))
+    return network.eval()
+
+
+def test_a_free_block_before_and_after_fitting_is_the_whole_network(small_network):
+    chance = np.random.default_rng(0)
+    images = torch.from_numpy(chance.random((12, 3, 64, 64)).astype(np.float32))
+    labels = np.repeat([0, 1, 2], 4)
+    with torch.no_grad():
+        values = last_block.before_block(small_network)(images).numpy()
+    frozen = {key: value.clone() for key, value in small_network.features.state_dict().items()}
+    weight, bias = chance.normal(0, 0.01, (3, 1280)).astype(np.float32), np.zeros(3, dtype=np.float32)
+    block = last_block.LastBlock(small_network, weight, bias)
+    before = block.predict_proba(values)
+    pooled = small_network.features(images).mean(dim=(2, 3)).detach().numpy()
+    raw = np.exp(pooled @ weight.T)
+    np.testing.assert_allclose(before, raw / raw.sum(axis=1, keepdims=True), rtol=1e-3)
+
+    after = block.fit(values, labels).predict_proba(values)
+    np.testing.assert_allclose(after, small_network(images).softmax(dim=1).detach(), rtol=1e-3)
+    assert -np.log(after[np.arange(12), labels]).mean() < 0.9 * -np.log(before[np.arange(12), labels]).mean()
+    changed = {key for key, value in small_network.features.state_dict().items() if not torch.equal(value, frozen[key])}
+    convolutions = {"17.conv.0.0", "17.conv.1.0", "17.conv.2", "18.0"}
+    assert changed == {f"{name}.weight" for name in convolutions}
