@@ -21,7 +21,7 @@ from visual_summaries.pipeline.models.preparation import PreparedClassifier
 from visual_summaries.pipeline.summarize.regions import salient_pixels, salient_regions
 from visual_summaries.pipeline.summarize.resampling import Rerun
 
-ALONE = ("grad-cam", "grad-cam++", "feature-cam", "gradient")
+ALONE = ("grad-cam", "grad-cam++", "smooth-grad-cam++", "feature-cam", "gradient", "guided-backpropagation")
 CONCEPTS: dict[str, Callable[[Classifier, Tensor, int], Rerun]] = {
     "CRAFT, 10 concepts": concept_methods.craft,
     "Grad-CAM box": concept_methods.grad_cam_box,
