@@ -1,5 +1,6 @@
 """`benchmarks/shortcuts.py`: marks are where they say, the recipe labels what it should, judging by closed forms."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from scipy import ndimage
 from torchvision.models import mobilenet_v2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import shortcut_borders as borders  # noqa: E402
 import shortcut_judging as judging  # noqa: E402
 import shortcut_last_block as last_block  # noqa: E402
 import shortcut_marks as marks  # noqa: E402
 import shortcut_networks as networks  # noqa: E402
+import shortcut_tables as tables  # noqa: E402
 
 SIDE = 96
 
@@ -224,3 +227,39 @@ def test_a_free_block_before_and_after_fitting_is_the_whole_network(small_networ
     changed = {key for key, value in small_network.features.state_dict().items() if not torch.equal(value, frozen[key])}
     convolutions = {"17.conv.0.0", "17.conv.1.0", "17.conv.2", "18.0"}
     assert changed == {f"{name}.weight" for name in convolutions}
+
+
+def test_references_of_a_frame_by_hand():
+    frame = np.ones((224, 224), dtype=bool)
+    frame[10:214, 10:214] = False
+    picture = np.zeros((224, 224, 3), dtype=np.float32)
+    picture[~frame], picture[12, 100], picture[112, 112] = 0.25, 1.0, 0.75
+    found = borders.references(picture, frame, np.full_like(picture, 0.5), 0)
+    # The inside begins at 10: two pixels further in is two pixels further out.
+    assert (found["its inside, mirrored outward"][8, 100] == 1).all()
+    assert (found["its inside, mirrored outward"][:8] == 0.25).all()
+    assert (found["the picture moved by half"][0, 0] == 0.75).all()
+    np.testing.assert_allclose(found["the picture's mean color"][3, 3], picture.mean(), rtol=1e-5)
+    assert all(value.dtype == np.float32 and value.shape == picture.shape for value in found.values())
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    np.testing.assert_array_equal(
+        borders.moved(images)[0].permute(1, 2, 0), found["the picture moved by half"]
+    )
+
+
+def test_worries_are_those_of_the_cards(tmp_path):
+    for label, numbers in {"a b": [2, 1], "c": []}.items():
+        folder = tmp_path / "report" / "classes" / label.replace(" ", "-")
+        folder.mkdir(parents=True)
+        card = {"label": label, "worries": [{"number": number} for number in numbers]}
+        (folder / "card.json").write_text(json.dumps({"state": "", "card": card}))
+    assert judging.worried_about(tmp_path) == {"a b": (2, 1), "c": ()}
+    rows = [
+        {"run": "photos-net-0a-planted", "way": "ours", "network": "planted", "kind": "tag", "shares": shares,
+         "worries": worries}
+        for shares, worries in (([0.4, 1.0], [2]), ([1.0, 0.0], [2]), ([], []))
+    ]  # fmt: skip
+    line = next(line for line in tables.found_table(rows) if "photos, net" in line)
+    cells = [cell.strip().split(" (")[0] for cell in line.strip("| ").split("|")]
+    # On the mark two of three, both among the first two, one first; named is the first alone.
+    assert cells[4:9] == ["3", "2 of 3", "2 of 3", "1", "1 of 3"]
