@@ -44,9 +44,8 @@ def found_table(rows: Iterable[dict]) -> list[str]:
     groups: dict[tuple[str, ...], list[dict]] = {}
     for row in rows:
         if row["kind"] != CAST:
-            place = "border" if row["kind"] == BORDER else "at one place"
             for suite in (suite_of(row), "all"):
-                groups.setdefault((row["way"], suite, place, row["network"]), []).append(row)
+                groups.setdefault((row["way"], suite, place_of(row), row["network"]), []).append(row)
     for names, own in sorted(groups.items()):
         places = [first_on_mark(row["shares"]) for row in own]
         lines.append(
@@ -59,6 +58,11 @@ def found_table(rows: Iterable[dict]) -> list[str]:
             )
         )  # fmt: skip
     return lines
+
+
+def place_of(row: dict) -> str:
+    """What no mask can show, and the other marks."""
+    return "border" if row["kind"] == BORDER else "at one place"
 
 
 def suite_of(row: dict) -> str:
@@ -89,15 +93,15 @@ def kind_table(rows: Iterable[dict]) -> list[str]:
 
 def alone_table(rows: Iterable[dict]) -> list[str]:
     """A line for each explainer alone: share of salient pixels in the mark, means over classes with intervals."""
-    lines = _head("maps", "network", "classes", "salient pixels in the mark", "the mark's area",
+    lines = _head("maps", "marks", "network", "classes", "salient pixels in the mark", "the mark's area",
                   "photographs whose largest region is on the mark")  # fmt: skip
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, ...], list[dict]] = {}
     for row in rows:
         if row["kind"] != CAST:
-            groups.setdefault((row["explainer"], row["network"]), []).append(row)
-    for (name, network), own in sorted(groups.items()):
+            groups.setdefault((row["explainer"], place_of(row), row["network"]), []).append(row)
+    for names, own in sorted(groups.items()):
         cells = [_mean([row[figure] for row in own]) for figure in ("inside", "area", "largest")]
-        lines.append(_line(name, network, str(len(own)), *cells))
+        lines.append(_line(*names, str(len(own)), *cells))
     return lines
 
 
