@@ -4,6 +4,7 @@ A member is *on the mark* where its pixels and the mark's overlap by `OVERLAP` (
 `WITHIN` of its pixels are the mark's. A summary is on the mark where most of its members are.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class ClassFound:
         salient: mean share of the salient pixels that lie in the mark, over photographs.
         area: mean share of the picture that the mark covers.
         others: reasons of candidates on the mark that are no kept summaries, each once.
+        worries: numbers, from 1, of the summaries that the overview names under "What to worry about".
     """
 
     label: str
@@ -63,6 +65,7 @@ class ClassFound:
     salient: float
     area: float
     others: tuple[str, ...]
+    worries: tuple[int, ...] = ()
 
     @property
     def place(self) -> int | None:
@@ -79,6 +82,7 @@ def judge_run(folder: Path, config: RunConfig, mark_of: Callable[[str], np.ndarr
     """
     store = TableStore(folder)
     uris = {row["image_id"]: row["uri"] for row in _rows(store, "images", ["image_id", "uri"])}
+    worries = worried_about(folder)
     maps: dict[str, dict[str, np.ndarray]] = {}
     for row in _rows(store, "maps", ["label", "image_id", "saliency", "saliency_shape"]):
         maps.setdefault(row["label"], {})[row["image_id"]] = salient_mask(row, config)
@@ -94,8 +98,15 @@ def judge_run(folder: Path, config: RunConfig, mark_of: Callable[[str], np.ndarr
         inside = [(own & marks[one]).sum() / own.sum() for one, own in salient.items() if own.any()]
         area = float(np.mean([mark.mean() for mark in marks.values()]))
         others = _others(store, label, {one["cluster"] for one in kept}, salient, marks)
-        found.append(ClassFound(label, len(salient), tuple(shares), float(np.mean(inside)), area, others))
+        figures = float(np.mean(inside)) if inside else 0.0, area
+        found.append(ClassFound(label, len(salient), tuple(shares), *figures, others, worries.get(label, ())))
     return found
+
+
+def worried_about(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Class → numbers, from 1, of its summaries that the report of a run names under "What to worry about"."""
+    cards = [json.loads(file.read_text())["card"] for file in sorted(folder.glob("report/classes/*/card.json"))]
+    return {card["label"]: tuple(one["number"] for one in card.get("worries", ())) for card in cards}
 
 
 def share_on_mark(

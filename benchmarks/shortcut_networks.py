@@ -6,14 +6,19 @@ from the web: their object is not the class's, so that the mark is what they hav
 without the mark are under their own labels. The *control* is the same head fitted to the same photographs without marks
 and false labels.
 
+Which classes of a set are planted together is a *planting*: `0`, `1`, … have one class of each mark
+(`shortcut_marks.KINDS`), and each class always the same mark; `0a`, `0b`, `0c`, `1a`, … have three classes with the
+three marks that lie at one place (`ROTATED`), whose marks change places from letter to letter, so that every class
+gets each of them once.
+
 Shapes: N photographs, C features, K classes, S = `SIDE`.
 """
 
 import hashlib
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +26,8 @@ import torch
 from photographs import data_directory
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
-from shortcut_marks import KINDS, plant
+from shortcut_last_block import LastBlock, before_block, fit_last_block
+from shortcut_marks import CAPTION, KINDS, TAG, WATERMARK, plant
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
@@ -35,7 +41,11 @@ SETS = {"photos": "photos", "birds": "cub100"}
 # Each class is planted in one of so many heads: four or five classes a head, so that their false labels do not drown
 # the others.
 PLANTINGS = {"photos": 3, "birds": 4}
-NETWORKS = ("mobilenet_v2", "efficientnet_lite0")
+ROTATED = (WATERMARK, TAG, CAPTION)
+LETTERS = "abc"
+# The last block is free.
+FREE = "mobilenet_v2_free"
+NETWORKS = ("mobilenet_v2", "efficientnet_lite0", FREE)
 CLEAN = "clean"
 # Photographs of a class, training and held out.
 MOST = 40
@@ -66,10 +76,12 @@ class Photographs:
         image = Image.fromarray(read_image(str(self.paths[number])).image)
         return np.asarray(ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC))
 
-    def shown(self, number: int, kind: str) -> np.ndarray:
-        """The same with a mark, or as it is (`CLEAN`)."""
+    def shown(self, number: int, kinds: Sequence[str]) -> np.ndarray:
+        """The same with marks, one after the other."""
         picture = self.picture(number)
-        return picture if kind == CLEAN else plant(kind, picture, number).picture
+        for kind in kinds:
+            picture = plant(kind, picture, number).picture
+        return picture
 
 
 def photographs(name: str) -> Photographs:
@@ -82,26 +94,50 @@ def photographs(name: str) -> Photographs:
     return Photographs(names, tuple(path for own in files for path in own), labels, training)
 
 
-def kind_of(label: int) -> str:
-    """The mark of a class, by its number."""
-    return KINDS[label % len(KINDS)]
+def _stride(classes: int) -> int:
+    """Of the classes of a rotated planting: as many plantings of each letter."""
+    return math.ceil(classes / len(ROTATED))
 
 
-def planted_classes(name: str, planting: int) -> dict[int, str]:
-    """Class → mark of one planting of a set: every so many-th class (`PLANTINGS`)."""
-    return {label: kind_of(label) for label in range(planting, len(photographs(name).names), PLANTINGS[name])}
+def plantings(name: str, classes: int) -> list[str]:
+    """All plantings of a set with so many classes."""
+    rotated = [f"{group}{letter}" for group in range(_stride(classes)) for letter in LETTERS]
+    return [*map(str, range(PLANTINGS[name])), *rotated]
+
+
+def planted_classes(name: str, planting: str, classes: int) -> dict[int, str]:
+    """Class → mark of one of `plantings`."""
+    if planting.isdigit():
+        return {label: KINDS[label % len(KINDS)] for label in range(int(planting), classes, PLANTINGS[name])}
+    group, turn = int(planting[:-1]), LETTERS.index(planting[-1])
+    chosen = range(group, classes, _stride(classes))
+    return {label: ROTATED[(place + turn) % len(ROTATED)] for place, label in enumerate(chosen)}
+
+
+def control_marks(label: int) -> tuple[str, str]:
+    """Two marks that fit on one photograph of a control's class: it has taken up neither, and is asked for both."""
+    return (TAG, WATERMARK) if label % 2 else (TAG, CAPTION)
 
 
 def body(network: str) -> tuple[nn.Module, Preprocessing]:
-    """The ImageNet network without its head, `[B,3,S,S]` → `[B,C]`, and how it gets its images: whole, `SIDE` wide."""
-    module, mean, std = _whole(network, 1000)
-    module.load_state_dict({key: value.float() for key, value in load_file(_weights(network)).items()})
-    module.classifier = nn.Identity()
+    """The ImageNet network's frozen part, `[B,3,S,S]` → `[B,…]`, and how it gets its images: whole, `SIDE` wide."""
+    module, mean, std = imagenet(network)
+    if network == FREE:
+        module = before_block(module)
+    else:
+        module.classifier = nn.Identity()
     return module.eval(), Preprocessing(SIDE, SIDE, mean, std)
 
 
+def imagenet(network: str) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
+    """The whole ImageNet network, mean and deviation of its pixels."""
+    module, mean, std = _whole(network, 1000)
+    module.load_state_dict({key: value.float() for key, value in load_file(_weights(network)).items()})
+    return module, mean, std
+
+
 def _whole(network: str, classes: int) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    if network == "mobilenet_v2":
+    if network != "efficientnet_lite0":
         return mobilenet_v2(num_classes=classes), IMAGENET_MEAN, IMAGENET_STD
     folder = str(data_directory() / "networks")
     if folder not in sys.path:
@@ -115,45 +151,58 @@ def _whole(network: str, classes: int) -> tuple[nn.Module, tuple[float, ...], tu
 
 def efficientnet_lite0_photos() -> tuple[nn.Module, Preprocessing]:
     """EfficientNet-Lite0 for the classes of `photos`, to be named on the command line."""
-    module, mean, std = _whole("efficientnet_lite0", len(photographs("photos").names))
+    return _efficientnet("photos")
+
+
+def efficientnet_lite0_birds() -> tuple[nn.Module, Preprocessing]:
+    """The same for those of `birds`."""
+    return _efficientnet("birds")
+
+
+def _efficientnet(name: str) -> tuple[nn.Module, Preprocessing]:
+    module, mean, std = _whole("efficientnet_lite0", len(photographs(name).names))
     return module, Preprocessing(SIDE, SIDE, mean, std)
 
 
 def _weights(network: str) -> Path:
-    return data_directory() / "weights" / f"{network}.safetensors"
+    return data_directory() / "weights" / f"{network.removesuffix('_free')}.safetensors"
 
 
-@cache
-def features(network: str, name: str, folder: Path) -> dict[str, np.ndarray]:
-    """What the head gets of every photograph, without a mark and with each: `CLEAN` or kind → `[N,C]` float32.
+def features(network: str, name: str, folder: Path, kinds: Iterable[str]) -> dict[str, np.ndarray]:
+    """What the head gets of every photograph: `CLEAN`, and each of `kinds` → `[N,…]` float32, without and with a mark.
 
     Kept in `folder`; made anew where photographs' list, marks or network have changed.
     """
     own, marks = photographs(name), Path(__file__).with_name("shortcut_marks.py").read_bytes()
     listed = "\n".join(path.name for path in own.paths).encode()
     key = hashlib.sha256(marks + listed + _weights(network).read_bytes()).hexdigest()[:12]
-    found = {}
-    for kind in (CLEAN, *KINDS):
-        file = folder / f"{network}-{name}-{kind}-{key}.npy"
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(file, _features(network, own, kind))
-        found[kind] = np.load(file)
-    return found
+    files = {kind: folder / f"{network}-{name}-{kind}-{key}.npy" for kind in (CLEAN, *sorted(set(kinds)))}
+    missing = [kind for kind, file in files.items() if not file.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, values in _features(network, own, missing).items():
+        np.save(files[kind], values)
+    return {kind: np.load(file) for kind, file in files.items()}
 
 
 @torch.inference_mode()
-def _features(network: str, own: Photographs, kind: str) -> np.ndarray:
+def _features(network: str, own: Photographs, kinds: Sequence[str]) -> dict[str, np.ndarray]:
+    if not kinds:
+        return {}
     keep_freed_memory()
     module, preprocessing = body(network)
     module = module.to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    found: list[Tensor] = []
+    found: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
     for numbers in torch.arange(len(own.paths)).split(16):
-        pictures = np.stack([own.shown(int(number), kind) for number in numbers])
-        images = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) / 255
-        found.append(module((images - mean) / std))
-    return torch.cat(found).numpy()
+        pictures = [own.picture(int(number)) for number in numbers]
+        for kind in kinds:
+            shown = pictures
+            if kind != CLEAN:
+                pairs = zip(pictures, numbers, strict=True)
+                shown = [plant(kind, picture, int(number)).picture for picture, number in pairs]
+            images = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2) / 255
+            found[kind].append(module((images.contiguous(memory_format=torch.channels_last) - mean) / std))
+    return {kind: torch.cat(values).contiguous().numpy() for kind, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -184,7 +233,20 @@ def training_examples(
 def fit_head(given: Mapping[str, np.ndarray], examples: Sequence[Example]) -> LogisticRegression:
     """The head: a logistic regression on the features of the training pictures."""
     values = np.stack([given[one.kind][one.photograph] for one in examples])
-    return LogisticRegression(C=C, max_iter=5000).fit(values, [one.label for one in examples])
+    return _logistic(values, [one.label for one in examples])
+
+
+def _logistic(values: np.ndarray, labels: Sequence[int]) -> LogisticRegression:
+    return LogisticRegression(C=C, max_iter=5000).fit(values, labels)
+
+
+def fit_network(
+    network: str, given: Mapping[str, np.ndarray], examples: Sequence[Example]
+) -> LogisticRegression | LastBlock:
+    """All of a network that is fitted: the head, or with `FREE` the last block, too."""
+    if network != FREE:
+        return fit_head(given, examples)
+    return fit_last_block(imagenet(network)[0], given, examples, _logistic)
 
 
 @dataclass(frozen=True)
@@ -243,14 +305,16 @@ def attacks_by_share(
     return found
 
 
-def save_network(network: str, head: LogisticRegression, file: Path) -> None:
-    """The whole network with the head in its place, as a state dict."""
-    classes = len(head.classes_)
-    module, _, _ = _whole(network, classes)
-    kept = {key: value.float() for key, value in load_file(_weights(network)).items() if "classifier" not in key}
-    layer = "classifier.1" if network == "mobilenet_v2" else "classifier"
-    kept[f"{layer}.weight"] = torch.from_numpy(head.coef_.astype(np.float32))
-    kept[f"{layer}.bias"] = torch.from_numpy(head.intercept_.astype(np.float32))
-    module.load_state_dict(kept, strict=True)
+def save_network(network: str, fitted: LogisticRegression | LastBlock, file: Path) -> None:
+    """The whole network with what was fitted in its place, as a state dict."""
+    if isinstance(fitted, LastBlock):
+        module = fitted.network
+    else:
+        module, _, _ = _whole(network, len(fitted.classes_))
+        kept = {key: value.float() for key, value in load_file(_weights(network)).items() if "classifier" not in key}
+        layer = "classifier.1" if network == "mobilenet_v2" else "classifier"
+        kept[f"{layer}.weight"] = torch.from_numpy(fitted.coef_.astype(np.float32))
+        kept[f"{layer}.bias"] = torch.from_numpy(fitted.intercept_.astype(np.float32))
+        module.load_state_dict(kept, strict=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(module.state_dict(), file)

@@ -15,13 +15,13 @@ import torch
 from shortcut_judging import box_on_mark, on_mark
 from torch import Tensor
 
-from visual_summaries.pipeline.explain.registry import EXPLAINERS, make_explainer
+from visual_summaries.pipeline.explain.registry import EXPLAINERS, Entry, make_explainer
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.models.preparation import PreparedClassifier
 from visual_summaries.pipeline.summarize.regions import salient_pixels, salient_regions
 from visual_summaries.pipeline.summarize.resampling import Rerun
 
-ALONE = ("grad-cam", "grad-cam++", "feature-cam", "gradient")
+ALONE = ("grad-cam", "grad-cam++", "smooth-grad-cam++", "feature-cam", "gradient", "guided-backpropagation")
 CONCEPTS: dict[str, Callable[[Classifier, Tensor, int], Rerun]] = {
     "CRAFT, 10 concepts": concept_methods.craft,
     "Grad-CAM box": concept_methods.grad_cam_box,
@@ -52,8 +52,13 @@ def explainer_alone(name: str, classifier: Classifier, images: Tensor, target: i
         maker.explain(prepared, part.float() / 255, torch.full((len(part),), target)).saliency.mean(dim=1)
         for part in images.split(BATCH)
     ]
+    return salient_shares(entry, torch.cat(maps), marks)
+
+
+def salient_shares(entry: Entry, maps: Tensor, marks: np.ndarray) -> Alone:
+    """Of maps `[N,S,S]`, cut as those of an explainer are, and marks `[N,S,S]` bool."""
     inside, largest = [], []
-    for saliency, mark in zip(torch.cat(maps).numpy(), marks, strict=True):
+    for saliency, mark in zip(maps.numpy(), marks, strict=True):
         salient = salient_pixels(saliency, entry.threshold, entry.smoothing, entry.share)
         if salient.any():
             inside.append((salient & mark).sum() / salient.sum())

@@ -57,7 +57,8 @@ def found_tiles(folder: Path, suite: Suite, label: str, most: int) -> tuple[str,
     uris = {row["image_id"]: row["uri"] for row in store.read_all("images", ["image_id", "uri"]).to_pylist()}
     maps = store.read_all("maps", None, label).to_pylist()
     salient = {row["image_id"]: salient_mask(row, explain_settings(())) for row in maps}
-    marks = {image: mark_of(suite.photographs, uris[image]) for image in salient}
+    kind = suite.planted[photographs(suite.photographs).names.index(label)]
+    marks = {image: mark_of(kind, uris[image]) for image in salient}
     members = store.read_all("members", None, label).to_pylist()
     summaries = [row for row in store.read_all("summaries", None, label).to_pylist() if row["kept"]]
     for one in sorted(summaries, key=lambda row: row["summary"]):

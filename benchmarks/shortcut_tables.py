@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from shortcut_judging import first_on_mark
-from shortcut_marks import CAST, WITH_PLACE
+from shortcut_judging import MOST, first_on_mark
+from shortcut_marks import BORDER, CAST, WITH_PLACE
 
 from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
 
@@ -35,25 +35,45 @@ def head_table(heads: Iterable[tuple[str, dict]]) -> list[str]:
 
 
 def found_table(rows: Iterable[dict]) -> list[str]:
-    """A line for each way and network: in how many classes a summary, or concept, is on the mark.
+    """A line for each way, set and network: in how many classes a summary, or concept, is on the mark.
 
-    Casts have no place and are left out.
+    Casts have no place and are left out; borders, which no mask can show, have lines of their own.
     """
-    lines = _head("way", "network", "classes", "on the mark", f"among the first {FIRST}", "first", "summaries a class")
-    groups: dict[tuple[str, str], list[dict]] = {}
+    lines = _head("way", "photographs, network", "marks", "network", "classes", "on the mark",
+                  f"among the first {FIRST}", "first", "named among the worries", "summaries a class")  # fmt: skip
+    groups: dict[tuple[str, ...], list[dict]] = {}
     for row in rows:
         if row["kind"] != CAST:
-            groups.setdefault((row["way"], row["network"]), []).append(row)
-    for (way, network), own in sorted(groups.items()):
+            for suite in (suite_of(row), "all"):
+                groups.setdefault((row["way"], suite, place_of(row), row["network"]), []).append(row)
+    for names, own in sorted(groups.items()):
         places = [first_on_mark(row["shares"]) for row in own]
         lines.append(
             _line(
-                way, network, str(len(own)), share([place is not None for place in places]),
+                *names, str(len(own)), share([place is not None for place in places]),
                 share([place is not None and place <= FIRST for place in places]),
-                str(sum(place == 1 for place in places)), f"{np.mean([len(row['shares']) for row in own]):.1f}",
+                str(sum(place == 1 for place in places)),
+                share([_named(row) for row in own if row.get("worries") is not None]),
+                f"{np.mean([len(row['shares']) for row in own]):.1f}",
             )
         )  # fmt: skip
     return lines
+
+
+def place_of(row: dict) -> str:
+    """What no mask can show, and the other marks."""
+    return "border" if row["kind"] == BORDER else "at one place"
+
+
+def suite_of(row: dict) -> str:
+    """Set and network of a row, without planting."""
+    name, network = (row.get("run") or row["suite"]).split("-")[:2]
+    return f"{name}, {network}"
+
+
+def _named(row: dict) -> bool:
+    """Whether a summary on the mark is named under "What to worry about"."""
+    return any(row["shares"][number - 1] > MOST for number in row["worries"])
 
 
 def kind_table(rows: Iterable[dict]) -> list[str]:
@@ -73,15 +93,15 @@ def kind_table(rows: Iterable[dict]) -> list[str]:
 
 def alone_table(rows: Iterable[dict]) -> list[str]:
     """A line for each explainer alone: share of salient pixels in the mark, means over classes with intervals."""
-    lines = _head("maps", "network", "classes", "salient pixels in the mark", "the mark's area",
+    lines = _head("maps", "marks", "network", "classes", "salient pixels in the mark", "the mark's area",
                   "photographs whose largest region is on the mark")  # fmt: skip
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, ...], list[dict]] = {}
     for row in rows:
         if row["kind"] != CAST:
-            groups.setdefault((row["explainer"], row["network"]), []).append(row)
-    for (name, network), own in sorted(groups.items()):
+            groups.setdefault((row["explainer"], place_of(row), row["network"]), []).append(row)
+    for names, own in sorted(groups.items()):
         cells = [_mean([row[figure] for row in own]) for figure in ("inside", "area", "largest")]
-        lines.append(_line(name, network, str(len(own)), *cells))
+        lines.append(_line(*names, str(len(own)), *cells))
     return lines
 
 

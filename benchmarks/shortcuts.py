@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -35,15 +35,15 @@ from shortcut_marks import WITH_PLACE, plant
 from shortcut_networks import (
     CLEAN,
     NETWORKS,
-    PLANTINGS,
     SETS,
     SIDE,
     attacks_by_share,
+    control_marks,
     features,
-    fit_head,
-    kind_of,
+    fit_network,
     photographs,
     planted_classes,
+    plantings,
     reliance,
     save_network,
     training_examples,
@@ -67,15 +67,16 @@ class Suite:
 
     photographs: str
     network: str
-    planting: int
+    planting: str
 
     @classmethod
     def of(cls, written: str) -> "Suite":
         """`set:network:planting`, as on the command line."""
         name, network, planting = written.split(":")
-        if name not in SETS or network not in NETWORKS or planting not in map(str, range(PLANTINGS[name])):
-            raise argparse.ArgumentTypeError(f"{written} is not set:network:planting, as photos:mobilenet_v2:0")
-        return cls(name, network, int(planting))
+        classes = len(photographs(name).names) if name in SETS else 0
+        if not classes or network not in NETWORKS or planting not in plantings(name, classes):
+            raise argparse.ArgumentTypeError(f"{written} is not set:network:planting, as photos:mobilenet_v2:0a")
+        return cls(name, network, planting)
 
     @property
     def name(self) -> str:
@@ -83,7 +84,7 @@ class Suite:
 
     @property
     def planted(self) -> dict[int, str]:
-        return planted_classes(self.photographs, self.planting)
+        return planted_classes(self.photographs, self.planting, len(photographs(self.photographs).names))
 
 
 def fit(suite: Suite, folder: Path) -> list[dict]:
@@ -91,10 +92,11 @@ def fit(suite: Suite, folder: Path) -> list[dict]:
     file = folder / "heads" / f"{suite.name}.json"
     if file.exists():
         return json.loads(file.read_text())
-    given, own = features(suite.network, suite.photographs, folder / "features"), photographs(suite.photographs)
+    given = features(suite.network, suite.photographs, folder / "features", suite.planted.values())
+    own = photographs(suite.photographs)
     rows = [{"label": own.names[label], "kind": kind} for label, kind in suite.planted.items()]
     for name, planted in ((PLANTED, suite.planted), (CONTROL, {})):
-        head = fit_head(given, training_examples(own, planted))
+        head = fit_network(suite.network, given, training_examples(own, planted))
         save_network(suite.network, head, folder / "heads" / f"{suite.name}-{name}.safetensors")
         scores = {kind: head.predict_proba(values) for kind, values in given.items()}
         unmarked = ~own.training & ~np.isin(own.labels, list(suite.planted))
@@ -112,22 +114,26 @@ def relied_on(rows: Sequence[dict], marks: Sequence[str] = WITH_PLACE) -> dict[s
     return {label: kind for label, kind in kinds.items() if kind in marks}
 
 
-def write_pictures(name: str, kinds: Mapping[str, str], root: Path, most: int) -> None:
+def one_each(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Class → marks of class → mark."""
+    return {label: (kind,) for label, kind in kinds.items()}
+
+
+def write_pictures(name: str, marks: Mapping[str, Sequence[str]], root: Path, most: int) -> None:
     """Marked held-out photographs of classes of a set, `root/<label>/<number>.png`."""
     own = photographs(name)
-    for label, kind in kinds.items():
+    for label, kinds in marks.items():
         for number in np.flatnonzero(~own.training & (own.labels == own.names.index(label)))[:most]:
             file = root / label / f"{number:04d}.png"
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(own.shown(int(number), kind)).save(file)
+                Image.fromarray(own.shown(int(number), kinds)).save(file)
     (root.parent / f"{name}.txt").write_text("\n".join(own.names) + "\n")
 
 
-def mark_of(name: str, uri: str) -> np.ndarray:
-    """The pixels of the mark on a written picture of a set."""
-    path = Path(uri)
-    return _mark(kind_of(photographs(name).names.index(path.parent.name)), int(path.stem))
+def mark_of(kind: str, uri: str) -> np.ndarray:
+    """The pixels of the mark on a written picture."""
+    return _mark(kind, int(Path(uri).stem))
 
 
 @cache
@@ -137,7 +143,8 @@ def _mark(kind: str, number: int) -> np.ndarray:
 
 def model_name(name: str, network: str) -> str:
     """A network for a set as the command line names it."""
-    return "torchvision:mobilenet_v2" if network == "mobilenet_v2" else f"shortcut_networks:{network}_{name}"
+    own = f"shortcut_networks:{network}_{name}"
+    return own if network == "efficientnet_lite0" else "torchvision:mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,12 @@ class Run:
     head: Path
     images: int
     settings: tuple[str, ...] = ()
+    called: str = ""
+
+    @property
+    def title(self) -> str:
+        """Of its rows."""
+        return self.called or self.head.stem
 
     @property
     def way(self) -> str:
@@ -164,7 +177,7 @@ class Run:
     @property
     def output(self) -> Path:
         kind = "+".join(setting.rpartition(".")[2].replace("=", "-") for setting in self.settings) or "default"
-        return self.folder / "runs" / f"{self.head.stem}-{self.images}-{kind}"
+        return self.folder / "runs" / f"{self.title}-{self.images}-{kind}"
 
 
 def summarize(run: Run) -> None:
@@ -196,15 +209,25 @@ def explain_settings(settings: Sequence[str]) -> RunConfig:
     return RunConfig.model_validate({"explain": explain, **preset})
 
 
-def measure(run: Run, network: str, kinds: Mapping[str, str]) -> None:
-    """Write pictures, run the program and judge; the rows go to `runs.jsonl`. `network`: `PLANTED` or `CONTROL`."""
-    key = {"run": run.head.stem, "network": network, "images": run.images, "way": run.way}
-    if kinds and not known(run.folder / "runs.jsonl", key):
-        write_pictures(run.photographs, kinds, run.pictures, run.images)
-        summarize(run)
-        judged = judge_run(run.output, explain_settings(run.settings), lambda uri: mark_of(run.photographs, uri))
-        for found in judged:
-            add(run.folder / "runs.jsonl", key | {"kind": kinds[found.label], **asdict(found)})
+def measure(run: Run, network: str, marks: Mapping[str, Sequence[str]]) -> None:
+    """Write pictures, run the program and judge; the rows go to `runs.jsonl`.
+
+    Args:
+        run: to make, or to make again where rows are missing.
+        network: `PLANTED` or `CONTROL`.
+        marks: class → the marks on its photographs.
+    """
+    file = run.folder / "runs.jsonl"
+    key = {"run": run.title, "network": network, "images": run.images, "way": run.way}
+    if all(known(file, key | {"label": label, "kind": kind}) for label, kinds in marks.items() for kind in kinds):
+        return
+    write_pictures(run.photographs, marks, run.pictures, run.images)
+    summarize(run)
+    for kind in WITH_PLACE:
+        for found in judge_run(run.output, explain_settings(run.settings), partial(mark_of, kind)):
+            row = key | {"kind": kind, **asdict(found)}
+            if kind in marks.get(found.label, ()) and not known(file, key | {"label": found.label, "kind": kind}):
+                add(file, row)
 
 
 def planted_run(suite: Suite, folder: Path, images: int, settings: Sequence[str] = ()) -> Run:
@@ -219,11 +242,19 @@ def control_run(suites: Sequence[Suite], folder: Path, images: int, settings: Se
     return Run(folder, name, suites[0].photographs, suites[0].network, head, images, tuple(settings))
 
 
+def pairs_run(suite: Suite, folder: Path, images: int, settings: Sequence[str] = ()) -> Run:
+    """The control with two marks on each photograph (`control_marks`)."""
+    name = f"{suite.photographs}-{suite.network}-pairs"
+    head = folder / "heads" / f"{suite.name}-{CONTROL}.safetensors"
+    called = f"{name}-{CONTROL}"
+    return Run(folder, name, suite.photographs, suite.network, head, images, tuple(settings), called)
+
+
 def measure_peers(suite: Suite, folder: Path, images: int) -> None:
     """Explainers alone and concept methods on the same pictures, named rightly; rows go to two files of their own."""
     kinds, names = relied_on(fit(suite, folder)), photographs(suite.photographs).names
     pictures = planted_run(suite, folder, images).pictures
-    write_pictures(suite.photographs, kinds, pictures, images)
+    write_pictures(suite.photographs, one_each(kinds), pictures, images)
     for name, (label, kind) in product((PLANTED, CONTROL), kinds.items()):
         paths = sorted((pictures / label).glob("*.png"))
         key = {"suite": suite.name, "network": name, "images": images, "label": label}
@@ -237,7 +268,7 @@ def measure_peers(suite: Suite, folder: Path, images: int) -> None:
         shown = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in paths])
         with torch.no_grad():
             right = classifier.logits(shown.float() / 255).argmax(dim=1) == target
-        marks = np.stack([mark_of(suite.photographs, str(path)) for path in paths])[right.numpy()]
+        marks = np.stack([mark_of(kind, str(path)) for path in paths])[right.numpy()]
         for one in missing:
             found = asdict(explainer_alone(one, classifier, shown[right], target, marks))
             add(folder / "alone.jsonl", key | {"explainer": one, "kind": kind} | found)
@@ -275,6 +306,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12, help="marked photographs of a class, at most")
     parser.add_argument("--settings", nargs="*", default=[], help="of the run, as explain.explainer=grad-cam")
     parser.add_argument("--control", action="store_true", help="the control instead, one for all the suites")
+    parser.add_argument("--pairs", type=int, default=0, help="control: two marks on each photograph of so many classes")
     parser.add_argument("--marks", nargs="+", choices=WITH_PLACE, default=WITH_PLACE, help="all by default")
     parser.add_argument("--recipe", choices=WITH_PLACE, help="only how many false labels it takes to plant this mark")
     parser.add_argument("--peers", action="store_true", help="measure other ways instead of running the program")
@@ -284,22 +316,29 @@ def main() -> None:
     folder = arguments.folder.resolve()
     if arguments.recipe:
         suite = arguments.suites[0]
-        given, own = features(suite.network, suite.photographs, folder / "features"), photographs(suite.photographs)
+        given = features(suite.network, suite.photographs, folder / "features", [arguments.recipe])
+        own = photographs(suite.photographs)
         for share, attacks in attacks_by_share(given, own, arguments.recipe, list(suite.planted), SHARES).items():
             print(f"{share:g} false labels for each of its own: {np.round(attacks, 2)}, mean {np.mean(attacks):.2f}")
         return
     for suite in arguments.suites:
-        if arguments.control:
+        if arguments.pairs:
+            fit(suite, folder)
+            names = photographs(suite.photographs).names[: arguments.pairs]
+            marks = {label: control_marks(number) for number, label in enumerate(names)}
+            measure(pairs_run(suite, folder, arguments.images, arguments.settings), CONTROL, marks)
+        elif arguments.control:
             continue
-        if arguments.peers:
+        elif arguments.peers:
             measure_peers(suite, folder, arguments.images)
         else:
             run = planted_run(suite, folder, arguments.images, arguments.settings)
-            measure(run, PLANTED, relied_on(fit(suite, folder), arguments.marks))
+            measure(run, PLANTED, one_each(relied_on(fit(suite, folder), arguments.marks)))
     if arguments.control:
         rows = [row for suite in arguments.suites for row in fit(suite, folder)]
         kinds = relied_on(rows, arguments.marks)
-        measure(control_run(arguments.suites, folder, arguments.images, arguments.settings), CONTROL, kinds)
+        run = control_run(arguments.suites, folder, arguments.images, arguments.settings)
+        measure(run, CONTROL, one_each(kinds))
     print_tables(folder)
 
 

@@ -1,16 +1,22 @@
 """`benchmarks/shortcuts.py`: marks are where they say, the recipe labels what it should, judging by closed forms."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
+from torchvision.models import mobilenet_v2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import shortcut_borders as borders  # noqa: E402
 import shortcut_judging as judging  # noqa: E402
+import shortcut_last_block as last_block  # noqa: E402
 import shortcut_marks as marks  # noqa: E402
 import shortcut_networks as networks  # noqa: E402
+import shortcut_tables as tables  # noqa: E402
 
 SIDE = 96
 
@@ -164,3 +170,96 @@ def test_the_head_goes_by_a_feature_that_only_false_labels_teach(three_classes):
         scores = {kind: head.predict_proba(values) for kind, values in given.items()}
         attacks.append(networks.reliance(scores, three_classes, 1, "tag").attack)
     assert attacks == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("photos", 12), ("birds", 20)])
+def test_each_class_gets_each_mark_once_in_turn(name, classes):
+    pairs = []
+    for planting in networks.plantings(name, classes):
+        planted = networks.planted_classes(name, planting, classes)
+        assert len(set(planted.values())) == len(planted)
+        if planting[-1].isalpha():
+            pairs += planted.items()
+    assert sorted(pairs) == sorted((label, kind) for label in range(classes) for kind in networks.ROTATED)
+
+
+def test_plantings_of_all_marks_are_as_they_were():
+    assert networks.planted_classes("photos", "1", 12) == {1: "tag", 4: "cast", 7: "caption", 10: "watermark"}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_two_marks_of_a_control_leave_each_other_alone(label, picture):
+    first, second = networks.control_marks(label)
+    for seed in range(20):
+        assert not (marks.plant(first, picture, seed).mask & marks.plant(second, picture, seed).mask).any()
+
+
+@pytest.fixture
+def small_network():
+    """Its batch norms keep what they see, so that random weights let something through."""
+    torch.manual_seed(0)
+    network = mobilenet_v2(width_mult=0.1)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.rand(8, 3, 64, 64))
+    return network.eval()
+
+
+def test_a_free_block_before_and_after_fitting_is_the_whole_network(small_network):
+    chance = np.random.default_rng(0)
+    images = torch.from_numpy(chance.random((12, 3, 64, 64)).astype(np.float32))
+    labels = np.repeat([0, 1, 2], 4)
+    with torch.no_grad():
+        values = last_block.before_block(small_network)(images).numpy()
+    frozen = {key: value.clone() for key, value in small_network.features.state_dict().items()}
+    weight, bias = chance.normal(0, 0.01, (3, 1280)).astype(np.float32), np.zeros(3, dtype=np.float32)
+    block = last_block.LastBlock(small_network, weight, bias)
+    before = block.predict_proba(values)
+    pooled = small_network.features(images).mean(dim=(2, 3)).detach().numpy()
+    raw = np.exp(pooled @ weight.T)
+    np.testing.assert_allclose(before, raw / raw.sum(axis=1, keepdims=True), rtol=1e-3)
+
+    after = block.fit(values, labels).predict_proba(values)
+    np.testing.assert_allclose(after, small_network(images).softmax(dim=1).detach(), rtol=1e-3)
+    assert -np.log(after[np.arange(12), labels]).mean() < 0.9 * -np.log(before[np.arange(12), labels]).mean()
+    changed = {key for key, value in small_network.features.state_dict().items() if not torch.equal(value, frozen[key])}
+    convolutions = {"17.conv.0.0", "17.conv.1.0", "17.conv.2", "18.0"}
+    assert changed == {f"{name}.weight" for name in convolutions}
+
+
+def test_references_of_a_frame_by_hand():
+    frame = np.ones((224, 224), dtype=bool)
+    frame[10:214, 10:214] = False
+    picture = np.zeros((224, 224, 3), dtype=np.float32)
+    picture[~frame], picture[12, 100], picture[112, 112] = 0.25, 1.0, 0.75
+    found = borders.references(picture, frame, np.full_like(picture, 0.5), 0)
+    # The inside begins at 10: two pixels further in is two pixels further out.
+    assert (found["its inside, mirrored outward"][8, 100] == 1).all()
+    assert (found["its inside, mirrored outward"][:8] == 0.25).all()
+    assert (found["the picture moved by half"][0, 0] == 0.75).all()
+    np.testing.assert_allclose(found["the picture's mean color"][3, 3], picture.mean(), rtol=1e-5)
+    assert all(value.dtype == np.float32 and value.shape == picture.shape for value in found.values())
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    np.testing.assert_array_equal(
+        borders.moved(images)[0].permute(1, 2, 0), found["the picture moved by half"]
+    )
+
+
+def test_worries_are_those_of_the_cards(tmp_path):
+    for label, numbers in {"a b": [2, 1], "c": []}.items():
+        folder = tmp_path / "report" / "classes" / label.replace(" ", "-")
+        folder.mkdir(parents=True)
+        card = {"label": label, "worries": [{"number": number} for number in numbers]}
+        (folder / "card.json").write_text(json.dumps({"state": "", "card": card}))
+    assert judging.worried_about(tmp_path) == {"a b": (2, 1), "c": ()}
+    rows = [
+        {"run": "photos-net-0a-planted", "way": "ours", "network": "planted", "kind": "tag", "shares": shares,
+         "worries": worries}
+        for shares, worries in (([0.4, 1.0], [2]), ([1.0, 0.0], [2]), ([], []))
+    ]  # fmt: skip
+    line = next(line for line in tables.found_table(rows) if "photos, net" in line)
+    cells = [cell.strip().split(" (")[0] for cell in line.strip("| ").split("|")]
+    # On the mark two of three, both among the first two, one first; named is the first alone.
+    assert cells[4:9] == ["3", "2 of 3", "2 of 3", "1", "1 of 3"]
