@@ -30,6 +30,7 @@ from visual_summaries.pipeline.models.preparation import PreparedClassifier, kee
 SUITES = ("photos:mobilenet_v2:0", "photos:mobilenet_v2:2")
 SCORED, EXPLAINED = 8, 4
 OTHERS = ("grad-cam", "gradient", "integrated-gradients", "occlusion")
+WITHOUT = "the photograph without a border"
 MOVED = "crisp, behind the picture moved by half"
 DATA_MEAN = (0.485, 0.456, 0.406)
 
@@ -100,6 +101,7 @@ def scores_behind(classifier, suite: Suite, target: int) -> dict[str, dict[str, 
         picture, frame = mark.picture.astype(np.float32) / 255, mark.mask[..., None]
         another = own.picture(int(np.random.default_rng(number).choice(others))) / 255
         behind = references(picture, mark.mask, another, number)
+        behind[WITHOUT] = own.picture(number).astype(np.float32) / 255
         pairs = [(np.where(frame, value, picture), value) for value in (picture, *behind.values())]
         shown = np.stack([one for pair in pairs for one in pair]).astype(np.float32)
         images = torch.from_numpy(shown).permute(0, 3, 1, 2)
