@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from visual_summaries.pipeline.commands.compare import FinishedTables, compared_class, compared_pictures, compared_run
+from visual_summaries.pipeline.commands.compare import compared_run, paired
+from visual_summaries.pipeline.commands.compared import FinishedTables, Run, compared_class, compared_pictures
+from visual_summaries.pipeline.config import RunConfig
+from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.store.tables import TableStore
 from visual_summaries.schemas import make_table
 
@@ -40,8 +43,10 @@ def test_a_class_is_read_as_the_manifest_says_and_each_manifest_once(
     monkeypatch.setattr(TableStore, "manifest", lambda self, table: counts.update([table]) or read(self, table))
     for store in stores:
         compared_run("run", store, labels)
+    paired(*stores, labels)
+    runs = [Run(store, RunConfig(), Preprocessing()) for store in stores]
     for label in labels:
-        compared_class(label, stores)
+        compared_class(label, runs)
         compared_pictures(stores[0], label)
     # The images of one of the two had been read before.
     assert counts == {"images": 1, "maps": 2, "summaries": 2, "members": 2}
