@@ -16,7 +16,7 @@ from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.crops import described_crops, tags_of
-from visual_summaries.pipeline.stages.studies.other_networks import Network, loaded, network_of, network_settings
+from visual_summaries.pipeline.stages.studies.other_networks import Network, loaded, network_settings, networks_of
 from visual_summaries.pipeline.stages.studies.study import StudiesStage, Study
 from visual_summaries.pipeline.summarize.tags import label_tags
 from visual_summaries.schemas import EDGES
@@ -39,7 +39,7 @@ class CoherenceStudy(Study):
                 f"the study {self.name} needs a network that tags photographs and is not the run's own: give it by "
                 "--tagger (with --tagger-weights), or set evaluation.taggers"
             )
-        own, *taggers = _networks(config)
+        own, *taggers = networks_of(config, config.evaluation.taggers)
         names = [tagger.name for tagger in taggers]
         for tagger in taggers:
             if tagger.digest == own.digest:
@@ -54,11 +54,11 @@ class CoherenceStudy(Study):
                 )
 
     def settings(self, config: RunConfig) -> Any:
-        taggers = network_settings(config, _networks(config)[1:])
+        taggers = network_settings(config, networks_of(config, config.evaluation.taggers)[1:])
         return [taggers, config.evaluation.tagger_tags, config.seed, constants(coherence, label_tags)]
 
     def units(self, plan: Plan) -> list[Unit]:
-        taggers = tuple(_networks(plan.config)[1:])
+        taggers = tuple(networks_of(plan.config, plan.config.evaluation.taggers)[1:])
         units = units_per_class(plan, ("summaries", "members"), also=("images",))
         return [replace(unit, payload=taggers) for unit in units]
 
@@ -127,8 +127,3 @@ class CoherenceStudy(Study):
             ):
                 told = {"members": len(group), **protocol}
                 yield self.row(worker, unit, f"{variant}, by {tagger.name}", value, told, summary=summary)
-
-
-def _networks(config: RunConfig) -> list[Network]:
-    """The run's own network and the taggers, in order."""
-    return [network_of(model, config.seed) for model in (config.model, *config.evaluation.taggers)]

@@ -40,6 +40,11 @@ def network_of(model: ModelSettings, seed: int) -> Network:
     )
 
 
+def networks_of(config: RunConfig, others: Sequence[ModelSettings]) -> list[Network]:
+    """The run's own network and the others, in order."""
+    return [network_of(model, config.seed) for model in (config.model, *others)]
+
+
 def network_settings(config: RunConfig, networks: Sequence[Network]) -> list[Any]:
     """What figures of networks depend on, as JSON values; those that are new are written down in the run's folder."""
     return [

@@ -30,7 +30,7 @@ from visual_summaries.pipeline.stages.context import (
 from visual_summaries.pipeline.stages.explain import image_generator, method_of, own_settings, stored_saliency
 from visual_summaries.pipeline.stages.regions import cut_of, salient_mask, salient_of
 from visual_summaries.pipeline.stages.studies.maps import MapStudy, SampledMapStudy, batches
-from visual_summaries.pipeline.stages.studies.other_networks import Network, loaded, network_of, network_settings
+from visual_summaries.pipeline.stages.studies.other_networks import Network, loaded, network_settings, networks_of
 from visual_summaries.pipeline.stages.studies.study import StudiesStage, Study
 from visual_summaries.pipeline.store.tables import digest
 
@@ -134,7 +134,7 @@ class TransferStudy(MapStudy):
                 f"the study {self.name} needs other networks that know the same classes: give them by --other-model "
                 "(with --other-weights), or set evaluation.other_models"
             )
-        own, *others = networks = _networks(config)
+        own, *others = networks = networks_of(config, config.evaluation.other_models)
         names = [network.name for network in networks]
         for other in others:
             if other.classes != own.classes:
@@ -149,11 +149,11 @@ class TransferStudy(MapStudy):
                 )
 
     def settings(self, config: RunConfig) -> Any:
-        networks = network_settings(config, _networks(config))
+        networks = network_settings(config, networks_of(config, config.evaluation.other_models))
         return [networks, config.seed, cut_of(config), constants(__name__, transfer)]
 
     def units(self, plan: Plan) -> list[Unit]:
-        networks = tuple(_networks(plan.config))
+        networks = tuple(networks_of(plan.config, plan.config.evaluation.other_models))
         return [replace(unit, payload=networks) for unit in super().units(plan)]
 
     def measure(self, worker: WorkerContext, unit: Unit, items: Sequence[str], output: Output) -> None:
@@ -185,11 +185,6 @@ class TransferStudy(MapStudy):
                         for variant, value in values.items()
                     ]
             worker.advance(unit, len(ids))
-
-
-def _networks(config: RunConfig) -> list[Network]:
-    """The run's own network and the others, in order."""
-    return [network_of(model, config.seed) for model in (config.model, *config.evaluation.other_models)]
 
 
 def _network(worker: WorkerContext, number: int, network: Network) -> PreparedClassifier:
