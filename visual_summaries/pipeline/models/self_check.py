@@ -55,17 +55,31 @@ class Variant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found; `line` is empty where nothing is to be said.
+    """What a check found; `line` is empty where nothing looks wrong, or nothing is sure.
 
     Attributes:
-        photographs, right: tried, and predicted as their label.
+        photographs, right: tried, and predicted as their label; 0 where nothing was tried.
         mended: right with what the check suggests; None without a suggestion.
+        confused: the class that is most often taken for another one, in words; empty where that is no class's rule.
     """
 
     photographs: int
     right: int
     mended: int | None = None
     line: str = ""
+    confused: str = ""
+
+    @property
+    def plain(self) -> str:
+        """How many are right, where there is nothing to warn of; empty where nothing was tried."""
+        if self.line or not self.photographs:
+            return ""
+        if self.right >= FINE * self.photographs:
+            return _of(self.right, self.photographs)
+        return (
+            f"{_of(self.right, self.photographs)}{self.confused}, and none of the usual mistakes was recognized; "
+            "if you expected more, check model.labels, the weights and the preprocessing"
+        )
 
 
 def variants(configured: Preprocessing) -> list[Variant]:
@@ -154,7 +168,7 @@ def check(
     correct = logits.argmax(axis=1) == targets
     right = int(correct.sum())
     if count < FEWEST_PHOTOGRAPHS or logits.shape[1] < 2:
-        return Verdict(count, right)
+        return Verdict(0, 0)
     if alone is not None and _differs(logits[: len(alone)], alone):
         line = (
             f"{_of(right, count)}: the scores of a photograph change with those that are shown with it, or each time: "
@@ -178,7 +192,7 @@ def check(
             "normalization or crop helps: the labels may be others, or it may be the network itself"
         )
         return Verdict(count, right, None, line)
-    return Verdict(count, right)
+    return Verdict(count, right, confused=_confused(targets, logits.argmax(axis=1), class_names))
 
 
 def label_orders(class_names: Sequence[str], wordnet_ids: Sequence[str] | None) -> dict[str, list[int]]:
@@ -267,6 +281,17 @@ def _consistent(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray | None
     few = max(len(indices) for indices in members.values()) <= 3
     chance = 1 - (1 - float((shares**2).sum())) ** 2 if few else float(shares.max())
     return result if _at_least(int(result.sum()), several, chance) < CHANCE else None
+
+
+def _confused(targets: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> str:
+    """Of which class most photographs, three or more, are taken for one other class; empty if of none."""
+    wrong = Counter((int(t), int(p)) for t, p in zip(targets, predicted, strict=True) if t != p)
+    members = Counter(targets.tolist())
+    rule = [(count, *pair) for pair, count in wrong.items() if count >= 3 and 2 * count > members[pair[0]]]
+    if not rule:
+        return ""
+    count, target, seen = max(rule)
+    return f" ({count} of {members[target]} of {class_names[target]} are taken for {class_names[seen]})"
 
 
 def _best(
