@@ -202,6 +202,21 @@ def test_two_classes_that_are_taken_for_each_other_are_no_mistake() -> None:
     assert few.plain.startswith("1 of 10 right, and") and few.confused == ""
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_mistake_after_which_everything_gets_one_name(classes: int) -> None:
+    """Of few classes one is always right then."""
+    targets = np.arange(NUMBER) % classes
+    collapsed = np.eye(classes)[np.full(NUMBER, classes - 1)]
+
+    def ask(variant: Variant, indices: np.ndarray) -> np.ndarray:
+        return 5 * np.eye(classes)[targets[indices]] if "from -1 to 1" in variant.words else collapsed[indices]
+
+    found = check(targets, collapsed, variants(RIGHT), ask, [str(one) for one in range(classes)])
+    assert found.mended == NUMBER and "set model.mean=[0.5, 0.5, 0.5]" in found.line
+    never = check(targets, collapsed, variants(RIGHT), lambda *_: None, [str(one) for one in range(classes)])
+    assert never.mended is None and never.right == NUMBER // classes
+
+
 def test_few_photographs_prove_nothing() -> None:
     targets = np.arange(9)
     assert check(targets, np.eye(20)[targets + 1], [], lambda *_: None, [str(one) for one in range(20)]) == Verdict(

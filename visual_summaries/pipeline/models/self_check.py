@@ -320,7 +320,7 @@ def _best(
         likelier = _log_probabilities(answers, targets)
         # The scores of the labels tell more than which of them are the highest.
         sure = _at_least(int((likelier > own).sum()), int((likelier != own).sum()), 0.5) < CHANCE
-        if _clearly_better(targets, correct, mended, sure):
+        if _clearly_better(targets, correct, mended, sure, collapsed=True):
             found.append((int(mended.sum()), float(likelier.mean()), variant))
     if not found:
         return None
@@ -348,17 +348,23 @@ def _promising(
     return np.concatenate(found) if found else None
 
 
-def _clearly_better(targets: np.ndarray, before: np.ndarray, after: np.ndarray, sure: bool = False) -> bool:
+def _clearly_better(
+    targets: np.ndarray, before: np.ndarray, after: np.ndarray, sure: bool = False, collapsed: bool = False
+) -> bool:
     """Whether many more are right than could be by chance (`sure` tells so otherwise), in more classes than one or two.
 
-    By an exact sign test of the photographs that change.
+    By an exact sign test of the photographs that change. `collapsed`: the mistake may make the network call everything
+    by one name; of up to four classes that one is right before, and cannot gain.
     """
     gained, lost = after & ~before, before & ~after
     gain = int(gained.sum()) - int(lost.sum())
     if gain < LEAST_GAIN * len(targets) or after.sum() < LEAST_RATIO * before.sum():
         return False
     # Two classes that the network takes for each other are no mistake in the labels.
-    if len({*targets[gained].tolist()}) < min(4, len({*targets.tolist()})):
+    classes = {*targets.tolist()}
+    if collapsed and len(classes) <= 4:
+        classes = {*targets[~before].tolist()}
+    if len({*targets[gained].tolist()}) < min(4, len(classes)):
         return False
     changed = int(gained.sum() + lost.sum())
     return sure or _at_least(int(gained.sum()), changed, 0.5) < CHANCE
