@@ -26,7 +26,8 @@ SHOWN = {
 # What the columns mean, in the order of the table.
 NOTES = {
     "accounted for": "accounted: share of the salient pixels that lie in a summary",
-    "drop": "drop: what the score loses without the salient pixels; area: the salient share of a photograph",
+    "drop": "drop: what the score loses without the salient pixels",
+    "area": "area: the salient share of a photograph",
     "accuracy": "accuracy: the network on all photographs that could be read, as in the report",
     "accuracy before specialists": "test: the same on the {n} set aside for tests; fused: there, with the summaries' "
     "specialists",
