@@ -103,7 +103,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
     the classifier on some photographs, unless the configuration does not want it.
 
     Raises:
-        ConfigurationError: no images named, or both a folder and a manifest.
+        ConfigurationError: no images or no network named, or both a folder and a manifest.
         ClassifierError, CatalogError: as the loaders say.
     """
     data = config.data
@@ -112,15 +112,15 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
             "name the photographs: either --images (data.images: a folder, archives, or demo) or --manifest "
             "(data.manifest: a list)"
         )
+    parts = data.parts and data.parts.path
+    known = check_files(config)
+    source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
     if "name" not in config.model.model_fields_set and config.model.weights is None:
         demo = "; that of the demo's pictures is --model demo" if data.images == DEMO else ""
         raise ConfigurationError(
             "name the network: --model torchvision:<name> with --weights, or module:function for your own (model.name)"
             f"{demo}"
         )
-    parts = data.parts and data.parts.path
-    known = check_files(config)
-    source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
