@@ -35,7 +35,8 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "visual-summaries needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable .
+	@echo "Installing what a run needs, 6.5 GB on Linux. This takes some minutes and prints nothing meanwhile."
+	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet --editable .
 	touch $(READY)
 
 # On top, what the tests alone need: servers to stand in for clouds, a browser's driver, other readers of the tables.

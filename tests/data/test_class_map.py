@@ -57,6 +57,11 @@ def test_message_lists_what_is_near_and_what_to_do() -> None:
     message = str(raised.value)
     assert message.startswith("22 of 22 labels")
     assert "'golfish': nearest 'goldfish' (1)" in message
+    small, large = ClassMap(["cat", "dog"]), ClassMap([f"kind {number}" for number in range(21)])
+    with pytest.raises(CatalogError, match="\n  'xyz'\nThe network's classes: 'cat', 'dog'.\n"):
+        small.find(["xyz"])
+    with pytest.raises(CatalogError, match="(?s)^(?!.*The network's classes:)"):
+        large.find(["xyz"])
     assert "column wnid" in message and "Give a class map" in message and "… and 12 more" in message
 
 

@@ -64,6 +64,8 @@ def test_verbs(capsys) -> None:
     assert main(["sumarize"]) == 2
     said = capsys.readouterr().err
     assert "unknown verb 'sumarize'; known: summarize, " in said and said.endswith("; did you mean summarize?\n")
+    assert main(["demo"]) == 2
+    assert "the demo is: visual-summaries summarize --images demo --model demo" in capsys.readouterr().err
     with pytest.raises(SystemExit) as status:
         main(["summarize", "--help"])
     assert status.value.code == 0 and "section.key=value" in capsys.readouterr().out
@@ -153,7 +155,28 @@ def test_dry_run_plans_and_computes_nothing(tmp_path, capsys) -> None:
 def test_foreseeable_mistakes_are_one_line(capsys) -> None:
     assert main(["summarize", "--images", "a", "--manifest", "b"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("visual-summaries: ") and "either data.images" in error and error.count("\n") == 1
+    assert error.startswith("visual-summaries: ") and "either --images" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("--labels names.txt", "--labels; settings are written without dashes: model.labels=…\n"),
+        ("--class-map=map.csv", "--class-map=map.csv; settings are written without dashes: data.class_map=…\n"),
+        ("--batch-size 3", "model.batch_size=…, or explain.batch_size\n"),
+        ("--unheard-of", "unrecognized arguments: --unheard-of\n"),
+    ],
+)
+def test_an_option_that_is_a_setting_says_so(written: str, said: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["summarize", "--images", "demo", *written.split()])
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_network_must_be_named(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert main(["summarize", "--images", "demo", "--output", str(tmp_path / "out"), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "name the network: --model torchvision:<name>" in error and error.endswith("is --model demo\n")
 
 
 def test_a_message_does_not_act_on_the_terminal(capsys: pytest.CaptureFixture) -> None:

@@ -258,6 +258,8 @@ def test_own_network_gone_wrong(own_module: str, function: str, message: str) ->
 def test_own_module_not_there(own_module: str) -> None:
     with pytest.raises(ClassifierError, match="there is no module 'not_a_module_here'"):
         load_classifier("not_a_module_here:network")
+    with pytest.raises(ClassifierError, match="without .py: not_a_module_here:network, in the folder of not_a_module"):
+        load_classifier("nets/not_a_module_here.py:network")
     with pytest.raises(ClassifierError, match="importing .*_broken failed: No module named 'a_package_that"):
         load_classifier(f"{own_module}_broken:network")
     with pytest.raises(ClassifierError, match="'random' of .* must be a file"):

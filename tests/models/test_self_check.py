@@ -168,6 +168,7 @@ def test_nothing_is_said_of_right_configurations(squeezenet: Tried, mobilenet: T
         names, ids = tried.classifier.class_names, tried.classifier.wordnet_ids
         found = tried.verdict(RIGHT, orders=label_orders(names, ids))
         assert found.line == "" and found.mended is None and found.right >= 20
+        assert found.plain.startswith(f"{found.right} of {NUMBER} right")
         # Of what is tried only the photographs that are wrong are asked for.
         assert tried.asked <= 2 * NUMBER + len(variants(RIGHT)) * 8
 
@@ -192,11 +193,36 @@ def test_two_classes_that_are_taken_for_each_other_are_no_mistake() -> None:
     logits = np.eye(40)[np.where(targets == 4, 5, targets)]
     found = check(targets, logits, [], lambda *_: None, [str(one) for one in range(40)])
     assert found.right == 16 and found.line == ""
+    # But it is said, since the two may have changed places in a list of names.
+    assert found.plain.startswith("16 of 32 right (16 of 16 of 4 are taken for 5), and none of the usual mistakes")
+    # Two of three are no rule.
+    few = check(
+        np.array([1, 1, 1, *range(2, 9)]), np.eye(9)[[1, 3, 3, *range(3, 9), 0]], [], lambda *_: None, "abcdefghi"
+    )
+    assert few.plain.startswith("1 of 10 right, and") and few.confused == ""
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_mistake_after_which_everything_gets_one_name(classes: int) -> None:
+    """Of few classes one is always right then."""
+    targets = np.arange(NUMBER) % classes
+    collapsed = np.eye(classes)[np.full(NUMBER, classes - 1)]
+
+    def ask(variant: Variant, indices: np.ndarray) -> np.ndarray:
+        return 5 * np.eye(classes)[targets[indices]] if "from -1 to 1" in variant.words else collapsed[indices]
+
+    found = check(targets, collapsed, variants(RIGHT), ask, [str(one) for one in range(classes)])
+    assert found.mended == NUMBER and "set model.mean=[0.5, 0.5, 0.5]" in found.line
+    never = check(targets, collapsed, variants(RIGHT), lambda *_: None, [str(one) for one in range(classes)])
+    assert never.mended is None and never.right == NUMBER // classes
 
 
 def test_few_photographs_prove_nothing() -> None:
     targets = np.arange(9)
-    assert check(targets, np.eye(20)[targets + 1], [], lambda *_: None, [str(one) for one in range(20)]).line == ""
+    assert check(targets, np.eye(20)[targets + 1], [], lambda *_: None, [str(one) for one in range(20)]) == Verdict(
+        0, 0
+    )
+    assert Verdict(0, 0).plain == ""
 
 
 def test_a_slightly_better_variant_is_not_named() -> None:

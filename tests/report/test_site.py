@@ -139,6 +139,20 @@ def test_index_adds_up_its_classes(tmp_path: Path) -> None:
     assert words.count("accuracy 92.5%, mean drop 87.1%") == 3
 
 
+def test_why_not_all_photographs_are_explained(tmp_path: Path) -> None:
+    few, all_of_them = robin(label="few", examples=[]), robin(label="all", examples=[], explained=41)
+    cards = [class_pages.write_class_page(tmp_path, content) for content in (few, all_of_them)]
+    links = [
+        [one["href"] for one in Page(path).all("a") if "#unexplained" in one.get("href", "")]
+        for path in (site.write_site(tmp_path, index(classes=cards)), *(tmp_path / card.page for card in cards))
+    ]
+    assert links == [["errors.html#unexplained"], ["../../errors.html#unexplained"], []]
+    page = Page(tmp_path / "errors.html")
+    assert "81 of 82 photographs were explained" in page.text and page.source.count('id="unexplained"') == 1
+    site.write_site(tmp_path, index(classes=cards[1:]))
+    assert "unexplained" not in (tmp_path / "errors.html").read_text() + (tmp_path / "index.html").read_text()
+
+
 def test_long_error_lists_are_cut_and_counted_by_reason(tmp_path: Path) -> None:
     many = site.ALL_ERRORS_SHOWN
     errors = [ErrorContent("images", "robin", f"reason {number % 3};", f"{number}.jpg") for number in range(many + 30)]

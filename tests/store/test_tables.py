@@ -94,7 +94,10 @@ except StoreError as error:
 
 def test_damage_is_named(tmp_path) -> None:
     store = TableStore(tmp_path)
-    with pytest.raises(StoreError, match="there is no table 'errors'"):
+    with pytest.raises(StoreError, match="there is no table 'errors' in .*: no run lies there; check the folder"):
+        store.read_all("errors")
+    (tmp_path / "tables").mkdir()
+    with pytest.raises(StoreError, match="there is no table 'errors' in .*: run the job that writes it"):
         store.read_all("errors")
     path = store.shard_path("errors", "f", "a", "u")
     shard = store.write("errors", path, make_table("errors", rows("x")), "a")

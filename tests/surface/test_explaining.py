@@ -92,6 +92,8 @@ def test_a_target_is_named_in_any_way(picture: Path, demo: Classifier) -> None:
     assert "predicted: saxophone" in repr(by_index) and "predicted" not in repr(by_default)
     both = explain([picture, picture], demo, "grad-cam", target=["butterfly", None])
     assert [one.target for one in both] == [index, by_default.target]
+    with pytest.raises(ValueError, match="'xyz' is no class of demo; its classes: .*, saxophone, "):
+        explain(picture, demo, "grad-cam", target="xyz")
     with pytest.raises(ValueError, match="'saxofone' is no class of demo; did you mean saxophone"):
         explain(picture, demo, "grad-cam", target="saxofone")
     with pytest.raises(ValueError, match=f"target {len(demo.class_names)}: demo has the classes 0 to "):

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from visual_summaries.jobs.command import run_command
 from visual_summaries.jobs.submission import add_submit, is_submitted, submit_job
@@ -25,9 +25,28 @@ SHORTCUTS = {
 }
 
 
+class _RunParser(argparse.ArgumentParser):
+    """What is written as an option and is a setting gets a hint how settings are written."""
+
+    def error(self, message: str) -> NoReturn:
+        before, mark, options = message.partition("unrecognized arguments: ")
+        if mark and not before and (settings := _settings_called(options.split())):
+            message += f"; settings are written without dashes: {settings[0]}=…"
+            message += f", or {', '.join(settings[1:])}" if settings[1:] else ""
+        super().error(message)
+
+
+def _settings_called(options: Sequence[str]) -> list[str]:
+    """Settings whose last word is that of an option, such as model.labels of --labels."""
+    from visual_summaries.pipeline.config import valid_names
+
+    words = {option.lstrip("-").split("=")[0].replace("-", "_") for option in options if option.startswith("--")}
+    return [name for name in valid_names() if name in words or name.rpartition(".")[2] in words]
+
+
 def run_parser(verb: str, description: str) -> argparse.ArgumentParser:
     """A parser with the shared options, for `run_job`."""
-    parser = argparse.ArgumentParser(
+    parser = _RunParser(
         prog=f"visual-summaries {verb}",
         description=description,
         epilog="Every setting can be given as section.key=value; --print-config lists them all.",

@@ -22,6 +22,8 @@ VERBS = {
     "cluster": "a job submitted to a cluster: its output again, its status, its end",
 }
 
+DEMO = "visual-summaries summarize --images demo --model demo --output runs/demo summaries.price=0.2"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Dispatch to the verb's job."""
@@ -30,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: visual-summaries <verb> …\n")
         for verb, description in VERBS.items():
             print(f"  {verb:<12} {description}")
-        print("\nvisual-summaries <verb> --help says more.")
+        print(f"\nvisual-summaries <verb> --help says more. To see it work on drawn pictures:\n\n  {DEMO}")
         return 0 if arguments else 2
     if arguments[0] not in VERBS:
-        print(f"visual-summaries: {unknown('verb', arguments[0], VERBS)}", file=sys.stderr)
+        hint = f"; the demo is: {DEMO}" if arguments[0] == "demo" else ""
+        print(f"visual-summaries: {unknown('verb', arguments[0], VERBS)}{hint}", file=sys.stderr)
         return 2
     return importlib.import_module(f"visual_summaries.jobs.{arguments[0]}").main(arguments[1:])
 

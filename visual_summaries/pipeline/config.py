@@ -203,5 +203,5 @@ def _describe(error: ValidationError) -> str:
         if problem["type"] == "literal_error" and isinstance(problem["input"], str):
             expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
             hint = did_you_mean(problem["input"], expected)
-        lines.append(f"{name}: {problem['msg']}{given}{hint}")
+        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{given}{hint}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from visual_summaries.pipeline.data.class_map import ClassMap
 from visual_summaries.pipeline.data.decode import DecodeError, decode, read_image
 from visual_summaries.pipeline.models.classifier import Classifier
 from visual_summaries.pipeline.objects import ObjectPath
-from visual_summaries.pipeline.suggestions import did_you_mean
+from visual_summaries.pipeline.suggestions import did_you_mean, few
 
 # Pillow's color modes that a PNG file holds as they are.
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
@@ -121,7 +121,8 @@ def class_index(target: int | str, classifier: Classifier) -> int:
     if len(found) > 1:
         raise ValueError(f"target {target!r} may be any of the classes {classes.named(found)}: give the index")
     if not found:
-        raise ValueError(f"target {target!r} is no class of {classifier.name}{did_you_mean(target, names, 3)}")
+        near = did_you_mean(target, names, 3) or f"; its classes: {few(names)}"
+        raise ValueError(f"target {target!r} is no class of {classifier.name}{near}")
     return found.pop()
 
 

@@ -234,6 +234,7 @@ def _print_plan(config: RunConfig, inputs: Inputs, console: Console) -> None:
                 "Estimated cost, timed on one core of this machine (a GPU makes maps many times faster):",
                 *said,
                 f"  together   {total / 60:.1f} core-minutes",
+                "Nothing was computed or written. The same command without --dry-run makes the run.",
             ]
         ),
         markup=False,

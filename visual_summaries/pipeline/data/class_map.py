@@ -153,6 +153,8 @@ class ClassMap:
             lines.append("Some are WordNet ids: give a labels file with a column wnid.")
         if self.unnamed:
             lines.append("The network's classes have no names here: give them by model.labels.")
+        elif len(self.class_names) <= 2 * SHOWN:
+            lines.append(f"The network's classes: {few(map(repr, self.class_names), 2 * SHOWN)}.")
         if any(map(_is_index, unclear)):
             lines.append(f"Numbers are class indices, 0 … {len(self.class_names) - 1}; counted from 1 they need a map.")
         lines.append(

@@ -263,6 +263,9 @@ def own_object(spec: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             near = did_you_mean(module_name, ["torchvision"]).replace("torchvision?", f"torchvision:{function_name}?")
+            if module_name.endswith(".py"):
+                path = Path(module_name)
+                near = f"; a module is named without .py: {path.stem}:{function_name}, in the folder of {path.name}"
             raise ClassifierError(
                 f"{spec}: there is no module {error.name!r}, neither installed nor in {Path.cwd()}{near}"
             ) from None

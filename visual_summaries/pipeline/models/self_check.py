@@ -55,17 +55,31 @@ class Variant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found; `line` is empty where nothing is to be said.
+    """What a check found; `line` is empty where nothing looks wrong, or nothing is sure.
 
     Attributes:
-        photographs, right: tried, and predicted as their label.
+        photographs, right: tried, and predicted as their label; 0 where nothing was tried.
         mended: right with what the check suggests; None without a suggestion.
+        confused: the class that is most often taken for another one, in words; empty where that is no class's rule.
     """
 
     photographs: int
     right: int
     mended: int | None = None
     line: str = ""
+    confused: str = ""
+
+    @property
+    def plain(self) -> str:
+        """How many are right, where there is nothing to warn of; empty where nothing was tried."""
+        if self.line or not self.photographs:
+            return ""
+        if self.right >= FINE * self.photographs:
+            return _of(self.right, self.photographs)
+        return (
+            f"{_of(self.right, self.photographs)}{self.confused}, and none of the usual mistakes was recognized; "
+            "if you expected more, check model.labels, the weights and the preprocessing"
+        )
 
 
 def variants(configured: Preprocessing) -> list[Variant]:
@@ -154,7 +168,7 @@ def check(
     correct = logits.argmax(axis=1) == targets
     right = int(correct.sum())
     if count < FEWEST_PHOTOGRAPHS or logits.shape[1] < 2:
-        return Verdict(count, right)
+        return Verdict(0, 0)
     if alone is not None and _differs(logits[: len(alone)], alone):
         line = (
             f"{_of(right, count)}: the scores of a photograph change with those that are shown with it, or each time: "
@@ -178,7 +192,7 @@ def check(
             "normalization or crop helps: the labels may be others, or it may be the network itself"
         )
         return Verdict(count, right, None, line)
-    return Verdict(count, right)
+    return Verdict(count, right, confused=_confused(targets, logits.argmax(axis=1), class_names))
 
 
 def label_orders(class_names: Sequence[str], wordnet_ids: Sequence[str] | None) -> dict[str, list[int]]:
@@ -269,6 +283,17 @@ def _consistent(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray | None
     return result if _at_least(int(result.sum()), several, chance) < CHANCE else None
 
 
+def _confused(targets: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> str:
+    """Of which class most photographs, three or more, are taken for one other class; empty if of none."""
+    wrong = Counter((int(t), int(p)) for t, p in zip(targets, predicted, strict=True) if t != p)
+    members = Counter(targets.tolist())
+    rule = [(count, *pair) for pair, count in wrong.items() if count >= 3 and 2 * count > members[pair[0]]]
+    if not rule:
+        return ""
+    count, target, seen = max(rule)
+    return f" ({count} of {members[target]} of {class_names[target]} are taken for {class_names[seen]})"
+
+
 def _best(
     targets: np.ndarray,
     logits: np.ndarray,
@@ -295,7 +320,7 @@ def _best(
         likelier = _log_probabilities(answers, targets)
         # The scores of the labels tell more than which of them are the highest.
         sure = _at_least(int((likelier > own).sum()), int((likelier != own).sum()), 0.5) < CHANCE
-        if _clearly_better(targets, correct, mended, sure):
+        if _clearly_better(targets, correct, mended, sure, collapsed=True):
             found.append((int(mended.sum()), float(likelier.mean()), variant))
     if not found:
         return None
@@ -323,17 +348,23 @@ def _promising(
     return np.concatenate(found) if found else None
 
 
-def _clearly_better(targets: np.ndarray, before: np.ndarray, after: np.ndarray, sure: bool = False) -> bool:
+def _clearly_better(
+    targets: np.ndarray, before: np.ndarray, after: np.ndarray, sure: bool = False, collapsed: bool = False
+) -> bool:
     """Whether many more are right than could be by chance (`sure` tells so otherwise), in more classes than one or two.
 
-    By an exact sign test of the photographs that change.
+    By an exact sign test of the photographs that change. `collapsed`: the mistake may make the network call everything
+    by one name; of up to four classes that one is right before, and cannot gain.
     """
     gained, lost = after & ~before, before & ~after
     gain = int(gained.sum()) - int(lost.sum())
     if gain < LEAST_GAIN * len(targets) or after.sum() < LEAST_RATIO * before.sum():
         return False
     # Two classes that the network takes for each other are no mistake in the labels.
-    if len({*targets[gained].tolist()}) < min(4, len({*targets.tolist()})):
+    classes = {*targets.tolist()}
+    if collapsed and len(classes) <= 4:
+        classes = {*targets[~before].tolist()}
+    if len({*targets[gained].tolist()}) < min(4, len(classes)):
         return False
     changed = int(gained.sum() + lost.sum())
     return sure or _at_least(int(gained.sum()), changed, 0.5) < CHANCE

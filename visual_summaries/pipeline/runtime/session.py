@@ -112,6 +112,7 @@ def _unreachable(address: str | None, error: Exception) -> str:
         "Check the address; a cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
         "(or RAY_AUTH_TOKEN_PATH) in the environment."
         if address
-        else "Check that there are free processors, memory and room in the temporary folder (RAY_TMPDIR)."
+        else "The machine may be busy: run the same again. If it fails again, check that there are free processors, "
+        "memory and room in the temporary folder (RAY_TMPDIR)."
     )
     return f"cannot start or reach Ray at {address or 'this machine'}: {error}\n{advice}"

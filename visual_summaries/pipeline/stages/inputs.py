@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +17,10 @@ from visual_summaries.pipeline.models.answers import answers
 from visual_summaries.pipeline.models.classifier import Classifier, ClassifierError
 from visual_summaries.pipeline.models.dense_features import layers_of
 from visual_summaries.pipeline.models.heads import SIGMOID, SOFTMAX, independent
+from visual_summaries.pipeline.models.own_code import is_code
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.models.recognition import said_of_head
+from visual_summaries.pipeline.models.self_check import Verdict
 from visual_summaries.pipeline.models.weights import SUFFIXES
 from visual_summaries.pipeline.names import shown
 from visual_summaries.pipeline.objects import ObjectError, ObjectPath, is_there
@@ -27,7 +29,7 @@ from visual_summaries.pipeline.stages.annotated import Annotations, annotation_n
 from visual_summaries.pipeline.stages.classifier import classifier_of
 from visual_summaries.pipeline.stages.filtered import filter_notes
 from visual_summaries.pipeline.stages.networks import network_name
-from visual_summaries.pipeline.stages.self_check import checked
+from visual_summaries.pipeline.stages.self_check import NOTHING_TRIED, checked
 from visual_summaries.pipeline.suggestions import few
 
 DEMO = "demo"
@@ -101,15 +103,24 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
     the classifier on some photographs, unless the configuration does not want it.
 
     Raises:
-        ConfigurationError: no images named, or both a folder and a manifest.
+        ConfigurationError: no images or no network named, or both a folder and a manifest.
         ClassifierError, CatalogError: as the loaders say.
     """
     data = config.data
     if (data.images is None) == (data.manifest is None):
-        raise ConfigurationError("name the photographs: either data.images (a folder, or demo) or data.manifest")
+        raise ConfigurationError(
+            "name the photographs: either --images (data.images: a folder, archives, or demo) or --manifest "
+            "(data.manifest: a list)"
+        )
     parts = data.parts and data.parts.path
     known = check_files(config)
     source = None if data.images == DEMO else _source(config, config.model.head in ("auto", SIGMOID))
+    if "name" not in config.model.model_fields_set and config.model.weights is None:
+        demo = "; that of the demo's pictures is --model demo" if data.images == DEMO else ""
+        raise ConfigurationError(
+            "name the network: --model torchvision:<name> with --weights, or module:function for your own (model.name)"
+            f"{demo}"
+        )
     # Only now: a classifier may have to be downloaded, or take its time.
     classifier = classifier_of(config)
     _check_layers(config, classifier)
@@ -121,6 +132,7 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         source = find_photographs(images)
     found = tuple(answers(classifier).tolist())
     catalog = _catalog(config, source, classifier)
+    verdict = checked(config, classifier, catalog.classes) if self_check else NOTHING_TRIED
     return Inputs(
         catalog.classes,
         parts,
@@ -134,10 +146,23 @@ def gather_inputs(config: RunConfig, demo_below: Path | None = None, self_check:
         f"{_found(source, catalog.classes)}\n{said_of_head(classifier.head, len(classifier.class_names))}",
         classifier.head.kind,
         source.faults,
-        checked(config, classifier, catalog.classes) if self_check else "",
+        verdict.line,
         {group.label: source.passed_over.said_of(group.label) for group in catalog.classes if not group.entries},
-        (*catalog.notes, *annotation_notes(config, known, catalog.classes), *filter_notes(config, classifier)),
+        (
+            *catalog.notes,
+            *annotation_notes(config, known, catalog.classes),
+            *filter_notes(config, classifier),
+            *_of_the_network(config, verdict),
+        ),
     )
+
+
+def _of_the_network(config: RunConfig, verdict: Verdict) -> Iterator[str]:
+    """Whose weights a network of one's own has where no file was named, and how many answers are right."""
+    if is_code(config.model.name) and config.model.weights is None:
+        yield f"Weights: none named (--weights), so the network is taken as {config.model.name} returns it."
+    if verdict.plain:
+        yield f"Self-check: {verdict.plain}."
 
 
 def catalog_errors(config: RunConfig, inputs: Inputs) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.models.self_check import (
     FEWEST_PHOTOGRAPHS,
     Variant,
+    Verdict,
     check,
     label_orders,
     orders_of,
@@ -31,22 +32,23 @@ ALONE = 3
 READING_SECONDS, TRYING_SECONDS = 4.0, 8.0
 # A network that has not seen ten by then is too slow to be tried here.
 LONGEST_READING_SECONDS = 15.0
+NOTHING_TRIED = Verdict(0, 0)
 
 
-def checked(config: RunConfig, classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
-    """A line about the network's answers on some photographs where they look wrong; empty where all is well.
+def checked(config: RunConfig, classifier: Classifier, classes: Sequence[CatalogClass]) -> Verdict:
+    """How many of some photographs the network names rightly, with a line where its answers look wrong.
 
     It never raises for a photograph or a variant that does not work, and takes seconds.
     """
     if not config.model.self_check or config.model.weights == "random":
-        return ""
+        return NOTHING_TRIED
     try:
         return _checked(classifier, classes)
     except Exception:  # A person's own network may raise anything; that of the run says so.
-        return ""
+        return NOTHING_TRIED
 
 
-def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
+def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> Verdict:
     begun = time.monotonic()
     entries: list[CatalogEntry] = []
     squares: list[torch.Tensor] = []
@@ -55,7 +57,7 @@ def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
         if time.monotonic() > begun + READING_SECONDS and len(entries) >= FEWEST_PHOTOGRAPHS:
             break
         if time.monotonic() > begun + LONGEST_READING_SECONDS:
-            return ""
+            return NOTHING_TRIED
         try:
             squares.append(classifier.preprocessing.analyzed_image(read_image(entry.uri).image))
         except DecodeError:
@@ -66,7 +68,7 @@ def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
     if len(squares) % TOGETHER:
         answers.append(_logits(classifier, squares[-(len(squares) % TOGETHER) :]))
     if len(entries) < FEWEST_PHOTOGRAPHS:
-        return ""
+        return NOTHING_TRIED
     alone = np.concatenate([_logits(classifier, [square]) for square in squares[:ALONE]])
     deadline = time.monotonic() + TRYING_SECONDS
     # Photographs are large: one is read again for each other crop, where it comes to that.
@@ -94,11 +96,11 @@ def _checked(classifier: Classifier, classes: Sequence[CatalogClass]) -> str:
         one for one in variants(classifier.preprocessing) if not one.batch_statistics or _batch_norms(classifier.module)
     ]
     targets = np.array([entry.class_index for entry in entries])
-    line = check(targets, np.concatenate(answers), tried, ask, names, orders, alone).line
+    verdict = check(targets, np.concatenate(answers), tried, ask, names, orders, alone)
     # Of a photograph that is of several classes each is right.
     shown = {entry.uri for entry in entries}
-    several = line and sum(entry.uri in shown for group in classes for entry in group.entries) > len(shown)
-    return "" if several else line
+    several = sum(entry.uri in shown for group in classes for entry in group.entries) > len(shown)
+    return NOTHING_TRIED if several else verdict
 
 
 def spread(classes: Sequence[CatalogClass], photographs: int, most_classes: int) -> Iterator[CatalogEntry]:

@@ -342,6 +342,8 @@ class TableStore:
                 self.root.check_bucket()
             except ObjectError as error:
                 return StoreError(str(error))
+        elif not (self.root / "tables").is_dir():
+            return StoreError(f"there is no table {table!r} in {self.root}: no run lies there; check the folder's name")
         return StoreError(f"there is no table {table!r} in {self.root}: run the job that writes it")
 
     def check_places(self, table: str) -> None:
