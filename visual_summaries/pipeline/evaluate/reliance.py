@@ -1,8 +1,8 @@
 """Does a network tell a class by the frame of its pictures, or by their colors?
 
-Each photograph that is named as the class asked for is named again after every alteration
-(`alterations.ALTERATIONS`). It *changes* where it is named otherwise after all the alterations that take the same thing
-away; its *fall* is the smallest of theirs, (before − after) / before. A class is suspicious where most of its photographs change, their scores
+Each photograph that is named as the class asked for is named again after every alteration (`alterations.ALTERATIONS`).
+It *changes* where it is named otherwise after all the alterations that take the same thing away; its *fall* is the
+smallest of theirs, (before − after) / before. A class is suspicious where most of its photographs change, their scores
 fall by half, and other classes' photographs do not: a network that is easily disturbed changes them everywhere.
 
 Classes that change as much are not compared with, or several that go by their frames would hide each other. Chance is
