@@ -13,7 +13,6 @@ from visual_summaries.pipeline.config import load_config
 from visual_summaries.pipeline.evaluate.alterations import ALTERATIONS, altered
 from visual_summaries.pipeline.runtime.records import RunState
 from visual_summaries.pipeline.stages.alterations import AlterationsStage
-from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.images import ImagesStage
 from visual_summaries.pipeline.stages.report.altered import classes_reliant
 
@@ -78,17 +77,3 @@ def test_a_network_that_goes_by_the_things_is_not_blamed_for_marks(tmp_path: Pat
     state = run(tmp_path, "unplanted", marked)
     assert signs_of(state) == {} and len(rows(tmp_path / "run", "alterations")) == 3 * EACH * len(CLASSES)
 
-
-def test_a_photograph_that_cannot_be_read_any_more_is_lost_alone(tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
-    read = WorkerContext.analyzed_image
-
-    def torn(self: WorkerContext, row: dict, margin: int = 0) -> torch.Tensor:
-        if row["uri"].endswith("red/2.png"):
-            raise OSError("torn")
-        return read(self, row, margin)
-
-    monkeypatch.setattr(WorkerContext, "analyzed_image", torn)
-    state = run(tmp_path, "planted", True)
-    (error,) = rows(tmp_path / "run", "errors")
-    assert error["stage"] == "alterations" and error["uri"].endswith("red/2.png") and "torn" in error["reason"]
-    assert signs_of(state)["red"] == [("colors", EACH - 1, EACH - 1)]

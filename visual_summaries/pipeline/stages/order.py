@@ -21,10 +21,10 @@ from visual_summaries.pipeline.stages.tags import TagsStage
 
 STAGES: list[Stage] = [
     ImagesStage(),
-    AlterationsStage(),
     ExplainStage(),
     RegionsStage(),
     FeaturesStage(),
+    AlterationsStage(),
     ProposeStage(),
     NeighborsStage(),
     MatchStage(),
