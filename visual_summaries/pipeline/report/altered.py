@@ -87,7 +87,7 @@ def reliance_in_words(sign: Mapping[str, Any]) -> str:
     if sign["other_of"]:
         others = f"other classes: {sign['other_count']:,} of {sign['other_of']:,}"
     if sign["alike"]:
-        others += f"; {count(sign['alike'], 'class', 'classes')} not counted that change as much"
+        others += f"; not compared: {count(sign['alike'], 'class that changes', 'classes that change')} as much"
     return f"{what}, {changed} ({others})"
 
 
