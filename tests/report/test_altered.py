@@ -50,7 +50,7 @@ def test_a_planted_frame_is_shown_on_the_overview_the_worries_and_the_class(tmp_
         assert [src.rpartition("-")[2] for src in pictures] == ["before.webp", "after.webp"] * shown
         # Of the other kind, which is no sign here, none is shown.
         assert not any("altered-05" in src for src in pictures)
-        assert words_of(page).count("99% → 26%, called starfish") == shown
+        assert words_of(page).count("Score 99% → 26%, called starfish") == shown
         for src, value in zip(pictures[:2], (20, 230), strict=True):
             assert abs(np.asarray(Image.open(page.path.parent / src)).mean() - value) < 4
     assert "1 class goes by something that is no part of the picture" in words_of(worries)

@@ -11,7 +11,7 @@ there is no other class, or where all change. p is the binomial tail, times the 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,12 +106,13 @@ def changes(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Changed]]:
 
 def effects(rows: Iterable[Mapping[str, Any]]) -> dict[str, Effect]:
     """Kind of alteration → what it does to the photographs of a class; `rows` as for `changes`."""
-    return {kind: _effect(list(own.values())) for kind, own in changes(rows).items()}
+    return {kind: effect_of([(one.changed, one.fall) for one in own.values()]) for kind, own in changes(rows).items()}
 
 
-def _effect(photographs: list[Changed]) -> Effect:
-    fall = float(np.median([one.fall for one in photographs])) if photographs else float("nan")
-    return Effect(sum(one.changed for one in photographs), len(photographs), fall)
+def effect_of(photographs: Sequence[tuple[bool, float]]) -> Effect:
+    """The effect on photographs of which it is known whether each changes, and its fall."""
+    fall = float(np.median([fall for _, fall in photographs])) if photographs else float("nan")
+    return Effect(sum(changed for changed, _ in photographs), len(photographs), fall)
 
 
 def reliance_signs(classes: Mapping[str, Mapping[str, Effect]]) -> dict[str, list[RelianceSign]]:

@@ -1,5 +1,6 @@
 """Which classes of a run go by what is no part of their pictures, from its table `alterations`."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from visual_summaries.pipeline.evaluate.alterations import altered
-from visual_summaries.pipeline.evaluate.reliance import changes, effects, reliance_signs
+from visual_summaries.pipeline.evaluate.reliance import changes, effect_of, effects, reliance_signs
 from visual_summaries.pipeline.report.altered import AlteredContent
 from visual_summaries.pipeline.runtime.stage import Plan
 from visual_summaries.pipeline.runtime.units import Unit
@@ -25,11 +26,15 @@ def classes_reliant(plan: Plan, shards: Mapping[str, Sequence[str]]) -> dict[str
     Args:
         shards: paths of the classes' shards of `alterations` by label.
     """
-    found = {
-        label: effects(plan.store.read("alterations", paths, COLUMNS).to_pylist())
-        for label, paths in shards.items()
-        if paths
-    }
+    found = {}
+    for label, paths in shards.items():
+        together = defaultdict(list)
+        # A photograph's rows are in one shard.
+        for path in paths:
+            rows = plan.store.read("alterations", [path], COLUMNS).to_pylist()
+            for kind, own in changes(rows).items():
+                together[kind] += [(one.changed, one.fall) for one in own.values()]
+        found[label] = {kind: effect_of(photographs) for kind, photographs in together.items()}
     return {label: [asdict(sign) for sign in signs] for label, signs in reliance_signs(found).items()}
 
 
