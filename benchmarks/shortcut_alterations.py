@@ -200,20 +200,26 @@ def judge_suite(suite: Suite, folder: Path, images: int, alone: bool) -> list[Ju
     else:
         plans = [(f"{name}-{network}-alone", {label: kind}) for kind in ALONE for label in range(len(own.names))]
     found = []
+    relied: dict[str, list[tuple[float, float]]] = defaultdict(list)
     control = fit_network(network, given, training_examples(own, {}))
     for title, planted in plans:
         head = fit_network(network, given, training_examples(own, planted))
         scores = {kind: head.predict_proba(given[kind]) for kind in (CLEAN, *set(planted.values()))}
-        attacks = {label: reliance(scores, own, label, kind).attack for label, kind in planted.items()}
-        held = {label: kind for label, kind in planted.items() if attacks[label] >= RELIES}
+        how_far = {label: reliance(scores, own, label, kind) for label, kind in planted.items()}
+        held = {label: kind for label, kind in planted.items() if how_far[label].attack >= RELIES}
+        for label, kind in planted.items():
+            relied[kind].append((how_far[label].attack, how_far[label].right_without / how_far[label].own))
         if alone and not held:
-            print(f"{title}: {own.names[next(iter(planted))]} does not count, attack {min(attacks.values()):.2f}")
             continue
         found += judge(title, "planted", head, own, seen, numbers, planted, held, images)
         if not alone:
             found += judge(title, "control, marked", control, own, seen, numbers, planted, {}, images)
     title = f"{name}-{network}"
     found += judge(title, "control", control, own, seen, numbers, {}, {}, images)
+    for kind, pairs in relied.items():
+        attack, without = np.mean(pairs, axis=0)
+        said = f"mean attack {attack:.2f}, share of its own photographs named rightly without the mark {without:.2f}"
+        print(f"{plans[0][0]}, {kind}, {len(pairs)} planted: {said}; {sum(one >= RELIES for one, _ in pairs)} count")
     return found
 
 
