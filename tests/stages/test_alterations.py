@@ -42,7 +42,7 @@ def run(folder: Path, network: str, marked: bool, *settings: str) -> RunState:
     own = [f"data.images={folder / 'pictures'}", f"output={folder / 'run'}", "model.self_check=false"]
     own += ["explain.explainer=occlusion", "proposals.descriptor=hog", "summaries.sources=[proposals]"]
     own += ["summaries.selection=similarity"]
-    split = ("data.held_out=0", "data.test=0", "model.batch_size=3", "explain.shard_size=5")
+    split = ("data.held_out=0", "data.test=0", "model.batch_size=3", "explain.shard_size=5", "error_tolerance=1")
     config = load_config(None, [*own, *named, *split, *settings])
     return run_in_process(config, [ImagesStage(), AlterationsStage()])
 
@@ -77,3 +77,21 @@ def test_a_network_that_goes_by_the_things_is_not_blamed_for_marks(tmp_path: Pat
     state = run(tmp_path, "unplanted", marked)
     assert signs_of(state) == {} and len(rows(tmp_path / "run", "alterations")) == 3 * EACH * len(CLASSES)
 
+
+
+def test_a_photograph_whose_scores_are_not_finite_is_lost_alone(tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    def spoiled(pictures: torch.Tensor, name: str) -> torch.Tensor:
+        found = altered(pictures, name)
+        if name == "frame cut off" and pictures.shape[0] == 2:
+            found[1] = torch.nan
+        return found
+
+    monkeypatch.setattr("visual_summaries.pipeline.stages.alterations.altered", spoiled)
+    run(tmp_path, "unplanted", False)
+    # Of each class five and two photographs are a unit, in batches of three: two of two in each class.
+    errors = rows(tmp_path / "run", "errors")
+    assert [error["label"] for error in errors] == sorted(2 * CLASSES) and not any(error["retry"] for error in errors)
+    assert all("not finite" in error["reason"] and error["image_id"] for error in errors)
+    found = rows(tmp_path / "run", "alterations")
+    assert len(found) == 3 * (EACH - 2) * len(CLASSES)
+    assert not {row["image_id"] for row in found} & {error["image_id"] for error in errors}
