@@ -78,7 +78,7 @@ def test_names_that_people_gave_are_shown_and_only_their_class_is_drawn_again(ru
     assert "distance of names" in figures and "3 raters" in figures
 
 
-def test_a_failure_of_the_last_time_is_forgotten(run: Path) -> None:
+def test_a_failure_of_the_last_time_is_forgotten_and_no_table_of_later_versions_needed(run: Path) -> None:
     from visual_summaries.pipeline.runtime.units import error_row
 
     store = TableStore(run)
@@ -87,6 +87,9 @@ def test_a_failure_of_the_last_time_is_forgotten(run: Path) -> None:
     old = store.write("errors", path, make_table("errors", [error_row("report", "a", "went wrong")]), "")
     store.write_manifest("errors", "", [*listed, old], complete=True)
     assert "went wrong" in {row["reason"] for row in store.read_all("errors").to_pylist()}
+    assert "an earlier version made it" not in (run / "report" / "worries.html").read_text()
+    shutil.rmtree(run / "tables" / "alterations")
     draw(run)
+    assert "an earlier version made it" in (run / "report" / "worries.html").read_text()
     assert "went wrong" not in {row["reason"] for row in store.read_all("errors").to_pylist()}
     assert "went wrong" not in (run / "report" / "errors.html").read_text()

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy import ndimage
 from torchvision.models import mobilenet_v2
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import shortcut_alterations as alterations  # noqa: E402
 import shortcut_borders as borders  # noqa: E402
 import shortcut_judging as judging  # noqa: E402
 import shortcut_last_block as last_block  # noqa: E402
@@ -263,3 +265,28 @@ def test_worries_are_those_of_the_cards(tmp_path):
     cells = [cell.strip().split(" (")[0] for cell in line.strip("| ").split("|")]
     # On the mark two of three, both among the first two, one first; named is the first alone.
     assert cells[4:9] == ["3", "2 of 3", "2 of 3", "1", "1 of 3"]
+
+
+def test_altered_photographs_are_judged_as_a_report_does():
+    names, each = ("a", "b", "c", "d"), 8
+    own = SimpleNamespace(names=names, labels=np.repeat(np.arange(4), each))
+    sure = np.full((4, 4), 0.05) + 0.8 * np.eye(4)
+    stays = {way: sure[own.labels] for way in (alterations.AS_IT_IS, *alterations.ALTERATIONS, *alterations.TRIED)}
+    moved = {way: values[:each].copy() for way, values in stays.items()}
+    for way in ("frame mirrored", "frame cut off"):
+        # Six of eight are b's without their frame.
+        moved[way][:6] = sure[1]
+    head = SimpleNamespace(predict_proba=lambda values: values)
+    seen, numbers = {"clean": stays, "border": moved}, {"clean": np.arange(4 * each), "border": np.arange(each)}
+    for planted in ({0: "border"}, {}):
+        found = alterations.judge("s", "planted", head, own, seen, numbers, {0: "border"}, planted, each)
+        by = {(row.label, row.way): row for row in found}
+        assert len(by) == len(found) == 4 * len(alterations.WAYS)
+        frame = by["a", "frame"]
+        assert (frame.effect.count, frame.effect.of, frame.mark) == (6, 8, planted.get(0, "clean"))
+        assert frame.effect.fall == pytest.approx(0.8 / 0.85)
+        named = {key for key, row in by.items() if row.named}
+        assert named == {("a", way) for way in ("frame", "frame mirrored alone", "frame cut off alone")}
+        printed = "\n".join(alterations.tables(found))
+        assert ("| a | s | border | 6 of 8 | 0.94 | yes |" in printed) == bool(planted)
+        assert ("Named without reason: none" in printed) == bool(planted)

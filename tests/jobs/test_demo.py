@@ -66,3 +66,5 @@ def test_the_report_is_there_and_named(demo) -> None:
     output, printed = demo
     assert printed.rstrip().endswith(f"Report: {output / 'report' / 'index.html'}")
     assert len(list((output / "report" / "classes").iterdir())) == len(CLASS_NAMES)
+    overview = (output / "report" / "index.html").read_text()
+    assert "No summary looks suspicious, and no class goes by the frame or the colors of its pictures." in overview

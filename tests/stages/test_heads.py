@@ -13,6 +13,7 @@ from PIL import Image
 from visual_summaries.pipeline.config import RunConfig, load_config
 from visual_summaries.pipeline.data.class_map import CatalogError
 from visual_summaries.pipeline.models.classifier import ClassifierError
+from visual_summaries.pipeline.stages.alterations import AlterationsStage
 from visual_summaries.pipeline.stages.inputs import gather_inputs
 from visual_summaries.pipeline.stages.order import STAGES
 from visual_summaries.pipeline.stages.recorded import read_recorded, recorded
@@ -198,7 +199,11 @@ def test_a_photograph_of_two_classes_needs_a_head_for_them(pictures: Path, tmp_p
 
 def test_a_prediction_that_there_is_not_is_not_explained(pictures: Path, tmp_path: Path) -> None:
     config = configured(pictures, tmp_path / "run", "apart", "explain.target=prediction")
-    run_in_process(config, STAGES[:2])
+    run_in_process(config, [*STAGES[:2], AlterationsStage()])
     (error,) = rows(tmp_path / "run", "errors")
     assert Path(error["uri"]).stem == "green-6" and "no prediction to explain: explain.target=label" in error["reason"]
     assert len(rows(tmp_path / "run", "maps")) == 10
+    after = rows(tmp_path / "run", "alterations")
+    assert len(after) == 30 and all(row["named"] for row in after)
+    # Of several classes the one that is asked for counts, whatever else there is.
+    assert all((row["prediction"] == row["target"]) == (row["score_after"] >= 0.5) for row in after)

@@ -124,6 +124,7 @@ CASES = [
     ("features", "analyzed_image", "row"),
     ("features", "visual_summaries.pipeline.stages.features.salient_mask", "first row"),
     ("features", "visual_summaries.pipeline.stages.features.dense_features", "pixels"),
+    ("alterations", "analyzed_image", "row"),
     ("propose", "visual_summaries.pipeline.stages.propose.salient_mask", "first row"),
     ("match", "visual_summaries.pipeline.stages.match.match_pairs", "proposals"),
     ("parts", "visual_summaries.pipeline.stages.parts.survivors", "boxes"),

@@ -38,7 +38,7 @@ GIB = 2**30
 def test_the_stages_that_use_the_classifier_are_these() -> None:
     assert all(("classifier" in stage.depends_on) == stage.resources.gpu for stage in STAGES)
     model_stages = [stage.name for stage in STAGES if stage.resources.gpu]
-    assert model_stages == ["images", "explain", "regions", "features", "members", "tags"]
+    assert model_stages == ["images", "explain", "regions", "features", "alterations", "members", "tags"]
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,21 @@ _ALL = [
         ),
     ),
     table(
+        "alterations",
+        "one row per photograph to be explained and alteration: its class without what is no part of the picture. The "
+        "frame is replaced by its inside, mirrored outward (frame mirrored), or cut off and the inside enlarged (frame "
+        "cut off); each channel of color is stretched to its full range (colors leveled)",
+        IMAGE,
+        LABEL,
+        column("alteration", pa.string(), "frame mirrored, frame cut off or colors leveled"),
+        column("target", pa.int32(), "class index that is asked for, the one that is explained"),
+        column("named", pa.bool_(), "whether the photograph as it is is predicted as this class"),
+        column("score_before", pa.float32(), "score of this class on the photograph as it is", "0..1"),
+        column("score_after", pa.float32(), "the same on the altered one", "0..1"),
+        column("prediction", pa.int32(), "index of the class that the altered one is predicted as; null where no class "
+                "of several has a score of ½", nullable=True),
+    ),
+    table(
         "regions",
         "connected salient regions (saliency above the threshold) of each map",
         IMAGE,

@@ -101,6 +101,23 @@ WHERE false
 UNION ALL BY NAME
 FROM query(rows_of('maps'));
 
+-- one row per photograph to be explained and alteration: its class without what is no part of the picture. The frame is replaced by its inside, mirrored outward (frame mirrored), or cut off and the inside enlarged (frame cut off); each channel of color is stretched to its full range (colors leveled)
+SET VARIABLE alterations_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'alterations');
+CREATE OR REPLACE VIEW alterations AS
+SELECT
+    NULL::VARCHAR AS "folder",
+    NULL::VARCHAR AS "image_id",
+    NULL::VARCHAR AS "label",
+    NULL::VARCHAR AS "alteration",
+    NULL::INTEGER AS "target",
+    NULL::BOOLEAN AS "named",
+    NULL::FLOAT AS "score_before",
+    NULL::FLOAT AS "score_after",
+    NULL::INTEGER AS "prediction"
+WHERE false
+UNION ALL BY NAME
+FROM query(rows_of('alterations'));
+
 -- connected salient regions (saliency above the threshold) of each map
 SET VARIABLE regions_files = (SELECT list(literal_path(path)) FROM shards WHERE "table" = 'regions');
 CREATE OR REPLACE VIEW regions AS

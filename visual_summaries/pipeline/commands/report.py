@@ -13,6 +13,9 @@ from visual_summaries.pipeline.stages.recorded import recorded_inputs
 from visual_summaries.pipeline.stages.report.stage import ReportStage, write_report
 from visual_summaries.pipeline.store.tables import StoreError, TableStore
 
+ADDED = ("alterations",)
+"""Tables of the report that runs of earlier versions do not have."""
+
 
 def run_report(run: StoredRun, config: RunConfig, console: Console) -> str:
     """Draw the report again from a run's tables, computing nothing; classes whose pages are there are left alone.
@@ -35,7 +38,9 @@ def run_report(run: StoredRun, config: RunConfig, console: Console) -> str:
     inputs = recorded_inputs(config, run.recorded, store)
     with opened_run(config, console, adds=(), inputs=inputs) as (state, workers):
         for table in {stage.writes for stage in STAGES}.intersection(ReportStage.reads):
-            found = state.store.manifest(table)
+            # A run of an earlier version lacks what later ones added.
+            added = table in ADDED and not (state.store.folder(table) / "manifest.json").is_file()
+            found = [] if added else state.store.manifest(table)
             state.plan.shards[table] = [
                 PlannedShard(shard.path, shard.label, shard.rows, shard.content or shard.sha256) for shard in found
             ]

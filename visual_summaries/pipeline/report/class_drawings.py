@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from visual_summaries.pipeline.report import pictures
+from visual_summaries.pipeline.report.altered import draw_altered
 from visual_summaries.pipeline.report.content import ClassContent, ExampleContent, MemberContent, SummaryContent
 from visual_summaries.pipeline.report.files import FolderWriter, Picture
 from visual_summaries.pipeline.report.mistakes import MistakeContent
@@ -37,11 +38,12 @@ def draw_class(writer: FolderWriter, content: ClassContent) -> dict[str, Any]:
     kept = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if summary.kept]
     pruned = [_summary_view(writer, content, summary, drawn) for summary in content.summaries if not summary.kept]
     return {
-        "content": _said(content, ("summaries", "examples", "mistakes")),
+        "content": _said(content, ("summaries", "examples", "mistakes", "altered")),
         "kept": kept,
         "pruned": pruned,
         "examples": [_example_view(writer, number, example) for number, example in enumerate(content.examples, 1)],
         "mistakes": [_mistake_view(writer, number, mistake) for number, mistake in enumerate(content.mistakes, 1)],
+        "altered": [draw_altered(writer, number, one) for number, one in enumerate(content.altered, 1)],
         "strip": _as_json(_write_strip(writer, content, drawn)),
         "sheet": _as_json(_write_sheet(writer, content, drawn)),
     }

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from visual_summaries.pipeline.report import altered
 from visual_summaries.pipeline.report.class_drawings import draw_class
 from visual_summaries.pipeline.report.content import ClassCard, ClassContent, ToldContent
 from visual_summaries.pipeline.report.files import FolderWriter, slug
@@ -111,6 +112,7 @@ def _write_pages(writer: FolderWriter, drawn: Mapping[str, Any], told: ToldConte
         "examples": examples,
         "confusions": confusions,
         "near": near_view(told.near, "../../"),
+        "reliance": altered.reliance_views(drawn, told.reliance),
         "left": [view for view in examples if "unaccounted" in view["pictures"]],
         "shares": shares([view["summary"] for view in kept]),
         "previous": _neighbor(told.previous),
@@ -152,6 +154,7 @@ def _card(drawn: Mapping[str, Any], told: ToldContent) -> ClassCard:
         deletion=next((figure.value for figure in told.evaluation if figure.name == "deletion"), None),
         words=_words([view["summary"] for view in drawn["kept"]]),
         worries=_worries(drawn, place),
+        reliance=altered.carded(drawn, altered.reliance_views(drawn, told.reliance), page),
         near=carded(told.near, drawn, place),
         confused=confused(told, place + "mistakes.html"),
         **{name: getattr(told.mistakes, name) for name in ("asked", "show")},

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from visual_summaries.pipeline.report.altered import AlteredContent
 from visual_summaries.pipeline.report.mistakes import MistakeContent, Mistakes
 from visual_summaries.pipeline.report.near import Near
 
@@ -207,6 +208,7 @@ class ToldContent:
         names: what people call the part of each summary, by its number, each name with the raters who gave it.
         mistakes: photographs that are called something else.
         near: where the class is among the others.
+        reliance: what it goes by that is no part of its pictures, fields of `pipeline.evaluate.reliance.RelianceSign`.
         previous, next: labels and names of the classes before and after, if there are any.
     """
 
@@ -216,6 +218,7 @@ class ToldContent:
     names: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict)
     mistakes: Mistakes = Mistakes()
     near: Near = Near()
+    reliance: Sequence[Mapping[str, Any]] = ()
     previous: tuple[str, str] | None = None
     next: tuple[str, str] | None = None
 
@@ -240,6 +243,7 @@ class ClassContent:
         summaries: kept and pruned, each with its members.
         examples: explained images to show, about 8.
         mistakes: photographs that are called something else, to be shown.
+        altered: photographs as they are and altered, of each kind of alteration that changes most of them.
         distributions: `plots.Histogram`s over the explained images, as dictionaries, by the name of the figure.
     """
 
@@ -258,6 +262,7 @@ class ClassContent:
     summaries: Sequence[SummaryContent] = ()
     examples: Sequence[ExampleContent] = ()
     mistakes: Sequence[MistakeContent] = ()
+    altered: Sequence[AlteredContent] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -272,7 +277,8 @@ class ClassCard:
     summaries; `distributions` are as in `ClassContent`.
 
     `worries` are the kept summaries that have signs of something suspicious: label and class_name, number, page,
-    picture of the exemplar (None without), signs and coverage. `confused` is what the class's photographs are called
+    picture of the exemplar (None without), signs and coverage. `reliance` is what it goes by that is no part of its
+    pictures, as `altered.carded` gives it. `confused` is what the class's photographs are called
     instead: index (`called`), name and label (None outside the run) of that class, their count, its summary that most
     of them show first and how many do (None where none does), and the page. Of `asked` photographs that are called
     rightly and took no part in the summaries, `show` show one. `near` is as `near.carded` gives it.
@@ -298,6 +304,7 @@ class ClassCard:
     supports: Sequence[float] = ()
     distributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     worries: Sequence[Mapping[str, Any]] = ()
+    reliance: Sequence[Mapping[str, Any]] = ()
     confused: Sequence[Mapping[str, Any]] = ()
     asked: int = 0
     show: int = 0
@@ -321,6 +328,7 @@ class IndexContent:
         evaluation: figures of the job `evaluate` over all classes, if it ran.
         methods: how the figures of classes were computed: name of a figure, and the method in words.
         boxes: whether boxes of the objects were known.
+        altered: whether photographs were named again without their frames, and in balanced colors.
         plots: of the run, as `plots.Plot`s.
         ratings: what people answered, as figures.
         stages: stages in the order they ran.
@@ -341,6 +349,7 @@ class IndexContent:
     evaluation: Sequence[MetricContent] = ()
     methods: Sequence[tuple[str, str]] = ()
     boxes: bool = False
+    altered: bool = False
     ratings: Sequence[MetricContent] = ()
     plots: Sequence[Any] = ()
     stages: Sequence[StageContent] = ()

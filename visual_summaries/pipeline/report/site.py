@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from visual_summaries.pipeline.report.altered import most_reliant
 from visual_summaries.pipeline.report.class_drawings import STRIP_COLUMNS, STRIP_GAP, STRIP_SIDE
 from visual_summaries.pipeline.report.content import ClassCard, IndexContent
 from visual_summaries.pipeline.report.drawing import Plot
@@ -33,7 +34,10 @@ ALL_ERRORS_SHOWN = 2000
 """Errors on the page of errors; it counts the others, and the table has them all."""
 
 WORRIES_AT_ONCE = 5
-"""Summaries that the overview warns of; the page of worries has `WORRIES_SHOWN`."""
+"""Classes and summaries that the overview warns of; the page of worries has `WORRIES_SHOWN` of each."""
+
+CLASSES_AT_ONCE = 3
+"""Of these, classes at most where there are summaries too."""
 
 WORRIES_SHOWN = 500
 
@@ -69,13 +73,18 @@ def write_site(
         {**worry, "words": signs_in_words(worry["signs"])}
         for worry in most_suspicious([worry for card in content.classes for worry in card.worries])
     ]
+    reliant = most_reliant(content.classes)
     shown = {"worries": worries[:WORRIES_SHOWN], "found": len(worries)}
+    shown |= {"reliant": reliant[:WORRIES_SHOWN], "reliant_found": len(reliant)}
     write(directory / "worries.html", render("worries.html", **shown, **common))
     write(directory / "mistakes.html", render("mistakes.html", **run_mistakes(content.classes), **common))
     write(directory / "map.html", render("map.html", scripts=("map.js",), **map_view(content.classes), **common))
     cards = [{"card": card, "share": _strip_share(card), "search": _search_text(card)} for card in content.classes]
     common |= run_mistakes(content.classes, PAIRS_AT_ONCE)
-    common |= {"worries": worries[:WORRIES_AT_ONCE], "worries_not_shown": max(0, len(worries) - WORRIES_AT_ONCE)}
+    first = reliant[: max(CLASSES_AT_ONCE, WORRIES_AT_ONCE - len(worries))]
+    then = worries[: WORRIES_AT_ONCE - len(first)]
+    left = len(reliant) + len(worries) - len(first) - len(then)
+    common |= {"reliant": first, "worries": then, "worries_not_shown": left}
     page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
     write(directory / "index.html", page)
     return directory / "index.html"

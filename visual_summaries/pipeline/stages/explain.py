@@ -40,22 +40,7 @@ class ExplainStage(Stage):
         return [*method_of(config), config.explain.target, config.explain.precision, config.seed]
 
     def units(self, plan: Plan) -> list[Unit]:
-        units = []
-        for label, paths in plan.by_label("images").items():
-            rows = plan.store.read("images", paths, ["image_id", "class_index", "explained"]).to_pylist()
-            chosen = {row["image_id"]: row["class_index"] for row in rows if row["explained"]}
-            for ids in chunks(sorted(chosen), plan.config.explain.shard_size):
-                units.append(
-                    Unit(
-                        label=label,
-                        identity=tuple((image_id, chosen[image_id]) for image_id in ids),
-                        items=tuple(ids),
-                        inputs={"images": paths},
-                        divisible=True,
-                        size=len(ids),
-                    )
-                )
-        return units
+        return units_of_explained(plan)
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         columns = ["image_id", "uri", "class_index", "prediction", "explained"]
@@ -120,6 +105,26 @@ class ExplainStage(Stage):
             }
             | figures
         )
+
+
+def units_of_explained(plan: Plan) -> list[Unit]:
+    """Units of the photographs that are to be explained, class by class."""
+    units = []
+    for label, paths in plan.by_label("images").items():
+        rows = plan.store.read("images", paths, ["image_id", "class_index", "explained"]).to_pylist()
+        chosen = {row["image_id"]: row["class_index"] for row in rows if row["explained"]}
+        for ids in chunks(sorted(chosen), plan.config.explain.shard_size):
+            units.append(
+                Unit(
+                    label=label,
+                    identity=tuple((image_id, chosen[image_id]) for image_id in ids),
+                    items=tuple(ids),
+                    inputs={"images": paths},
+                    divisible=True,
+                    size=len(ids),
+                )
+            )
+    return units
 
 
 def figures_of(explanation: Explanation) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The run: a plain list of stages in the order of the data."""
 
 from visual_summaries.pipeline.runtime.stage import Stage
+from visual_summaries.pipeline.stages.alterations import AlterationsStage
 from visual_summaries.pipeline.stages.candidates import CandidatesStage
 from visual_summaries.pipeline.stages.cluster import ClusterStage
 from visual_summaries.pipeline.stages.explain import ExplainStage
@@ -23,6 +24,7 @@ STAGES: list[Stage] = [
     ExplainStage(),
     RegionsStage(),
     FeaturesStage(),
+    AlterationsStage(),
     ProposeStage(),
     NeighborsStage(),
     MatchStage(),

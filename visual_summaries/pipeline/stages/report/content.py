@@ -26,6 +26,7 @@ from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.context import WorkerContext, apart, decode_saliency
 from visual_summaries.pipeline.stages.members import member_pixels
 from visual_summaries.pipeline.stages.regions import salient_mask
+from visual_summaries.pipeline.stages.report.altered import altered_contents
 from visual_summaries.pipeline.stages.report.mistakes import MISTAKES_DRAWN, mistaken, told_mistakes
 from visual_summaries.pipeline.stages.report.signs import class_signs
 from visual_summaries.pipeline.stages.studies.figures import figures
@@ -83,6 +84,7 @@ def class_content(worker: WorkerContext, unit: Unit) -> ClassContent:
         summaries=_summaries(worker, unit, by_id, pictures, masks),
         examples=_examples(worker, unit, maps, by_id, pictures, masks),
         mistakes=_mistakes(images, pictures),
+        altered=altered_contents(worker, unit, by_id, pictures.get),
         distributions={
             name: asdict(Histogram().add([row[name] for row in maps.values()])) for name in DISTRIBUTIONS
         },
@@ -98,6 +100,7 @@ def class_told(worker: WorkerContext, unit: Unit) -> ToldContent:
         names=names_of(unit.payload.ratings, worker.config.seed),
         mistakes=told_mistakes(worker, unit, unit.payload.others),
         near=unit.payload.near,
+        reliance=unit.payload.reliance,
         previous=unit.payload.previous,
         next=unit.payload.next,
     )

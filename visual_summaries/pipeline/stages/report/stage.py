@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from visual_summaries.pipeline.config import RunConfig, annotated_default
+from visual_summaries.pipeline.evaluate.reliance import reliance_signs
 from visual_summaries.pipeline.evaluate.suspicion import same_place_sign
 from visual_summaries.pipeline.objects import ObjectPath
 from visual_summaries.pipeline.report import plots
@@ -25,6 +26,7 @@ from visual_summaries.pipeline.runtime.units import Output, Unit
 from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext
 from visual_summaries.pipeline.stages.explain import explainer_name
+from visual_summaries.pipeline.stages.report.altered import classes_reliant
 from visual_summaries.pipeline.stages.report.content import (
     DISTRIBUTIONS,
     class_content,
@@ -43,7 +45,7 @@ from visual_summaries.pipeline.stages.studies.figures import curves
 from visual_summaries.pipeline.store.tables import StoreError, TableStore, digest
 
 FOLDER = "report"
-BY_CLASS = ("images", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
+BY_CLASS = ("images", "alterations", "maps", "regions", "clusters", "candidates", "members", "summaries", "tags")
 SHARED = ("metrics", "errors")
 SPECIALISTS = "specialists"
 # The job `evaluate` writes it, so a run may lack it.
@@ -65,7 +67,7 @@ class Place(Drawn):
     `measured`: what its shards of the job `evaluate` hold. `said`: what shards about all classes say of it, rows by
     path. `ratings`: what people said of it. `others`: all classes by their index, which its photographs may be called,
     and `others_state` a hash of what is known of them but for the names that people gave. `near`: where the class is
-    among them.
+    among them. `reliance`: what it goes by that is no part of its pictures.
     """
 
     previous: tuple[str, str] | None
@@ -76,6 +78,7 @@ class Place(Drawn):
     others: Mapping[int, OtherClass]
     others_state: str
     near: Near
+    reliance: Sequence[Mapping[str, Any]] = ()
 
 
 class PagesStage(Stage):
@@ -141,6 +144,7 @@ class ReportStage(Stage):
         known = [[index, other.label] for index, other in others.items()]
         others_state = digest(known, [shard.content for shard in plan.shards[SPECIALISTS]])
         near = classes_near(plan, shards["tags"], shards["summaries"])
+        reliance = classes_reliant(plan, shards["alterations"])
         names = plan.inputs.class_names
         line = [None, *((group.label, names[group.class_index]) for group in plan.inputs.classes), None]
         beside = {own[0]: (before, after) for (before, own), (_, after) in pairwise(pairwise(line))}
@@ -160,6 +164,7 @@ class ReportStage(Stage):
                     others,
                     others_state,
                     near.get(group.label, Near()),
+                    reliance.get(group.label, ()),
                 ),
                 size=len(group.entries),
             )
@@ -182,7 +187,8 @@ def drawn_state(worker: WorkerContext, unit: Unit) -> str:
     """Hash of all that the pictures of a class are drawn from."""
     name = worker.setup.class_names[unit.payload.class_index]
     boxes, _ = object_boxes(worker.config)
-    settings = [worker.config.report.model_dump(), worker.config.seed, boxes, constants(__name__, same_place_sign)]
+    judged = constants(__name__, same_place_sign, reliance_signs)
+    settings = [worker.config.report.model_dump(), worker.config.seed, boxes, judged]
     beside = [unit.label, name, unit.payload.class_index, worker.setup.head]
     return digest(look(), unit.payload.contents, settings, beside)
 
@@ -194,7 +200,7 @@ def class_state(worker: WorkerContext, unit: Unit) -> str:
     said = json.dumps(rows, default=str, sort_keys=True)
     called = [place.others[index] for index in called_otherwise(worker, unit) if index in place.others]
     names = [[other.label, other.names] for other in called]
-    beside = [place.previous, place.next, place.others_state, names, asdict(place.near)]
+    beside = [place.previous, place.next, place.others_state, names, asdict(place.near), place.reliance]
     return digest(drawn_state(worker, unit), said, place.measured, beside)
 
 
@@ -264,6 +270,7 @@ def write_report(state: RunState, cards: Sequence[ClassCard]) -> str:
                                 *((figure.name, figure.method) for figure in measured)]),
         ratings=ratings(store, config.seed),
         boxes=bool(object_boxes(config)[1]),
+        altered=bool(store.listed("alterations")),
         plots=run_plots(store, cards),
         stages=[StageContent(**{name: row[name] for name in StageContent.__dataclass_fields__}) for row in stages],
         errors=errors(store.read_all("errors").to_pylist()),
