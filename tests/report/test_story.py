@@ -53,7 +53,7 @@ def test_the_class_page_tells_what_each_summary_adds_and_what_is_left(tmp_path: 
     assert "Summary 2 In 37 of 40 photographs" in words
     assert "Summary 1 50% Summary 2 12% left 38%" in words and "38% of the salient pixels are in no summary" in words
     (bars,) = [[li["style"] for li in page.all("li") if "style" in li]]
-    assert bars == [f"flex-grow: {share}" for share in ("0.5000", "0.1250", "0.3750")]
+    assert bars == [f"--share: {share}" for share in ("0.5000", "0.1250", "0.3750")]
     # Figures, and what the classifier calls it, are details.
     assert "The classifier calls it" in page.folded_text and "Necessity" in page.folded_text
     assert words.count("The classifier calls it") == 1

@@ -61,7 +61,7 @@ def test_a_planted_mark_is_named_on_the_overview(tmp_path: Path) -> None:
         assert {a["href"] for a in page.all("a") if "classes" in a["href"]} >= {"classes/n01/summary-01.html"}
     # Before the classes, so on the first screen.
     assert words_of(pages[0]).index(sentence) < words_of(pages[0]).index("Classes 2")
-    assert "corner38 of 406%1.0e-09" in pages[1].text
+    assert "corner38 of 406%1.0e-09" in pages[1].text and "same place36 of 4010%0.0005" in pages[1].text
     for name in ("index", "summary-01"):
         own = Page(tmp_path / "classes" / "n01" / f"{name}.html")
         assert "Suspicious: it lies in the lower right corner of 38 of 40 photographs" in words_of(own)
@@ -90,3 +90,18 @@ def test_names_in_worries_are_text(tmp_path: Path) -> None:
     path = site.write_site(tmp_path, index(classes=[card]))
     for page in (Page(path), Page(tmp_path / "worries.html"), Page(tmp_path / card.page)):
         assert f"photographs of {EVIL_LABEL} pixels" in page.text and len(page.all("script")) <= 2
+
+
+def test_classes_that_are_named_poorly_are_named_and_counted(tmp_path: Path) -> None:
+    accuracies = {"a": 0.5, "b": 0.2, "c": None, "d": 0.0, "e": 0.49, "f": 0.3, "g": 0.3, "h": 0.4}
+    cards = [
+        class_pages.write_class_page(
+            tmp_path, robin(label=label, class_name=f"bird {label}", accuracy=accuracy, examples=[])
+        )
+        for label, accuracy in accuracies.items()
+    ]
+    said = words_of(Page(site.write_site(tmp_path, index(classes=cards))))
+    named = "bird d (0%), bird b (20%), bird f (30%), bird g (30%), bird h (40%) and 1 more class:"
+    assert f"less than half of the photographs rightly of {named} summaries show" in said
+    good = class_pages.write_class_page(tmp_path / "good", robin(accuracy=0.5, examples=[]))
+    assert "less than half" not in words_of(Page(site.write_site(tmp_path / "good", index(classes=[good]))))

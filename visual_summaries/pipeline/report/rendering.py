@@ -96,6 +96,8 @@ def _figure(value: float | None, unit: str = "") -> str:
         text = f"{value:,.0f}"
     elif size >= 0.001 or value == 0:
         text = f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    elif size >= 0.0001:
+        text = f"{value:.4f}"
     else:
         text = f"{value:.1e}"
     return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text

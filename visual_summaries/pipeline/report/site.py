@@ -41,6 +41,12 @@ CLASSES_AT_ONCE = 3
 
 WORRIES_SHOWN = 500
 
+POOR = 0.5
+"""Accuracy below which the overview names a class."""
+
+POOR_AT_ONCE = 5
+"""So many of them; the overview counts the others."""
+
 GLANCE = 3
 """Plots that the overview shows at most; all are on their own page."""
 
@@ -85,9 +91,16 @@ def write_site(
     then = worries[: WORRIES_AT_ONCE - len(first)]
     left = len(reliant) + len(worries) - len(first) - len(then)
     common |= {"reliant": first, "worries": then, "worries_not_shown": left}
+    common |= {"poor": _named_poorly(content.classes), "poor_at_once": POOR_AT_ONCE}
     page = render("index.html", cards=cards, glance=_glance(content.plots), scripts=("overview.js",), **common)
     write(directory / "index.html", page)
     return directory / "index.html"
+
+
+def _named_poorly(cards: Sequence[ClassCard]) -> list[ClassCard]:
+    """Classes of which the network names less than half of the photographs rightly, the worst first."""
+    known = [card for card in cards if card.accuracy is not None and card.accuracy < POOR]
+    return sorted(known, key=lambda card: (card.accuracy, card.label))
 
 
 def _glance(plots: Sequence[Plot]) -> list[Plot]:
