@@ -69,12 +69,12 @@ def said_of_head(head: Head, classes: int) -> str:
         "sigmoids": "one output that is a sigmoid" if one else "outputs that are sigmoids",
     }[head.form]
     meant = {
-        "softmax": "taken for logits of classes of which an image has one",
-        "probabilities": "taken for probabilities of classes of which an image has one",
+        "softmax": "taken for logits of classes that exclude each other",
+        "probabilities": "taken for probabilities of classes that exclude each other",
         "binary": "taken for the second of two classes against the first",
-        "sigmoid": "taken for classes of which an image may have several",
+        "sigmoid": "taken for classes of which a photograph may have several",
     }[head.kind]
-    unless = "; if it may have several, say model.head=sigmoid" if head.kind == "softmax" else ""
+    unless = "; if a photograph may have several classes, set model.head=sigmoid" if head.kind == "softmax" else ""
     return f"Head {head.kind}: the network has {seen}, {meant}{unless}."
 
 
