@@ -87,7 +87,7 @@ def test_nothing_runs_twice_and_one_setting_reruns_only_what_follows(small_run, 
     assert all(units[stage][0] == units[stage][1] > 0 for stage in STAGES[1:])
     assert tables(output) == tables(first)
 
-    tables_here(output, photographs, *SMALL, "clustering.preference_factor=1.1")
+    tables_here(output, photographs, *SMALL, "clustering.preference_factor=0.5")
     units = stage_units(output)
     before = STAGES[: STAGES.index("cluster")]
     assert all(units[stage][0] == units[stage][1] for stage in before)
