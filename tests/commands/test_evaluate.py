@@ -150,8 +150,8 @@ OTHER = "other_network:network"
 
 @pytest.fixture(scope="module")
 def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]]:  # noqa: ANN001
-    """A finished run evaluated by its folder alone, with boxes and landmarks made up from the demo's parts, and with
-    another network."""
+    """A finished run evaluated on real Ray by its folder alone, with boxes and landmarks made up from the demo's parts,
+    and with another network."""
     output = tmp_path_factory.mktemp("measured") / "run"
     shutil.copytree(whole_run[0], output)
     boxes, landmarks = ["file,x0,y0,x1,y1"], ["file,part,x,y,visible"]
@@ -163,11 +163,12 @@ def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]
         (output.parent / f"{name}.csv").write_text("\n".join(lines) + "\n")
     annotated = [f"data.{name}={output.parent / name}.csv" for name in ("boxes", "landmarks")]
     (output.parent / "other_network.py").write_text(OTHER_NETWORK)
-    own = ("--other-model", OTHER, "--tagger", OTHER, *annotated)
-    own += ("evaluation.subsamples=2", "evaluation.stability_images=2")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(output.parent)
-        result = job_in_process(main, "--run", output, *own)
+    own = environment()
+    own["PYTHONPATH"] = os.pathsep.join([str(output.parent), *filter(None, [own.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--run", str(output)]
+    command += ["--other-model", OTHER, "--tagger", OTHER, *annotated]
+    command += ["evaluation.subsamples=2", "evaluation.stability_images=2"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=own)
     assert result.returncode == 0, result.stdout + result.stderr
     return output, TableStore(output).read_all("measurements").to_pylist()
 
@@ -431,8 +432,8 @@ def kill_evaluation(output: Path, images: Path, table: Path, shards: int) -> Non
 
 def test_a_whole_evaluation_killed_half_way_ends_in_the_same_tables(demo_folder, tmp_path) -> None:  # noqa: ANN001
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    result = subprocess.run(paper_command(whole, demo_folder), cwd=ROOT, capture_output=True, env=environment())
-    assert result.returncode == 0, result.stdout
+    result = job_in_process(main, *paper_command(whole, demo_folder)[4:])
+    assert result.returncode == 0, result.stdout + result.stderr
     for explainer, table, shards in (("grad-cam", "maps", 1), ("grad-cam++", "measurements", 2)):
         kill_evaluation(killed, demo_folder, Path("explainers", explainer, "tables", table), shards)
     result = subprocess.run(paper_command(killed, demo_folder), cwd=ROOT, capture_output=True, env=environment())
