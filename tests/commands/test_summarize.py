@@ -181,7 +181,7 @@ def kill_in(stage: str, output: Path, demo_folder: Path, settings: tuple[str, ..
                     break
             else:
                 pytest.fail(f"the run ended before {stage}:\n" + "".join(lines))
-        if stage in ("explain", "propose", "match"):
+        if stage in ("explain", "match"):
             # Let the long stages finish some units, so that a half-done stage is what is resumed.
             folder = output / "tables" / TABLE_OF[stage]
             deadline = time.monotonic() + 120
