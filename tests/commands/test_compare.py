@@ -2,14 +2,14 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from runs import ROOT, environment
+from in_process import job_in_process
 
+from visual_summaries.jobs.compare import main
 from visual_summaries.pipeline.commands.compared import ClassOfRun, Run, compared_class
 from visual_summaries.pipeline.commands.stored import stored_run
 from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
@@ -19,8 +19,7 @@ from visual_summaries.schemas import TABLES
 
 def compare(output: Path, *runs: Path) -> subprocess.CompletedProcess:
     named = [part for run in runs for part in ("--run", str(run))]
-    command = [sys.executable, "-m", "visual_summaries", "compare", *named, "--output", str(output)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment())
+    return job_in_process(main, *named, "--output", output)
 
 
 def kept_summaries(store: TableStore, label: str) -> dict[int, list[str]]:
