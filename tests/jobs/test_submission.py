@@ -78,7 +78,6 @@ def cluster(tmp_path_factory):  # noqa: ANN201
         for process in ours:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(ours, timeout=60)
         head.wait(60)
         log.close()
         shutil.rmtree(temporary, ignore_errors=True)
