@@ -15,7 +15,7 @@ demo: $(READY)
 	$(VENV)/bin/visual-summaries summarize --config demo.yaml
 
 test: $(TESTS_READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Not --quiet: it would hide the warnings by which a broken link fails. The variable silences a notice of its authors.
 docs: $(DOCS_READY)

@@ -180,8 +180,9 @@ def waiting_share(
         for _ in Engine(explainer.method(), classifier, device, size).run(items, watch):
             pass
     except Enough:
-        pass
-    synchronize(device)
+        synchronize(device)
+    else:
+        raise ValueError(f"{explainer} ended before its step {3 + PROFILED_STEPS}: there is nothing to profile")
     wall = time.perf_counter() - moments[0]
     profile.stop()
     wanted = torch.autograd.DeviceType.CUDA if device.type == "cuda" else torch.autograd.DeviceType.CPU

@@ -7,6 +7,7 @@ Asks for two workers as a run does, and takes it back; prints what the cluster h
 after the port the request is not taken back, as by a run that was killed.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -85,10 +86,9 @@ def main() -> None:
         ours = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
         head.terminate()
         for process in ours:
-            try:
+            # It may have ended with the head.
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 

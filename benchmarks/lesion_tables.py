@@ -34,7 +34,6 @@ CUTS = tuple((blur, share) for blur in BLURS for share in SHARES)
 FIXED = ((2.0, 0.01), (2.0, 0.05))
 # Pixels on either side of the photograph's round edge.
 BORDER = 8
-CONTROLS = ("random", "fgvis of another photograph")
 PUBLISHED = """| published, hard exudates, DiaretDB1, 89 photographs | 25 % | 50 % |
 |---|--:|--:|
 | FGVis | 94.7 | 81.6 |

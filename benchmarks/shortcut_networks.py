@@ -115,7 +115,7 @@ def planted_classes(name: str, planting: str, classes: int) -> dict[int, str]:
 
 
 def control_marks(label: int) -> tuple[str, str]:
-    """Two marks that fit on one photograph of a control's class: it has taken up neither, and is asked for both."""
+    """Two marks that fit on one photograph of a control's class: its class was trained with neither."""
     return (TAG, WATERMARK) if label % 2 else (TAG, CAPTION)
 
 

@@ -62,7 +62,6 @@ WINDOW = 3
 COMPONENTS = 250
 FOLDS = 3
 ROTATED = 5
-Decisions = dict[str, np.ndarray]
 SPLITS = ("held-out", "test")
 WAY = "logarithmic"
 

@@ -1,18 +1,69 @@
 """The fixtures every test shares."""
 
+import fcntl
 import json
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "commands"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / folder) for folder in ("commands", "stages")]
 
-from runs import SETTINGS, run_job  # noqa: E402
+from runs import SETTINGS, run_here, run_job  # noqa: E402
 
 from visual_summaries.pipeline.data.demo.scenes import CLASS_NAMES, write_demo_set  # noqa: E402
+
+# The files that take minutes, longest first, so that no process is left with one of them when the others have ended.
+# The first two do without the runs below, which one process makes for all.
+LONGEST_FIRST = (
+    "jobs/test_submission.py",
+    "jobs/test_demo.py",
+    "commands/test_evaluate.py",
+    "commands/test_summarize.py",
+    "objects/test_runs.py",
+    "chaos/test_chaos.py",
+    "runtime/test_pool.py",
+    "commands/test_bad_input.py",
+    "test_recipes.py",
+    "commands/test_full_disk.py",
+    "stages/test_resources.py",
+    "explain/test_crisp.py",
+    "surface/test_package.py",
+    "objects/test_google.py",
+    "commands/test_stored.py",
+    "commands/test_report.py",
+    "data/test_odd_images.py",
+    "stages/test_candidates.py",
+    "schemas/test_views.py",
+    "review/test_app.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {HERE / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    assert all(path.is_file() for path in ranks)
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of the session's processes to come here fills, and that all may read."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, whole = shared / name, shared / f"{name} is whole"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -34,25 +85,29 @@ def few_threads() -> None:
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory) -> Path:
-    """Two classes of the demo set, seven pictures each."""
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo_set(folder, 7, seed=1)
+    """Two classes of the demo set, seven pictures each; not to be changed."""
+    return made_once(tmp_path_factory, "demo", two_classes) / "photographs"
+
+
+def two_classes(folder: Path) -> None:
+    write_demo_set(folder / "photographs", 7, seed=1)
     for name in CLASS_NAMES[2:]:
-        for file in (folder / name).iterdir():
-            file.unlink()
-        (folder / name).rmdir()
-    (folder / "parts.csv").rename(folder.parent / "parts.csv")
-    return folder
+        shutil.rmtree(folder / "photographs" / name)
+    (folder / "photographs" / "parts.csv").rename(folder / "parts.csv")
 
 
 @pytest.fixture(scope="session")
-def whole_run(demo_folder, tmp_path_factory):  # noqa: ANN201
-    """(folder, finished process) of an undisturbed run with two workers."""
-    output = tmp_path_factory.mktemp("whole")
-    parts = f"data.parts={demo_folder.parent / 'parts.csv'}"
-    result = run_job(output, demo_folder, *SETTINGS, parts)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return output, result
+def whole_run(demo_folder, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """(folder, finished process) of an undisturbed run with two workers; not to be written into."""
+
+    def make(folder: Path) -> None:
+        result = run_job(folder / "run", demo_folder, *SETTINGS, f"data.parts={demo_folder.parent / 'parts.csv'}")
+        assert result.returncode == 0, result.stdout + result.stderr
+        (folder / "said.json").write_text(json.dumps([result.args, result.stdout, result.stderr]))
+
+    folder = made_once(tmp_path_factory, "whole", make)
+    arguments, stdout, stderr = json.loads((folder / "said.json").read_text())
+    return folder / "run", subprocess.CompletedProcess(arguments, 0, stdout, stderr)
 
 
 HOSTILE = "a'b\"; DROP TABLE images; --"
@@ -60,10 +115,14 @@ HOSTILE = "a'b\"; DROP TABLE images; --"
 
 @pytest.fixture(scope="session")
 def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a finished run of two demo classes, one with a hostile name and wide photographs, and a broken file."""
+    """Folder of a finished run of two demo classes, one with a hostile name and wide photographs, and a broken file;
+    not to be written into."""
+    return made_once(tmp_path_factory, "named", hostile_run) / "run"
+
+
+def hostile_run(folder: Path) -> None:
     from PIL import Image, ImageOps
 
-    folder = tmp_path_factory.mktemp("named")
     photographs = folder / "photographs"
     write_demo_set(folder / "set", 6, seed=2)
     photographs.mkdir()
@@ -76,6 +135,5 @@ def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = (f"data.class_map={folder / 'map.json'}", "error_tolerance=1", "proposals.limit=150")
     settings += ("explain.shard_size=3", "pruning.minimum_members=2", "data.test=0.17", "data.held_out=0")
     settings += ("explain.policy=all", "explain.preset=fast")
-    result = run_job(folder / "run", photographs, *settings)
+    result = run_here(folder / "run", photographs, *settings)
     assert result.returncode == 0, result.stdout + result.stderr
-    return folder / "run"

@@ -157,24 +157,31 @@ def test_ray_is_the_runtimes_alone() -> None:
     assert {path.parent for path in users - others} == {ROOT / "pipeline" / "runtime"}
 
 
-def import_with_blocked(blocked: list[str], modules: list[str]) -> None:
+def wrong_when_blocked(blocked: list[str], modules: list[str]) -> str:
+    """What is wrong if the modules are imported where others cannot be; nothing, if all is well."""
     whole = ", ".join(f"visual_summaries.{module}" for module in modules)
     code = f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\nimport {whole}\n"
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode == 0) == (not result.stderr), result.stderr
+    return result.stderr
+
+
+def test_what_imports_a_blocked_module_is_found() -> None:
+    assert "import of PIL halted" in wrong_when_blocked(["PIL"], ["pipeline.data.decode"])
 
 
 def test_explainers_and_models_import_with_torch_alone() -> None:
     """A method that needs more asks for it when it explains."""
     blocked = ["ray", "cv2", "skimage", "sklearn", "scipy", "pyarrow", "pydantic", "rich", "jinja2"]
     files = [path for room in ("explain", "models") for path in python_files(ROOT / "pipeline" / room)]
-    import_with_blocked(blocked, [module_of(path, ROOT) for path in files])
+    assert wrong_when_blocked(blocked, [module_of(path, ROOT) for path in files]) == ""
 
 
 def test_the_runtime_imports_without_what_the_stages_compute_with() -> None:
     blocked = ["torch", "torchvision", "cv2", "PIL", "sklearn", "scipy", "captum", "matplotlib"]
     blocked.append("visual_summaries.pipeline.stages")
-    import_with_blocked(blocked, [module_of(path, ROOT) for path in python_files(ROOT / "pipeline" / "runtime")])
+    files = python_files(ROOT / "pipeline" / "runtime")
+    assert wrong_when_blocked(blocked, [module_of(path, ROOT) for path in files]) == ""
 
 
 def test_the_package_imports_nothing_until_it_is_used() -> None:

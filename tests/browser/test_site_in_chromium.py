@@ -192,7 +192,7 @@ def test_compared_runs_are_shown_side_by_side(chromium, axe: str, tmp_path: Path
     (tmp_path / "compared" / "pictures").mkdir(parents=True)
     shutil.copy(there[0][0], tmp_path / "compared" / "pictures" / "own.webp")
     drawn = PairPictures({(0, EVIL_LABEL, 0): ("pictures/own.webp",) * 2}, {"p1": "pictures/own.webp"})
-    pair = PairShown(paired_accuracy([True] * 4 + [False] * 2, [True] * 3 + [False, True, False]), own, drawn)
+    pair = PairShown(paired_accuracy(3, 1, 1, 1), own, drawn)
     one = replace(one, pairs=(own[0][1],))
     path = write_comparison(tmp_path / "compared", runs, [one], [shown], [pair])
     with watched(chromium, width, bypass_csp=True, color_scheme="dark" if width == 390 else "light") as view:

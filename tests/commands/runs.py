@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+from in_process import job_in_process, run_in_process
 
+from visual_summaries.jobs.summarize import main
+from visual_summaries.pipeline.config import load_config
+from visual_summaries.pipeline.stages.order import STAGES as ALL_STAGES
 from visual_summaries.pipeline.store.tables import TableStore
 from visual_summaries.schemas import TABLES
 from visual_summaries.schemas.volumes import VOLUME_TABLES
@@ -58,6 +62,9 @@ MEASURED = {"maps": ["seconds"]}
 
 # A small run of it.
 SETTINGS = ("explain.shard_size=4", "explain.batch_size=4", "proposals.limit=150", "explain.preset=fast")
+# A smaller one.
+SMALL = ("explain.explainer=grad-cam", "explain.policy=all", "data.test=0", "data.held_out=0", "proposals.limit=60")
+SMALL += ("pruning.minimum_members=2",)
 # The papers' chain, which goes through most stages; a test's own settings come after it, and win.
 CLUSTERS = ("summaries.sources=[proposals]", "summaries.selection=similarity", "proposals.descriptor=hog")
 
@@ -76,6 +83,17 @@ def run_job(output: Path, images: Path | str, *settings: str) -> subprocess.Comp
     return subprocess.run(
         command(output, images, *settings), cwd=ROOT, capture_output=True, text=True, timeout=1500, env=environment()
     )
+
+
+def run_here(output: Path, images: Path | str, *settings: str) -> subprocess.CompletedProcess:
+    """`run_job` in this process, without Ray: for tests of what a run finds, not of its workers."""
+    return job_in_process(main, *command(output, images, *settings)[4:])
+
+
+def tables_here(output: Path, images: Path | str, *settings: str) -> None:
+    """The same without pages."""
+    given = (f"data.images={images}", "model.name=demo", f"output={output}", *CLUSTERS, *settings)
+    assert not run_in_process(load_config(None, list(given)), ALL_STAGES).lost
 
 
 def start_job(output: Path | str, images: Path | str, *settings: str) -> subprocess.Popen:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SETTINGS, command, run_job, tables
+from runs import SETTINGS, command, run_here, run_job, tables
 
 from visual_summaries.jobs.summarize import main
 from visual_summaries.pipeline.store.tables import TableStore
@@ -36,7 +36,7 @@ def spoiled_run(demo_folder, tmp_path_factory):  # noqa: ANN201
     Image.fromarray(render("butterfly", 5).image).save(folder / "butterfly" / "only.png")
     output = tmp_path_factory.mktemp("output")
     settings = ("error_tolerance=0.5", "data.held_out=0", "data.test=0", "explain.policy=all")
-    return output, folder, run_job(output, folder, *SETTINGS, *settings)
+    return output, folder, run_here(output, folder, *SETTINGS, *settings)
 
 
 def test_the_run_ends_well(spoiled_run) -> None:
@@ -93,7 +93,7 @@ def test_file_names_never_become_html(spoiled_run) -> None:
 
 def test_above_the_tolerance_the_run_fails_and_the_tables_stay(spoiled_run, tmp_path) -> None:
     _, folder, _ = spoiled_run
-    result = run_job(tmp_path, folder, *SETTINGS, "data.held_out=0", "data.test=0")
+    result = run_here(tmp_path, folder, *SETTINGS, "data.held_out=0", "data.test=0")
     assert result.returncode == 1
     assert "error_tolerance" in result.stderr and "truncated.jpg" in result.stderr
     assert "Traceback" not in result.stderr

@@ -2,15 +2,15 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from runs import ROOT, environment
+from in_process import job_in_process
 
-from visual_summaries.pipeline.commands.compared import Run, compared_class, kept_summaries
+from visual_summaries.jobs.compare import main
+from visual_summaries.pipeline.commands.compared import ClassOfRun, Run, compared_class
 from visual_summaries.pipeline.commands.stored import stored_run
 from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text
 from visual_summaries.pipeline.store.tables import TableStore
@@ -19,8 +19,15 @@ from visual_summaries.schemas import TABLES
 
 def compare(output: Path, *runs: Path) -> subprocess.CompletedProcess:
     named = [part for run in runs for part in ("--run", str(run))]
-    command = [sys.executable, "-m", "visual_summaries", "compare", *named, "--output", str(output)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment())
+    return job_in_process(main, *named, "--output", output)
+
+
+def kept_summaries(store: TableStore, label: str) -> dict[int, list[str]]:
+    """Number of each kept summary with kept members → their images."""
+    members = [row for row in store.read_all("members", label=label).to_pylist() if row["kept"]]
+    kept = [row for row in store.read_all("summaries", label=label).to_pylist() if row["kept"]]
+    found = {row["summary"]: [one["image_id"] for one in members if one["cluster"] == row["cluster"]] for row in kept}
+    return {number: images for number, images in found.items() if images}
 
 
 def without_some_members(run: Path, copy: Path) -> str:
@@ -89,8 +96,9 @@ def test_runs_are_compared_on_the_images_that_both_explained(whole_run, tmp_path
             changed = pyarrow.Table.from_pylist(rows, schema=TABLES[table].schema)
             shards.append(store.write(table, f"changed/{shard.path}", changed, shard.label))
         store.write_manifest(table, "changed", shards, complete=True)
-    found = compared_class(label, [Run.opened(stored_run(str(folder))) for folder in (whole_run[0], other)])
-    there = [members for members in kept_summaries(store, label).values() if members]
+    runs = [Run.opened(stored_run(str(folder))) for folder in (whole_run[0], other)]
+    found = compared_class([ClassOfRun(run, label) for run in runs])
+    there = kept_summaries(store, label)
     assert there and found.overlaps == ((1.0,) * len(found.summaries[1]),)
     assert len(found.shared[0]) == len(found.summaries[1])
     assert found.again == ((True,) * len(there),)

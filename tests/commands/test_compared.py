@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from visual_summaries.pipeline.commands.compare import paired
-from visual_summaries.pipeline.commands.compared import Run, compared_class
+from visual_summaries.pipeline.commands.compared import ClassOfRun, Run, compared_class
 from visual_summaries.pipeline.evaluate.paired import paired_accuracy
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.report.compared import (
@@ -95,7 +95,9 @@ def some_run(seed: int, explained: list[str]) -> tuple[Run, dict, dict, dict]:
 def test_what_only_one_run_looks_at_is_what_a_loop_over_pixels_finds(seed: int) -> None:
     names = [f"p{number:02d}" for number in range(PHOTOGRAPHS)]
     first, second = some_run(2 * seed, names[:11]), some_run(2 * seed + 1, names[3:])
-    (pair,) = compared_class("c", [first[0], second[0]]).pairs
+    found = compared_class([ClassOfRun(run, "c") for run in (first[0], second[0])])
+    (pair,) = found.pairs
+    assert found.answers == tuple((sum(right.values()), PHOTOGRAPHS) for *_, right in (first, second))
     assert pair.explained == 8
     for found, own, other in ((pair.first, first, second), (pair.second, second, first)):
         assert [one.number for one in found] == list(range(5))
@@ -123,9 +125,10 @@ def test_what_only_one_run_looks_at_is_what_a_loop_over_pixels_finds(seed: int) 
     assert apart == {name: int(second[3][name]) for name in names if first[3][name] != second[3][name]}
     assert {one.called for one in pair.disagreements} == {"another"}
     assert pair.both == sum(first[3][name] and second[3][name] for name in names)
-    accuracy = paired(first[0].store, second[0].store, ["c"])
-    assert (accuracy.both, accuracy.only_first, accuracy.only_second) == (pair.both, pair.only(0), pair.only(1))
-    assert accuracy.neither == pair.neither and accuracy.images == PHOTOGRAPHS
+    assert pair.neither == sum(not (first[3][name] or second[3][name]) for name in names)
+    accuracy = paired([pair, pair])
+    assert (accuracy.first, accuracy.second) == tuple(2 * sum(right.values()) for *_, right in (first, second))
+    assert accuracy.neither == 2 * pair.neither and accuracy.images == 2 * PHOTOGRAPHS
 
 
 def test_networks_that_see_other_parts_of_a_photograph_are_compared_in_the_photograph() -> None:
@@ -144,7 +147,7 @@ def test_networks_that_see_other_parts_of_a_photograph_are_compared_in_the_photo
             (second, [7, 7, 22, 22], other),
         )
     ]
-    found = compared_class("c", runs)
+    found = compared_class([ClassOfRun(run, "c") for run in runs])
     assert found.shared == (((0, 0),),) and found.overlaps == ((1.0,),)
     (pair,) = found.pairs
     assert [(one.counterpart, one.looked) for one in (*pair.first, *pair.second)] == [(0, 3), (0, 3)]
@@ -172,7 +175,7 @@ def test_most_evidence_and_surest_mistakes_come_first() -> None:
 
 
 def test_the_sentence_at_the_top() -> None:
-    close = paired_accuracy([True, True, False, True], [True, False, True, True])
+    close = paired_accuracy(2, 1, 1, 0)
     pairs = [ComparedPair([summary(0, 0.5, 1), summary(1, 0.5, 1, counterpart=0)], [summary(0, 0.5, 9, counterpart=1)])]
     text = verdict("A", "B", close, pairs)
     assert text.startswith("On the 4 photographs that both could read, A is right in 3 and B in 3, too close to tell")
@@ -180,12 +183,12 @@ def test_the_sentence_at_the_top() -> None:
         "of their 2 and 1 summaries 1 pair shows the same part, 1 shows one that only A looks at and 0 parts that only "
         "B looks at."
     )
-    better = paired_accuracy([False] * 30 + [True] * 10, [True] * 40)
+    better = paired_accuracy(10, 0, 30, 0)
     assert "in 10 and B in 40, which makes B better by 75.0 points (95% interval" in verdict("A", "B", better, [])
     assert verdict("A", "B", better, []).endswith("neither has a summary.")
-    same = verdict("A", "B", paired_accuracy([True] * 20, [True] * 20), [])
+    same = verdict("A", "B", paired_accuracy(20, 0, 0, 0), [])
     assert "A is right in 20 and B in 20, the same ones (95% interval −16.1 to 16.1 points)" in same
-    nothing = verdict("A", "B", paired_accuracy([], []), [])
+    nothing = verdict("A", "B", paired_accuracy(0, 0, 0, 0), [])
     assert nothing == "A and B have no photograph in common; neither has a summary."
 
 

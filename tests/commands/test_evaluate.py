@@ -1,4 +1,4 @@
-"""The job `evaluate` on real Ray, beside what a finished run left: figures, resume, and nothing of the run harmed."""
+"""The job `evaluate` beside what a finished run left: figures, resume after kills, and nothing of the run harmed."""
 
 import json
 import os
@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from in_process import job_in_process
 from runs import MEASURED, ROOT, SETTINGS, environment, stage_units, tables
 from scipy import ndimage
 
+from visual_summaries.jobs.evaluate import main
 from visual_summaries.pipeline.config import RunConfig, load_config
 from visual_summaries.pipeline.data.annotations import read_boxes, read_landmarks
 from visual_summaries.pipeline.data.decode import read_image
@@ -45,10 +47,8 @@ STUDY = (
 
 
 def evaluate(output: Path, images: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "visual_summaries", "evaluate", "--paper", "fgvis", "--images", str(images)]
-    command += ["--model", "demo"]
-    command += ["--output", str(output), *SETTINGS, f"data.parts={images.parent / 'parts.csv'}", *STUDY]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment())
+    options = ("--paper", "fgvis", "--images", images, "--model", "demo", "--output", output)
+    return job_in_process(main, *options, *SETTINGS, f"data.parts={images.parent / 'parts.csv'}", *STUDY)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ OTHER = "other_network:network"
 
 @pytest.fixture(scope="module")
 def measured(whole_run, demo_folder, tmp_path_factory) -> tuple[Path, list[dict]]:  # noqa: ANN001
-    """A finished run evaluated by its folder alone, with boxes and landmarks made up from the demo's parts, and with
-    another network."""
+    """A finished run evaluated on real Ray by its folder alone, with boxes and landmarks made up from the demo's parts,
+    and with another network."""
     output = tmp_path_factory.mktemp("measured") / "run"
     shutil.copytree(whole_run[0], output)
     boxes, landmarks = ["file,x0,y0,x1,y1"], ["file,part,x,y,visible"]
@@ -432,14 +432,9 @@ def kill_evaluation(output: Path, images: Path, table: Path, shards: int) -> Non
 
 def test_a_whole_evaluation_killed_half_way_ends_in_the_same_tables(demo_folder, tmp_path) -> None:  # noqa: ANN001
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    result = subprocess.run(paper_command(whole, demo_folder), cwd=ROOT, capture_output=True, env=environment())
-    assert result.returncode == 0, result.stdout
-    for explainer, table, shards in (
-        ("grad-cam", "maps", 1),
-        ("grad-cam", "measurements", 1),
-        ("grad-cam++", "maps", 2),
-        ("grad-cam++", "measurements", 2),
-    ):
+    result = job_in_process(main, *paper_command(whole, demo_folder)[4:])
+    assert result.returncode == 0, result.stdout + result.stderr
+    for explainer, table, shards in (("grad-cam", "maps", 1), ("grad-cam++", "measurements", 2)):
         kill_evaluation(killed, demo_folder, Path("explainers", explainer, "tables", table), shards)
     result = subprocess.run(paper_command(killed, demo_folder), cwd=ROOT, capture_output=True, env=environment())
     assert result.returncode == 0, result.stdout

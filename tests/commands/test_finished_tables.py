@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from visual_summaries.pipeline.commands.compare import compared_run, paired
-from visual_summaries.pipeline.commands.compared import FinishedTables, Run, compared_class, compared_pictures
+from visual_summaries.pipeline.commands.compared import ClassOfRun, FinishedTables, Run, compared_class
 from visual_summaries.pipeline.config import RunConfig
 from visual_summaries.pipeline.models.preprocessing import Preprocessing
 from visual_summaries.pipeline.store.tables import TableStore
@@ -41,12 +40,15 @@ def test_a_class_is_read_as_the_manifest_says_and_each_manifest_once(
     counts: Counter[str] = Counter()
     read = TableStore.manifest
     monkeypatch.setattr(TableStore, "manifest", lambda self, table: counts.update([table]) or read(self, table))
-    for store in stores:
-        compared_run("run", store, labels)
-    paired(*stores, labels)
     runs = [Run(store, RunConfig(), Preprocessing()) for store in stores]
+    reads: Counter[str] = Counter()
+    once = TableStore.read
+    monkeypatch.setattr(
+        TableStore, "read", lambda self, table, *more: reads.update([table]) or once(self, table, *more)
+    )
     for label in labels:
-        compared_class(label, runs)
-        compared_pictures(stores[0], label)
+        own = [ClassOfRun(run, label) for run in runs]
+        assert compared_class(own).answers == ((2, 2), (2, 2)) and own[0].pictures.name == "one"
     # The images of one of the two had been read before.
     assert counts == {"images": 1, "maps": 2, "summaries": 2, "members": 2}
+    assert reads == dict.fromkeys(counts, 2 * len(labels))

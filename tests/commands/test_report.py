@@ -2,22 +2,20 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from runs import ROOT, environment
+from in_process import job_in_process
 
+from visual_summaries.jobs.report import main
 from visual_summaries.pipeline.review.questions import computed_from, shards_by_class
 from visual_summaries.pipeline.store.tables import TableStore, digest
 from visual_summaries.schemas import make_table
 
 
 def draw(run: Path) -> str:
-    command = [sys.executable, "-m", "visual_summaries", "report", "--run", str(run)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment())
+    result = job_in_process(main, "--run", run)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -232,20 +232,21 @@ def add_class(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [repaint, remove_class, add_class])
 def test_changed_photographs_leave_a_finished_run_as_it_is(
-    change: Callable, run: Path, demo_folder: Path, tmp_path: Path, without_ray: None, capsys  # noqa: ANN001
+    change: Callable, small_run, tmp_path: Path, without_ray: None, capsys  # noqa: ANN001
 ) -> None:
-    shutil.move(demo_folder, tmp_path / "aside")
+    run, photographs = small_run
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(photographs, tmp_path / "as they were")
     try:
-        shutil.copytree(tmp_path / "aside", demo_folder)
-        change(demo_folder)
-        before = manifests(run)
-        status = evaluate.main(["--run", str(run), "--study", "wholeness"])
+        change(photographs)
+        before = manifests(tmp_path / "run")
+        status = evaluate.main(["--run", str(tmp_path / "run"), "--study", "wholeness"])
     finally:
-        shutil.rmtree(demo_folder, ignore_errors=True)
-        shutil.move(tmp_path / "aside", demo_folder)
+        shutil.rmtree(photographs)
+        shutil.copytree(tmp_path / "as they were", photographs)
     error = capsys.readouterr().err
     assert status == 1 and "the table images" in error and "run summarize again" in error
-    assert manifests(run) == before
+    assert manifests(tmp_path / "run") == before
 
 
 def test_changed_weights_leave_a_finished_run_as_it_is(run: Path, capsys) -> None:  # noqa: ANN001

@@ -309,7 +309,7 @@ def test_order_and_empty_classes() -> None:
         ("b", 1, 2),
         ("c", 2, 0),
     ]
-    assert catalog.empty_labels == ("c",) and len(catalog) == 5
+    assert [group.label for group in catalog.classes if not group.entries] == ["c"] and len(catalog) == 5
     entries = list(catalog.entries)
     assert entries == sorted(entries, key=lambda entry: (entry.label, entry.uri))
     assert {entry.split for entry in entries} == {"fit"}

@@ -9,19 +9,14 @@ from visual_summaries.pipeline.evaluate.paired import paired_accuracy, paired_in
 
 
 def test_photographs_are_counted_and_the_test_is_exact() -> None:
-    first = [True] * 5 + [True] * 6 + [False] * 1 + [False] * 3
-    second = [True] * 5 + [False] * 6 + [True] * 1 + [False] * 3
-    found = paired_accuracy(first, second)
-    assert (found.both, found.only_first, found.only_second, found.neither) == (5, 6, 1, 3)
+    found = paired_accuracy(both=5, only_first=6, only_second=1, neither=3)
     assert (found.images, found.first, found.second) == (15, 11, 6)
     assert found.difference == pytest.approx(11 / 15 - 6 / 15)
     # Of 7 tosses of a coin at most 1 or at least 6 show heads.
     assert found.p == pytest.approx(2 * (1 + 7) / 2**7)
-    assert paired_accuracy([True, False], [True, False]).p == 1.0
-    nothing = paired_accuracy([], [])
+    assert paired_accuracy(1, 0, 0, 1).p == 1.0
+    nothing = paired_accuracy(0, 0, 0, 0)
     assert nothing.images == 0 and np.isnan([nothing.difference, nothing.low, nothing.high]).all()
-    with pytest.raises(ValueError, match="the same photographs"):
-        paired_accuracy([True], [True, False])
 
 
 def score(b: int, c: int, n: int, difference: float) -> float:

@@ -199,7 +199,8 @@ def test_a_wrong_path_is_one_message(
     run = request.getfixturevalue("whole_run")[0] if "{run}" in command else None
     try:
         places = {"path": path, "demo": demo_folder, "scans": scans, "folder": tmp_path, "run": run}
-        said_by(command.format(**places), path, tmp_path, capsys)
+        said = said_by(command.format(**places), path, tmp_path, capsys)
+        assert said.count("visual-summaries: ") == 1
     finally:
         if make in (unreadable, locked):
             path.chmod(0o700)

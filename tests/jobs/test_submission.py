@@ -13,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from visual_summaries.jobs.submission import without_submit
@@ -69,9 +70,14 @@ def cluster(tmp_path_factory):  # noqa: ANN201
                 time.sleep(0.3)
         yield f"127.0.0.1:{port}"
     finally:
-        # Ray's own command would stop whatever of Ray runs on this machine.
+        # Ray's own command would stop whatever of Ray runs on this machine, and asked to end, the head takes half a
+        # minute.
+        ours = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGTERM)
+            os.killpg(head.pid, signal.SIGKILL)
+        for process in ours:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         head.wait(60)
         log.close()
         shutil.rmtree(temporary, ignore_errors=True)

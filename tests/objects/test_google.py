@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 from google_server import ROOT, google_server  # noqa: E402
 from packed import tar_bytes  # noqa: E402
-from runs import run_job  # noqa: E402
+from runs import run_here, run_job  # noqa: E402
 from small_runs import SETTINGS, comparable  # noqa: E402
 
 from visual_summaries.pipeline import objects  # noqa: E402
@@ -171,8 +171,8 @@ def test_a_run_with_all_in_the_bucket_has_the_tables_of_one_on_the_disk(google, 
     assert {label: len(found) for label, found in image_folder(place(f"{ROOT}/photographs")).items()} == {
         label: len(found) for label, found in image_folder(photographs).items()
     }
-    for output, images in ((OUTPUT, f"{ROOT}/photographs"), (tmp_path, photographs)):
-        result = run_job(output, images, *SETTINGS, *QUICK)
+    for run, output, images in ((run_job, OUTPUT, f"{ROOT}/photographs"), (run_here, tmp_path, photographs)):
+        result = run(output, images, *SETTINGS, *QUICK)
         assert result.returncode == 0, result.stdout + result.stderr
     ours, theirs = comparable(OUTPUT), comparable(tmp_path)
     assert sum(map(len, ours.values())) > 300

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pyarrow.parquet as parquet
 import pytest
 from rich.console import Console
-from runs import ROOT, STAGES, TABLE_OF, command, environment, run_job, stage_units, start_job
+from runs import ROOT, STAGES, TABLE_OF, command, environment, run_here, run_job, stage_units, start_job
 from small_runs import SETTINGS, comparable
 from store_server import BUCKET, KEY, SECRET, store_server
 
@@ -32,7 +32,7 @@ KINDS = {".html": "text/html", ".css": "text/css", ".webp": "image/webp", ".svg"
 def local(photographs, tmp_path_factory) -> Path:
     """An undisturbed run on the disk."""
     output = tmp_path_factory.mktemp("local")
-    result = run_job(output, photographs, *SETTINGS)
+    result = run_here(output, photographs, *SETTINGS)
     assert result.returncode == 0, result.stdout + result.stderr
     return output
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,9 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile_names import EVIL_CLASS, EVIL_FILE, EVIL_LABEL  # noqa: E402
+from in_process import job_in_process  # noqa: E402
 
+from visual_summaries.jobs.summarize import main  # noqa: E402
 from visual_summaries.pipeline.commands.review import reviewed_run  # noqa: E402
 from visual_summaries.pipeline.commands.stored import stored_run  # noqa: E402
 from visual_summaries.pipeline.data.demo.scenes import NETWORK_CLASS_NAMES, write_demo_set  # noqa: E402
@@ -56,13 +57,9 @@ def finished_run(tmp_path_factory) -> Path:
         "data.test=0",
         "data.held_out=0",
         "report.examples=1",
-        "ray.workers=1",
     ]
-    command = [sys.executable, "-m", "visual_summaries", "summarize"]
-    command += ["--images", str(folder / "set"), "--model", "demo"]
-    result = subprocess.run(
-        [*command, "--output", str(folder / "run"), *settings], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
+    options = ("--images", folder / "set", "--model", "demo", "--output", folder / "run")
+    result = job_in_process(main, *options, *settings)
     assert result.returncode == 0, result.stdout + result.stderr
     return folder / "run"
 

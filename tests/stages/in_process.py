@@ -1,12 +1,16 @@
 """Runs of the real stages in the test's own process, where what they call can be replaced."""
 
 import io
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from visual_summaries.pipeline.commands.opened import start_state, worker_setup
+from visual_summaries.pipeline.commands import opened
+from visual_summaries.pipeline.commands.opened import remove_unfinished, start_state, worker_setup
 from visual_summaries.pipeline.config import RunConfig
 from visual_summaries.pipeline.runtime.actor import perform
 from visual_summaries.pipeline.runtime.context import Context
@@ -28,7 +32,7 @@ class Unwatched:
         return self
 
     def __getattr__(self, name: str):  # noqa: ANN204
-        return lambda *arguments: None
+        return lambda *arguments, **named: None
 
 
 class InProcess:
@@ -84,6 +88,30 @@ def run_in_process(config: RunConfig, stages: Sequence[Stage]) -> RunState:
         context.close()
     write_errors_manifest(state, complete=True)
     return state
+
+
+@contextmanager
+def _workers_here(
+    state: RunState, still_ours: object, setup: Callable[..., Context], model: str
+) -> Iterator[InProcess]:
+    state.watch = Unwatched()
+    context = setup(False, None)
+    try:
+        yield InProcess(context)
+    finally:
+        context.close()
+        remove_unfinished(state)
+
+
+def job_in_process(main: Callable[[Sequence[str]], int], *arguments: str | Path) -> subprocess.CompletedProcess:
+    """What a verb's `main` does and says where this process does the work of Ray's workers; no log is kept."""
+    said, wrong = io.StringIO(), io.StringIO()
+    given = [str(argument) for argument in arguments]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(wrong):
+        patch.setattr(opened, "workers_of", _workers_here)
+        patch.setenv("COLUMNS", "120")
+        status = main(given)
+    return subprocess.CompletedProcess(given, status, said.getvalue(), wrong.getvalue())
 
 
 def rows(folder: Path, table: str) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The default way to summaries, of a real run on the demo set: features, candidates, members, evidence."""
+"""The default way to summaries, of a run on the demo set: features, candidates, members, evidence."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import run_job, stage_units
+from runs import run_here, stage_units
 from scipy import ndimage
 
 from visual_summaries.pipeline.config import load_config
@@ -38,7 +38,7 @@ SETTINGS = (
 
 
 def job(output: Path, *settings: str) -> subprocess.CompletedProcess:
-    result = run_job(output, "demo", *SETTINGS, *settings)
+    result = run_here(output, "demo", *SETTINGS, *settings)
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 

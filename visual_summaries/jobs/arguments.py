@@ -6,22 +6,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from visual_summaries.jobs.command import run_command
 from visual_summaries.jobs.submission import add_submit, is_submitted, submit_job
+from visual_summaries.pipeline.commands.options import NETWORKS, OPTIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from visual_summaries.pipeline.config import RunConfig
 
+# Where argparse keeps what was given → the setting.
 SHORTCUTS = {
-    "preset": "preset",
-    "images": "data.images",
-    "manifest": "data.manifest",
-    "model": "model.name",
-    "weights": "model.weights",
-    "output": "output",
-    "address": "ray.address",
-    "other_models": "evaluation.other_models",
-    "taggers": "evaluation.taggers",
+    **{option.removeprefix("--"): setting for setting, option in OPTIONS.items()},
+    **{setting.rpartition(".")[2]: setting for setting in NETWORKS},
 }
 
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from visual_summaries.jobs.arguments import run_job, run_parser, settings_given
+from visual_summaries.jobs.arguments import SHORTCUTS, run_job, run_parser, settings_given
 from visual_summaries.jobs.command import one_of
+from visual_summaries.pipeline.commands.options import NETWORKS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 # `pipeline.commands.evaluate` knows how; importing it takes the seconds that --help should not.
 PAPERS = ("fgvis", "glas", "feature-cam", "visual-summaries")
-NETWORK_OF = {"other_models": "--other-model", "taggers": "--tagger"}
+SHOWN = {
+    "evaluation.other_models": "a network with the same classes that is shown what the maps say",
+    "evaluation.taggers": "a network that tags photographs and members, not the one that is explained",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,36 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--study", action="append", metavar="NAME", help="a study; can be repeated; default: all that can be done"
     )
-    parser.add_argument(
-        "--other-model",
-        action=FurtherNetwork,
-        dest="other_models",
-        metavar="SPEC",
-        help="a network with the same classes that is shown what the maps say; can be repeated "
-        "(evaluation.other_models)",
-    )
-    parser.add_argument(
-        "--other-weights",
-        action=FurtherNetwork,
-        dest="other_models",
-        metavar="FILE",
-        help="weights of the --other-model before it: a file, enum name or random",
-    )
-    parser.add_argument(
-        "--tagger",
-        action=FurtherNetwork,
-        dest="taggers",
-        metavar="SPEC",
-        help="a network that tags photographs and members, not the one that is explained; can be repeated "
-        "(evaluation.taggers)",
-    )
-    parser.add_argument(
-        "--tagger-weights",
-        action=FurtherNetwork,
-        dest="taggers",
-        metavar="FILE",
-        help="weights of the --tagger before it: a file, enum name or random",
-    )
+    for setting, (network, weights) in NETWORKS.items():
+        further = {"action": FurtherNetwork, "dest": setting.rpartition(".")[2]}
+        shown = f"{SHOWN[setting]}; can be repeated ({setting})"
+        parser.add_argument(network, metavar="SPEC", help=shown, **further)
+        shown = f"weights of the {network} before it: a file, enum name or random"
+        parser.add_argument(weights, metavar="FILE", help=shown, **further)
     return parser
 
 
@@ -93,7 +73,7 @@ class FurtherNetwork(argparse.Action):
         elif models and "weights" not in models[-1]:
             models[-1]["weights"] = values
         else:
-            weights, network = self.option_strings[0], NETWORK_OF[self.dest]
+            network, weights = NETWORKS[SHORTCUTS[self.dest]]
             parser.error(f"{weights} FILE belongs behind the {network} SPEC whose weights they are")
         setattr(namespace, self.dest, models)
 

@@ -77,7 +77,9 @@ def middle(cells: np.ndarray) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def drawn() -> Drawn:
-    return draw({"head": pattern(0, 5, 5), "wing": pattern(1, 6, 5)}, COUNT, moving=4, noise=0.2)
+    # Of patterns that vary more from cell to cell, the cells least like the others are not found: a quarter of a head.
+    patterns = {"head": pattern(0, 5, 5, spread=0.2), "wing": pattern(1, 6, 5, spread=0.2)}
+    return draw(patterns, COUNT, moving=4, noise=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,9 @@ def test_stored_candidates_are_those_that_were_found(drawn: Drawn, worker: Worke
         rows = [row for row in worker.tables["candidates"] if row["candidate"] == number]
         assert candidate.boxes.tolist() == [[row[edge] for edge in ("x0", "y0", "x1", "y1")] for row in rows]
         assert [ids[image] for image in candidate.images] == [row["image_id"] for row in rows]
-        assert max(drawn.found(candidate, part) for part in drawn.truth) > 0.7
+        part = max(drawn.truth, key=lambda part: drawn.found(candidate, part))
+        assert drawn.found(candidate, part) > 0.75
+        assert not (candidate.segments & ~drawn.truth[part][candidate.images]).any()
 
 
 def test_parts_are_found_again(drawn: Drawn, worker: Worker, measured: dict) -> None:

@@ -1,18 +1,13 @@
 """The job `compare`: the same classes under several classifiers or explainers, from their finished runs."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from visual_summaries.pipeline.commands.compared import (
-    Run,
-    compared_class,
-    compared_pictures,
-    kept_summaries,
-    right_by_photograph,
-)
+from visual_summaries.pipeline.commands.compared import ClassOfRun, Run, compared_class
 from visual_summaries.pipeline.commands.compared_drawing import drawn_pair
 from visual_summaries.pipeline.commands.results import write_results, write_table
 from visual_summaries.pipeline.commands.stored import stored_run
@@ -21,7 +16,7 @@ from visual_summaries.pipeline.config import ConfigurationError
 from visual_summaries.pipeline.evaluate.intervals import mean_interval, wilson_interval
 from visual_summaries.pipeline.evaluate.paired import PairedAccuracy, paired_accuracy
 from visual_summaries.pipeline.objects import ObjectPath, place
-from visual_summaries.pipeline.report.compared import parts_rows, photograph_rows
+from visual_summaries.pipeline.report.compared import ComparedPair, parts_rows, photograph_rows
 from visual_summaries.pipeline.report.comparison import ComparedClass, ComparedRun, comparison_text, plot_counts
 from visual_summaries.pipeline.report.comparison_page import PairShown, write_comparison
 from visual_summaries.pipeline.runtime.failures import room_to_write
@@ -70,9 +65,13 @@ def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
     if not labels:
         raise ConfigurationError("the runs have no class in common")
     names = run_names([f"{run.config.model.name} {explainer_name(run.config)}" for run in runs], folders)
-    told = [compared_run(name, store, labels) for name, store in zip(names, stores, strict=True)]
-    classes = [compared_class(label, runs) for label in labels]
-    accuracies = [paired(runs[0].store, store, labels) for store in stores[1:]]
+    classes, shown = [], []
+    for label in labels:
+        own = [ClassOfRun(run, label) for run in runs]
+        classes.append(compared_class(own))
+        shown.append([one.pictures for one in own])
+    told = [compared_run(name, number, classes) for number, name in enumerate(names)]
+    accuracies = [paired([one.pairs[other] for one in classes]) for other in range(len(runs) - 1)]
     text, table = comparison_text(told, classes, accuracies), shared_table(names, classes)
     path = write_results(folder, "comparison", text, table, partial(plot_counts, told))
     parts, photographs = pair_tables(names, classes)
@@ -83,7 +82,6 @@ def _compare(folders: list[str], folder: Path | ObjectPath) -> tuple[str, str]:
         both = [(one.label, one.pairs[other]) for one in classes]
         drawn = drawn_pair(folder / "pictures", other + 1, (runs[0], runs[other + 1]), both)
         pairs.append(PairShown(accuracy, both, drawn))
-    shown = [[compared_pictures(run.store, one.label) for run in runs] for one in classes]
     return path, str(write_comparison(folder, told, classes, shown, pairs))
 
 
@@ -99,27 +97,19 @@ def common_labels(stores: list[TableStore]) -> list[str]:
     return sorted(set.intersection(*own))
 
 
-def compared_run(name: str, store: TableStore, labels: list[str]) -> ComparedRun:
-    """Accuracy over all images of the classes, and how many summaries a class has."""
-    right: list[bool] = []
-    counts = []
-    for label in labels:
-        rows = store.read_all("images", ["prediction", "class_index", "decode_error"], label).to_pylist()
-        right += [row["prediction"] == row["class_index"] for row in rows if row["decode_error"] is None]
-        counts.append(len(kept_summaries(store, label)))
-    low, high = wilson_interval(sum(right), len(right))
-    accuracy = sum(right) / len(right) if right else float("nan")
-    return ComparedRun(name, len(right), accuracy, low, high, tuple(counts), *mean_interval(np.array(counts)))
+def compared_run(name: str, number: int, classes: Sequence[ComparedClass]) -> ComparedRun:
+    """Accuracy of the run of this number over all images of the classes, and how many summaries a class has."""
+    right, images = (sum(one.answers[number][part] for one in classes) for part in (0, 1))
+    counts = tuple(len(one.summaries[number]) for one in classes)
+    accuracy = right / images if images else float("nan")
+    interval = wilson_interval(right, images)
+    return ComparedRun(name, images, accuracy, *interval, counts, *mean_interval(np.array(counts)))
 
 
-def paired(first: TableStore, second: TableStore, labels: list[str]) -> PairedAccuracy:
+def paired(pairs: Sequence[ComparedPair]) -> PairedAccuracy:
     """How often two runs are right on the photographs that both could read, over the classes."""
-    answers: list[tuple[bool, bool]] = []
-    for label in labels:
-        own, other = right_by_photograph(first, label), right_by_photograph(second, label)
-        answers += [(right, other[image_id]) for image_id, right in own.items() if image_id in other]
-    both = np.array(answers, bool).reshape(-1, 2)
-    return paired_accuracy(both[:, 0], both[:, 1])
+    both, neither = sum(one.both for one in pairs), sum(one.neither for one in pairs)
+    return paired_accuracy(both, *(sum(one.only(run) for one in pairs) for run in (0, 1)), neither)
 
 
 def shared_table(names: list[str], classes: list[ComparedClass]) -> pa.Table:

@@ -87,6 +87,22 @@ class ClassOfRun:
         }
 
     @cached_property
+    def right(self) -> dict[str, bool]:
+        """Image id → whether the photograph is called rightly, of those that could be read."""
+        return {image_id: row["prediction"] == row["class_index"] for image_id, row in self.images.items()}
+
+    @property
+    def pictures(self) -> ComparedPictures:
+        """The name of the class and the exemplars of its kept summaries, as the run's own report shows them."""
+        named = (self.images[image_id]["prediction_name"] for image_id, right in self.right.items() if right)
+        folder = (self.run.store.root / REPORT / class_page(self.label)).parent
+        found = {
+            number: (folder / f"summary-{number + 1:02d}-01.webp", row["members"], row["support"])
+            for number, row in self.summaries.items()
+        }
+        return ComparedPictures(next(named, self.label), found)
+
+    @cached_property
     def members(self) -> dict[int, dict[str, dict[str, Any]]]:
         """Kept members: number of the summary → image id → row, the most typical first."""
         kept = kept_clusters(self.summaries.values())
@@ -125,29 +141,13 @@ class ClassOfRun:
         return in_other_square(mask, self.view(image_id), other.view(image_id), side)
 
 
-def kept_summaries(store: TableStore, label: str) -> dict[int, dict[str, np.ndarray]]:
-    """A class's kept summaries with their kept members: number → image → box."""
-    kept = kept_clusters(store.read_all("summaries", KEPT_COLUMNS, label).to_pylist())
-    found: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
-    for row in store.read_all("members", ["cluster", "image_id", *EDGES, "kept"], label).to_pylist():
-        if row["kept"] and row["cluster"] in kept:
-            found[kept[row["cluster"]]][row["image_id"]] = np.array([row[edge] for edge in EDGES])
-    return dict(sorted(found.items()))
-
-
-def right_by_photograph(store: TableStore, label: str) -> dict[str, bool]:
-    """Image id → whether the photograph is called rightly, of those that could be read."""
-    rows = store.read_all("images", ["image_id", "prediction", "class_index", "decode_error"], label).to_pylist()
-    return {row["image_id"]: row["prediction"] == row["class_index"] for row in rows if row["decode_error"] is None}
-
-
-def compared_class(label: str, runs: Sequence[Run]) -> ComparedClass:
-    """Which summaries the first run shares with each other one, and which only one of the two has.
+def compared_class(own: Sequence[ClassOfRun]) -> ComparedClass:
+    """What several runs have of a class: which summaries the first shares with each other one, and which only one of
+    the two has.
 
     Each two runs are compared on the images that both explained: what one of them never saw says nothing of the other.
     Boxes are compared in pixels of the photographs where the runs' classifiers see different parts of them.
     """
-    own = [ClassOfRun(run, label) for run in runs]
     shared, overlaps, again, pairs = [], [], [], []
     for other in own[1:]:
         both = own[0].explained.keys() & other.explained.keys()
@@ -175,7 +175,13 @@ def compared_class(label: str, runs: Sequence[Run]) -> ComparedClass:
             )
         )
     return ComparedClass(
-        label, tuple(tuple(one.members) for one in own), tuple(shared), tuple(overlaps), tuple(again), tuple(pairs)
+        own[0].label,
+        tuple(tuple(one.members) for one in own),
+        tuple(shared),
+        tuple(overlaps),
+        tuple(again),
+        tuple((sum(one.right.values()), len(one.right)) for one in own),
+        tuple(pairs),
     )
 
 
@@ -225,7 +231,7 @@ def _answers(own: ClassOfRun, other: ClassOfRun) -> dict[str, Any]:
     apart = []
     for image_id in sorted(own.images.keys() & other.images.keys()):
         rows = own.images[image_id], other.images[image_id]
-        right = [row["prediction"] == row["class_index"] for row in rows]
+        right = [own.right[image_id], other.right[image_id]]
         both, neither = both + all(right), neither + (not any(right))
         if right[0] != right[1]:
             wrong = rows[right[0]]
@@ -241,17 +247,3 @@ def _answers(own: ClassOfRun, other: ClassOfRun) -> dict[str, Any]:
                 )
             )
     return {"both": both, "neither": neither, "disagreements": tuple(apart)}
-
-
-def compared_pictures(store: TableStore, label: str) -> ComparedPictures:
-    """The name of a class and the exemplars of its kept summaries, as the run's own report shows them."""
-    names = store.read_all("images", ["class_index", "prediction", "prediction_name"], label).to_pylist()
-    name = next((row["prediction_name"] for row in names if row["prediction"] == row["class_index"]), label)
-    own = store.root / REPORT / class_page(label)
-    kept = store.read_all("summaries", ["summary", "kept", "members", "support"], label).to_pylist()
-    found = {
-        row["summary"]: (own.parent / f"summary-{row['summary'] + 1:02d}-01.webp", row["members"], row["support"])
-        for row in kept
-        if row["kept"]
-    }
-    return ComparedPictures(name, found)

@@ -1,5 +1,6 @@
 """The review server: a finished run's report with forms for people's answers, and the table of those answers."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -93,9 +94,8 @@ def _serve(folder: str, host: str, port: int, answers: AnswerStore, console: Con
         # uvicorn shuts down cleanly at a signal, then raises it again, which would end the process.
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
         finally:
             signal.signal(signal.SIGTERM, previous)
 

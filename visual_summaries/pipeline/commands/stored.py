@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from visual_summaries.pipeline.commands.options import NETWORKS, OPTIONS
 from visual_summaries.pipeline.config import ConfigurationError, RunConfig, laid_over, validated
 from visual_summaries.pipeline.models.own_code import is_code
 from visual_summaries.pipeline.runtime.settings import Location, Section
@@ -36,12 +37,6 @@ EVALUATE = (
     *("evaluation.", "data.boxes", "data.landmarks", "ray.", "log", "error_tolerance"),
     *("model.batch_size", "explain.batch_size", "explain.pass_memory"),
 )
-# Settings of the section `evaluation` that name networks, and the options that do.
-NETWORKS = {"other_models": "other-model", "taggers": "tagger"}
-FLAGS = {
-    **{f"data.{name}": f"--{name}" for name in ("images", "manifest")},
-    **{"model.name": "--model", "model.weights": "--weights", "preset": "--preset", "output": "--output"},
-}
 
 
 @dataclass(frozen=True)
@@ -145,27 +140,30 @@ def _check_code(run: StoredRun, config: RunConfig, given: Mapping[str, Any]) -> 
             f"the network of the run in {run.folder} is the code {_argument(name)}; to run it say --model "
             f"{_argument(name)} on this command line (a run may come from anywhere)"
         )
-    for setting, option in NETWORKS.items():
-        if not (isinstance(others, Mapping) and setting in others):
-            _check_further(run, setting, option, getattr(config.evaluation, setting))
+    for setting, options in NETWORKS.items():
+        name = setting.rpartition(".")[2]
+        if not (isinstance(others, Mapping) and name in others):
+            _check_further(run, setting, options, getattr(config.evaluation, name))
 
 
-def _check_further(run: StoredRun, setting: str, option: str, models: Sequence[ModelSettings]) -> None:
+def _check_further(
+    run: StoredRun, setting: str, options: tuple[str, str], models: Sequence[ModelSettings]
+) -> None:
     codes = [model for model in models if is_code(model.name)]
     if codes:
         said = " ".join(
-            f"--{option} {_argument(model.name)}"
-            + (f" --{option.removesuffix('-model')}-weights {_argument(model.weights)}" if model.weights else "")
+            f"{options[0]} {_argument(model.name)}"
+            + (f" {options[1]} {_argument(model.weights)}" if model.weights else "")
             for model in models
         )
         raise ConfigurationError(
-            f"evaluation.{setting} of the run in {run.folder} names the code {_argument(codes[0].name)}; to run it "
-            f"say {said} on this command line, to leave it out evaluation.{setting}=[]"
+            f"{setting} of the run in {run.folder} names the code {_argument(codes[0].name)}; to run it "
+            f"say {said} on this command line, to leave it out {setting}=[]"
         )
 
 
 def _refusal(name: str, run: StoredRun, changed: RunConfig) -> str:
-    said = f"{name} ({FLAGS[name]})" if name in FLAGS else name
+    said = f"{name} ({OPTIONS[name]})" if name in OPTIONS else name
     if name == "output":
         return f"{said} cannot be said of the run in {run.folder}: its folder is the one that --run names"
     before, after = (dict(leaves(config))[name] for config in (run.config, changed))

@@ -79,11 +79,6 @@ class Catalog:
         """Every photograph, by label, then URI."""
         return (entry for group in self.classes for entry in group.entries)
 
-    @property
-    def empty_labels(self) -> tuple[str, ...]:
-        """Labels without any photograph."""
-        return tuple(group.label for group in self.classes if not group.entries)
-
     def __len__(self) -> int:
         return sum(len(group.entries) for group in self.classes)
 

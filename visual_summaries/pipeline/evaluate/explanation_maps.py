@@ -36,21 +36,6 @@ class ExplanationMapScores:
     right: Tensor
     confidence: Tensor
 
-    @property
-    def right_percentage(self) -> float:
-        """Right classification, in % of the images (Table 2)."""
-        return 100 * float(self.right.double().mean())
-
-    @property
-    def mean_confidence(self) -> float:
-        """Mean confidence in [0,1] over all images (Table 3)."""
-        return float(self.confidence.mean())
-
-    @property
-    def mean_confidence_where_right(self) -> float:
-        """Mean confidence over the images classified rightly, the other reading of Table 3; NaN without any."""
-        return float(self.confidence[self.right].mean())
-
 
 @torch.no_grad()
 def explanation_map_scores(

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
@@ -44,26 +43,16 @@ class PairedAccuracy:
         return self.both + self.only_second
 
 
-def paired_accuracy(first: np.ndarray, second: np.ndarray) -> PairedAccuracy:
-    """Compare two classifiers.
-
-    Args:
-        first, second: bool `[n]`, whether each photograph is called rightly.
-
-    Raises:
-        ValueError: they are not of the same photographs.
-    """
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"paired answers must be of the same photographs, not {first.shape} and {second.shape}")
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    images, apart = len(first), only_first + only_second
+def paired_accuracy(both: int, only_first: int, only_second: int, neither: int) -> PairedAccuracy:
+    """Compare two classifiers by how many of the same photographs both get right, only one of them, and neither."""
+    apart = only_first + only_second
+    images = both + apart + neither
     low, high = paired_interval(only_first, only_second, images)
     return PairedAccuracy(
-        both=int((first & second).sum()),
+        both=both,
         only_first=only_first,
         only_second=only_second,
-        neither=int((~first & ~second).sum()),
+        neither=neither,
         difference=(only_first - only_second) / images if images else float("nan"),
         low=low,
         high=high,

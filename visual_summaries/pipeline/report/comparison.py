@@ -48,6 +48,7 @@ class ComparedClass:
     Attributes:
         pairs: for each run but the first, what that and the first have and lack of each other.
         summaries: numbers of each run's kept summaries.
+        answers: of each run, how many photographs it gets right, and how many it could read.
         shared: for each run but the first, pairs (summary of the first run, summary of this one) that show the same
             part in at least half of their images, of those that both runs explained.
         overlaps: for each run but the first, for each of its summaries the largest share of images in which it shows
@@ -61,6 +62,7 @@ class ComparedClass:
     shared: tuple[tuple[tuple[int, int], ...], ...]
     overlaps: tuple[tuple[float, ...], ...]
     again: tuple[tuple[bool, ...], ...]
+    answers: tuple[tuple[int, int], ...] = ()
     pairs: tuple[ComparedPair, ...] = ()
 
 

@@ -211,7 +211,7 @@ def _orientation_histogram(image: torch.Tensor, rows: int, columns: int, cell: i
 
     `image` is [n, 3, H, W]. Every pixel counts with the strongest of its three channels' gradients.
     """
-    count, _, height, width = image.shape
+    count = len(image)
     # The cells may end before the image does, or stick out by up to half a cell: then, as in the original
     # program, the last gradients are repeated.
     y = torch.arange(1, rows * cell - 1, device=image.device)
