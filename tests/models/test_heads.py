@@ -186,8 +186,8 @@ def test_a_network_with_one_output_has_two_classes(tmp_path: Path, monkeypatch: 
 
 def test_what_is_said_of_a_head() -> None:
     assert said_of_head(Head(), 1000) == (
-        "Head softmax: the network has 1,000 outputs, taken for logits of classes that exclude each other; if a photograph "
-        "may have several classes, set model.head=sigmoid."
+        "Head softmax: the network has 1,000 outputs, taken for logits of classes that exclude each other; if a "
+        "photograph may have several classes, set model.head=sigmoid."
     )
     assert "one output, taken for the second of two classes" in said_of_head(Head("binary"), 2)
     assert "set model.head" not in said_of_head(Head("sigmoid"), 3)
