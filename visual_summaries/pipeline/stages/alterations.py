@@ -14,7 +14,7 @@ from visual_summaries.pipeline.runtime.stage import Plan, Resources, Stage
 from visual_summaries.pipeline.runtime.units import Output, Unit, error_row
 from visual_summaries.pipeline.stages.constants import constants
 from visual_summaries.pipeline.stages.context import WorkerContext, decoded_images
-from visual_summaries.pipeline.stages.explain import units_of_explained
+from visual_summaries.pipeline.stages.explain import explained_class, units_of_explained
 from visual_summaries.pipeline.stages.images import predicted_class
 
 COLUMNS = ["image_id", "uri", "class_index", "prediction", "prediction_score", "score", "explained"]
@@ -38,9 +38,9 @@ class AlterationsStage(Stage):
 
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         rows = {row["image_id"]: row for row in worker.read(unit, "images", COLUMNS) if row["explained"]}
-        asked = {image_id: _asked(worker.config, rows[image_id]) for image_id in items}
+        targets = {image_id: explained_class(worker.config, rows[image_id]) for image_id in items}
         # Where nothing is predicted there is nothing to explain either; the stage `explain` reports it.
-        wanted = [image_id for image_id in items if asked[image_id] is not None]
+        wanted = [image_id for image_id in items if targets[image_id] is not None]
         worker.advance(unit, len(items) - len(wanted))
         output = Output(rows=[])
         decoded = decoded_images(worker, self.name, unit, rows, wanted, output)
@@ -50,7 +50,7 @@ class AlterationsStage(Stage):
             for at, (image_id, _) in enumerate(batch):
                 own = {name: scores[at] for name, scores in after.items()}
                 if all(np.isfinite(scores).all() for scores in own.values()):
-                    output.rows += _rows(worker, unit.label, rows[image_id], asked[image_id], own)
+                    output.rows += _rows(worker, unit.label, rows[image_id], targets[image_id], own)
                 else:
                     uri = rows[image_id]["uri"]
                     output.errors.append(error_row(self.name, unit.label, NOT_FINITE, image_id, uri))
@@ -64,22 +64,11 @@ class AlterationsStage(Stage):
             return class_scores(worker.classifier, logits).cpu().numpy()
 
 
-def _asked(config: RunConfig, row: Mapping[str, Any]) -> tuple[int, float] | None:
-    """The class that is explained and its score, of a row of `images`; None where nothing is predicted."""
-    if config.explain.target == "label":
-        return row["class_index"], row["score"]
-    return None if row["prediction"] is None else (row["prediction"], row["prediction_score"])
-
-
 def _rows(
-    worker: WorkerContext,
-    label: str,
-    row: Mapping[str, Any],
-    asked: tuple[int, float],
-    after: Mapping[str, np.ndarray],
+    worker: WorkerContext, label: str, row: Mapping[str, Any], target: int, after: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """One row an alteration; `after`: scores `[K]` by its name."""
-    target, before = asked
+    """One row an alteration; `target`: the class that is explained; `after`: scores `[K]` by its name."""
+    before = row["score"] if target == row["class_index"] else row["prediction_score"]
     return [
         {
             "image_id": row["image_id"],

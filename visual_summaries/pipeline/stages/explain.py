@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -45,20 +45,18 @@ class ExplainStage(Stage):
     def compute(self, worker: WorkerContext, unit: Unit, items: Sequence[str]) -> Output:
         columns = ["image_id", "uri", "class_index", "prediction", "explained"]
         rows = {row["image_id"]: row for row in worker.read(unit, "images", columns) if row["explained"]}
-        settings = worker.config.explain
-        output, wanted = Output(rows=[]), items
-        if settings.target == "prediction":
-            wanted = [image_id for image_id in items if rows[image_id]["prediction"] is not None]
-            for image_id in set(items) - set(wanted):
-                row = rows[image_id]
-                output.errors.append(error_row(self.name, unit.label, NO_PREDICTION, image_id, row["uri"]))
-                worker.advance(unit)
+        settings, output = worker.config.explain, Output(rows=[])
+        targets = {image_id: explained_class(worker.config, rows[image_id]) for image_id in items}
+        wanted = [image_id for image_id in items if targets[image_id] is not None]
+        for image_id in set(items) - set(wanted):
+            row = rows[image_id]
+            output.errors.append(error_row(self.name, unit.label, NO_PREDICTION, image_id, row["uri"]))
+            worker.advance(unit)
 
         def stream() -> Iterator[Item]:
             for image_id, image in decoded_images(worker, self.name, unit, rows, wanted, output):
-                row = rows[image_id]
-                target = row["class_index"] if settings.target == "label" else row["prediction"]
-                yield Item(image_id, image, target, image_generator(worker.config.seed, image_id, worker.device))
+                generator = image_generator(worker.config.seed, image_id, worker.device)
+                yield Item(image_id, image, targets[image_id], generator)
 
         started = time.perf_counter()
         explainer = make_explainer(settings.explainer, *own_settings(settings), memory=settings.pass_memory)
@@ -85,7 +83,6 @@ class ExplainStage(Stage):
         self, worker: WorkerContext, label: str, row: dict[str, Any], explanation: Explanation, output: Output
     ) -> None:
         """One image's explanation as a row of `maps`, or of `errors`."""
-        settings = worker.config.explain
         figures = figures_of(explanation)
         if not all(math.isfinite(value) for value in figures.values()):
             output.errors.append(error_row(self.name, label, NOT_FINITE, row["image_id"], row["uri"]))
@@ -96,7 +93,7 @@ class ExplainStage(Stage):
                 "image_id": row["image_id"],
                 "label": label,
                 "explainer": explainer_name(worker.config),
-                "target": row["class_index"] if settings.target == "label" else row["prediction"],
+                "target": explained_class(worker.config, row),
                 "saliency": stored.tobytes(),
                 "saliency_shape": list(stored.shape),
                 "iterations": int(explanation.iterations),
@@ -125,6 +122,11 @@ def units_of_explained(plan: Plan) -> list[Unit]:
                 )
             )
     return units
+
+
+def explained_class(config: RunConfig, row: Mapping[str, Any]) -> int | None:
+    """Index of the class that is explained, of a row of `images`; None where nothing is predicted."""
+    return row["class_index"] if config.explain.target == "label" else row["prediction"]
 
 
 def figures_of(explanation: Explanation) -> dict[str, float]:

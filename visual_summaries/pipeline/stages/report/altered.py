@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from visual_summaries.pipeline.evaluate.alterations import altered
-from visual_summaries.pipeline.evaluate.reliance import changes, effect_of, effects, reliance_signs
+from visual_summaries.pipeline.evaluate.reliance import changes, effect_of, reliance_signs
 from visual_summaries.pipeline.report.altered import AlteredContent
 from visual_summaries.pipeline.runtime.stage import Plan
 from visual_summaries.pipeline.runtime.units import Unit
@@ -51,11 +51,10 @@ def altered_contents(
         images: rows of `images` by id.
         picture: uint8 `[S,S,3]` of an id; None where it cannot be read any more.
     """
-    rows = worker.read(unit, "alterations", COLUMNS)
-    suspected = [kind for kind, effect in effects(rows).items() if effect.substantial]
     contents = []
-    for kind in suspected:
-        changed = changes(rows)[kind]
+    for kind, changed in changes(worker.read(unit, "alterations", COLUMNS)).items():
+        if not effect_of([(one.changed, one.fall) for one in changed.values()]).substantial:
+            continue
         order = sorted(changed, key=lambda image_id: digest(worker.config.seed, image_id, "altered"))
         for image_id in order[:PAIRS_DRAWN]:
             image, row = picture(image_id), changed[image_id].row
