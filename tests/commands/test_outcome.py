@@ -12,10 +12,10 @@ from visual_summaries.pipeline.commands.outcome import print_outcome
 from visual_summaries.pipeline.runtime.settings import Location
 from visual_summaries.pipeline.store.tables import TableStore
 
-# Of class a three of four are right and one cannot be read, of class b one of two; one of each is for tests.
+# Of class a three of four are right and one cannot be read, of class b one of two; of the other nothing is predicted.
 IMAGES = {
-    "a": {"label": ["a"] * 5, "class_index": [0] * 5, "prediction": [0, 0, 0, 1, None]},
-    "b": {"label": ["b"] * 2, "class_index": [1] * 2, "prediction": [1, 0]},
+    "a": {"class_index": [0] * 5, "prediction": [0, 0, 0, 1, None], "decode_error": [None] * 4 + ["broken"]},
+    "b": {"class_index": [1] * 2, "prediction": [1, None], "decode_error": pa.nulls(2, pa.string())},
 }
 
 
@@ -40,7 +40,8 @@ def said(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: ANN001
 
     monkeypatch.setattr(TableStore, "read_all", read_all)
     monkeypatch.setattr(TableStore, "read", read)
-    monkeypatch.setattr(TableStore, "manifest", lambda self, table: [SimpleNamespace(path=label) for label in IMAGES])
+    shards = [SimpleNamespace(path=label, label=label) for label in IMAGES]
+    monkeypatch.setattr(TableStore, "manifest", lambda self, table: shards)
     printed = io.StringIO()
     print_outcome(SimpleNamespace(output=Location(str(tmp_path))), Console(file=printed, width=120))
     return printed.getvalue()

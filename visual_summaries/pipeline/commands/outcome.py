@@ -104,17 +104,17 @@ def known_parts(overall: Mapping[str, Mapping[str, Any]]) -> str:
 def _classes(store: TableStore) -> tuple[dict[str, str], dict[str, float]]:
     """Label → label with the classifier's name for it, where they differ (as WordNet ids do); and label → share of the
     class's decoded photographs that are predicted as it, "" for all of them."""
-    columns = ["label", "class_index", "prediction", "prediction_name"]
+    columns = ["class_index", "prediction", "prediction_name", "decode_error"]
     names: dict[str, str] = {}
     right, decoded = Counter(), Counter()
     for shard in store.manifest("images"):
         table = store.read("images", [shard.path], columns)
-        correct = compute.equal(table.column("prediction"), table.column("class_index"))
-        for label, one in zip(table.column("label").to_pylist(), correct.to_pylist(), strict=True):
-            for counted in (label, "") if one is not None else ():
-                decoded[counted] += 1
-                right[counted] += one
+        # Without a prediction, as where no class of several has a score of half, a photograph is not named rightly.
+        correct = compute.fill_null(compute.equal(table.column("prediction"), table.column("class_index")), False)
+        for counted in (shard.label, ""):
+            decoded[counted] += table.column("decode_error").null_count
+            right[counted] += compute.sum(correct).as_py() or 0
         for row in table.filter(correct).slice(0, 1).to_pylist():
-            names[row["label"]] = row["prediction_name"].split(",")[0]
+            names[shard.label] = row["prediction_name"].split(",")[0]
     named = {label: label if name.lower() == label.lower() else f"{label} {name}" for label, name in names.items()}
-    return named, {label: right[label] / count for label, count in decoded.items()}
+    return named, {label: right[label] / count for label, count in decoded.items() if count}
